@@ -1,0 +1,1 @@
+"""The agents: profiles, routing, the loop and its checks."""

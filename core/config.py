@@ -1,0 +1,162 @@
+"""Settings: environment over configuration file over defaults.
+
+RYZANSTEIN_DATA_DIR=/somewhere      the environment, upper case
+data_dir = "/somewhere"             config.toml in the configuration directory
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import platformdirs
+
+from ryzanstein.errors import ConfigError
+from ryzanstein.nearest import did_you_mean
+
+__all__ = ["PREFIX", "Settings", "load_settings"]
+
+PREFIX = "RYZANSTEIN_"
+_APP = "ryzanstein"
+_LEVELS = {"debug", "info", "warning", "error"}
+# Read elsewhere, before or besides these settings: not faults.
+_OTHER_VARIABLES = {"ISA", "DEBUG"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a user may configure outside the registry.
+
+    Attributes:
+        data_dir: Database, models and generated files.
+        config_dir: config.toml and the user's registry.yaml.
+        cache_dir: What can be made again.
+        models_dir: One directory a model; None means data_dir/models.
+        database_url: SQLAlchemy URL; None means SQLite in data_dir.
+        default_model: Catalogue name or path; None means by available memory.
+        threads: Threads of the engine; None means all CPUs of this process.
+        registry_file: A further registry file, read after the user's own.
+        roots: Directories that file tools may touch; empty means the current one.
+        read_only: Refuse every tool that changes something.
+        context_tokens: Largest context, in tokens, the engine makes room for.
+        log_level: debug, info, warning or error.
+    """
+
+    data_dir: Path
+    config_dir: Path
+    cache_dir: Path
+    models_dir: Path | None = None
+    database_url: str | None = None
+    default_model: str | None = None
+    threads: int | None = None
+    registry_file: Path | None = None
+    roots: tuple[Path, ...] = ()
+    read_only: bool = False
+    context_tokens: int = 8192
+    log_level: str = "warning"
+
+    @property
+    def models_path(self) -> Path:
+        """Directory that holds one directory a model."""
+        return self.models_dir or self.data_dir / "models"
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the store."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'ryzanstein.db'}"
+
+    @property
+    def tool_roots(self) -> tuple[Path, ...]:
+        """Directories that file tools may touch."""
+        return self.roots or (Path.cwd(),)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings.
+
+    Raises:
+        ConfigError: A file that is not TOML, an unknown key, or a value that does not fit.
+    """
+    environ = os.environ if environ is None else environ
+    values = {
+        name[len(PREFIX) :].lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name[len(PREFIX) :] not in _OTHER_VARIABLES
+    }
+    defaults: dict[str, Any] = {
+        "data_dir": platformdirs.user_data_path(_APP),
+        "config_dir": platformdirs.user_config_path(_APP),
+        "cache_dir": platformdirs.user_cache_path(_APP),
+    }
+    config_dir = Path(values.get("config_dir", defaults["config_dir"])).expanduser()
+    file = config_dir / "config.toml"
+    merged = {
+        **defaults,
+        **_converted(_read_file(file), str(file)),
+        **_converted(values, "the environment", prefix=PREFIX),
+    }
+    return Settings(**merged)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", hint="Correct or remove the file.") from error
+
+
+def _converted(values: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, Any]:
+    hints = get_type_hints(Settings)
+    known = {field.name for field in fields(Settings)}
+    result = {}
+    for key, value in values.items():
+        name = f"{prefix}{key.upper()}" if prefix else key
+        if key not in known:
+            hint = did_you_mean(key, known) or f"Known keys: {', '.join(sorted(known))}."
+            raise ConfigError(f"{where}: unknown setting {name}.", hint=hint)
+        try:
+            result[key] = _convert(value, hints[key])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: {name}: {error}", hint="Correct the value.") from error
+    level = result.get("log_level")
+    if level is not None and level not in _LEVELS:
+        raise ConfigError(f"{where}: log_level {level!r} is none of {', '.join(sorted(_LEVELS))}.")
+    return result
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    options = get_args(kind)
+    if kind is bool:
+        return _boolean(value)
+    if kind is int or int in options:
+        return _positive(value)
+    if kind is Path or Path in options and Ellipsis not in options:
+        return Path(value).expanduser().absolute()
+    if Ellipsis in options:
+        parts = value.split(os.pathsep) if isinstance(value, str) else value
+        return tuple(Path(part).expanduser().absolute() for part in parts if part)
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {value!r}")
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError(f"expected true or false, got {value!r}")
+
+
+def _positive(value: Any) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError(f"expected a whole number of at least 1, got {value!r}")
+    return number

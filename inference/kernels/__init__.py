@@ -1,0 +1,1 @@
+"""Native kernels, one table of function pointers an instruction set."""

@@ -1,0 +1,1 @@
+"""The store of memories, experiences and runs."""
