@@ -1,7 +1,7 @@
-"""Builds the native kernels: one C source compiled once per instruction set, linked into the extensions.
+"""Builds the native kernels: C sources compiled once per instruction set.
 
-Everything declarative is in pyproject.toml. Two things are not: the list of packages, which follows the
-directory tree, and the per-instruction-set objects, which setuptools has no notion of.
+Everything declarative is in pyproject.toml. Two things are not: the list of packages, which
+follows the directory tree, and the per-instruction-set objects, which setuptools has no notion of.
 """
 
 from __future__ import annotations

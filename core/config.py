@@ -136,7 +136,7 @@ def _convert(value: Any, kind: Any) -> Any:
         return _boolean(value)
     if kind is int or int in options:
         return _positive(value)
-    if kind is Path or Path in options and Ellipsis not in options:
+    if kind is Path or (Path in options and Ellipsis not in options):
         return Path(value).expanduser().absolute()
     if Ellipsis in options:
         parts = value.split(os.pathsep) if isinstance(value, str) else value

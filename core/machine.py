@@ -50,7 +50,7 @@ def total_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Returns the peak resident bytes of this process, or its present ones where no peak is kept."""
+    """Returns this process's peak resident bytes, or its present ones where no peak is kept."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():

@@ -1,7 +1,9 @@
-/* rz.h: the contract between packing, the linear kernels, the element-wise operators and the program executor.
+/* rz.h: the contract between packing, the linear kernels, the element-wise operators and the
+ * program executor.
  *
- * Everything here is plain C11. A file under isa/ is compiled once per instruction set with RZ_ISA_NAME set to its
- * suffix, and fills one table of function pointers; cpu.c chooses a table at import by cpuid and XGETBV.
+ * Everything here is plain C11. A file under isa/ is compiled once per instruction set with
+ * RZ_ISA_NAME set to its suffix, and fills one table of function pointers; cpu.c chooses a table at
+ * import by cpuid and XGETBV.
  */
 #ifndef RZ_H
 #define RZ_H
@@ -15,40 +17,44 @@
 #define RZ_CONCAT(a, b) RZ_CONCAT_(a, b)
 #define RZ_ISA_FN(name) RZ_CONCAT(name, RZ_ISA_NAME)
 
-/* How a matrix's weights are stored. INT5 and INT6 are INT4's nibbles plus a plane of one or two high bits. */
+/* How a matrix's weights are stored. INT5 and INT6 are INT4's nibbles plus a plane of one or two
+ * high bits. */
 enum rz_form { RZ_F32 = 0, RZ_INT8 = 1, RZ_INT4 = 2, RZ_INT5 = 3, RZ_INT6 = 4 };
 
 /* A packed matrix, rows x cols (cols = length of the dot product), cut into row panels. */
 typedef struct rz_matrix {
     int32_t form;
     int32_t rows, cols;
-    int32_t panel_rows;    /* rows in a panel; the last panel is padded */
-    int32_t panels;        /* ceil(rows / panel_rows) */
-    int32_t groups;        /* ceil(cols / RZ_GROUP) */
-    int64_t panel_bytes;   /* bytes from one panel to the next in codes */
-    const uint8_t *codes;  /* all a panel needs, or only the low bits, as the form says */
-    const uint8_t *high;   /* high-bit plane, or NULL */
+    int32_t panel_rows;     /* rows in a panel; the last panel is padded */
+    int32_t panels;         /* ceil(rows / panel_rows) */
+    int32_t groups;         /* ceil(cols / RZ_GROUP) */
+    int64_t panel_bytes;    /* bytes from one panel to the next in codes */
+    const uint8_t *codes;   /* all a panel needs, or only the low bits, as the form says */
+    const uint8_t *high;    /* high-bit plane, or NULL */
     const uint16_t *scales; /* fp16, or NULL where codes holds them */
     const uint16_t *mins;   /* fp16, or NULL for symmetric forms */
 } rz_matrix;
 
-/* Activations of n tokens: dense, and quantised to int8 in groups of RZ_GROUP (absmax/127, round to nearest even). */
+/* Activations of n tokens: dense, and quantised to int8 in groups of RZ_GROUP (absmax/127, round to
+ * nearest even). */
 typedef struct rz_acts {
     int32_t cols, groups;
-    int64_t stride;  /* elements from one token to the next in dense and codes: groups * RZ_GROUP, zero padded */
-    float *dense;    /* [n][stride] */
-    int8_t *codes;   /* [n][stride] */
-    float *scales;   /* [n][groups] */
-    int32_t *sums;   /* [n][groups], sum of a group's codes */
+    int64_t stride; /* elements from one token to the next in dense and codes: groups * RZ_GROUP,
+                       zero padded */
+    float *dense;   /* [n][stride] */
+    int8_t *codes;  /* [n][stride] */
+    float *scales;  /* [n][groups] */
+    int32_t *sums;  /* [n][groups], sum of a group's codes */
 } rz_acts;
 
 typedef struct rz_linear_kernels {
     const char *isa;
     /* Fills codes, scales and sums of tokens [first, last) from dense. */
     void (*quantize)(rz_acts *acts, int32_t first, int32_t last);
-    /* out[t][row] (=, or += where accumulate) for tokens [0, tokens) and row panels [first, last); bias may be NULL. */
-    void (*linear)(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int32_t first, int32_t last,
-                   float *out, int64_t out_stride, const float *bias, int accumulate);
+    /* out[t][row] (=, or += where accumulate) for tokens [0, tokens) and row panels [first, last);
+     * bias may be NULL. */
+    void (*linear)(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int32_t first,
+                   int32_t last, float *out, int64_t out_stride, const float *bias, int accumulate);
     /* Writes one dequantised row of cols floats: an embedding look-up. */
     void (*row)(const rz_matrix *w, int32_t row, float *out);
     /* Reads bytes as fast as the machine can; returns a checksum. The bandwidth probe. */
@@ -59,7 +65,8 @@ const rz_linear_kernels *rz_linear_table(void); /* the chosen one */
 
 /* Name of the chosen instruction set: "portable", "avx2", "avx512", "avx512vnni". */
 const char *rz_isa_name(void);
-/* Chooses by name (NULL: the best this CPU runs); 0, or -1 where the CPU or the build has not got it. */
+/* Chooses by name (NULL: the best this CPU runs); 0, or -1 where the CPU or the build has not got
+ * it. */
 int rz_isa_choose(const char *name);
 
 #endif
