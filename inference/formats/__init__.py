@@ -1,1 +1,1 @@
-"""Readers of model files: GGUF and safetensors."""
+"""Checkpoint files: GGUF and safetensors behind one protocol, and what their bytes mean."""

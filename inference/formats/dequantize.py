@@ -1,0 +1,137 @@
+"""NumPy reference of every weight type the engine reads: what the bytes of a file mean.
+
+Kernels and packing are checked against this. Layouts are ggml's (`ggml-quants.c`), `d` and `m`
+are float16. Nibbles hold weights 0-15 in their low halves and 16-31 in their high ones:
+
+    Q8_0  d, 32 int8                            d·q
+    Q4_0  d, 16 bytes of nibbles                d·(q - 8)
+    Q4_1  d, m, 16 bytes                        d·q + m
+    Q5_0  d, 32 fifth bits, 16 bytes            d·(q - 16)
+    Q5_1  d, m, 32 fifth bits, 16 bytes         d·q + m
+    Q4_K  d, m, 8 six-bit scales and mins, 128 bytes
+                                                d·s·q - m·t for each 32 of 256
+    Q5_K  the same with 256 fifth bits before the nibbles
+    Q6_K  128 bytes of low nibbles, 64 of bit pairs, 16 int8 scales, d
+                                                d·s·(q - 32) for each 16 of 256
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ryzanstein.inference.formats.raw import BLOCKS, RawTensor
+
+__all__ = ["dequantize", "dequantize_bytes"]
+
+_Bytes = npt.NDArray[np.uint8]
+_Floats = npt.NDArray[np.float32]
+
+
+def dequantize(raw: RawTensor) -> _Floats:
+    """Returns a tensor's values as float32, in its shape."""
+    return dequantize_bytes(raw.dtype, raw.data).reshape(raw.shape)
+
+
+def dequantize_bytes(dtype: str, data: _Bytes) -> _Floats:
+    """Returns the values of a whole number of blocks, one-dimensional."""
+    if dtype == "F32":
+        return data.view(np.float32).copy()
+    if dtype == "F16":
+        return data.view(np.float16).astype(np.float32)
+    if dtype == "BF16":
+        return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return _BLOCKS[dtype](data.reshape(-1, BLOCKS[dtype][1])).reshape(-1)
+
+
+def _half(blocks: _Bytes, at: int) -> _Floats:
+    """The float16 at a byte offset of every block, as a column."""
+    return np.ascontiguousarray(blocks[:, at : at + 2]).view(np.float16).astype(np.float32)
+
+
+def _nibbles(packed: _Bytes) -> _Bytes:
+    """[n, k] bytes -> [n, 2k]: all low nibbles, then all high ones."""
+    return np.concatenate([packed & 15, packed >> 4], axis=1)
+
+
+def _fifth_bits(blocks: _Bytes, at: int) -> _Bytes:
+    """[n, 32]: bit i of the little-endian word is weight i's fifth bit, moved to its place."""
+    return np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little") << 4
+
+
+def _q8_0(blocks: _Bytes) -> _Floats:
+    return _half(blocks, 0) * blocks[:, 2:].view(np.int8)
+
+
+def _q4_0(blocks: _Bytes) -> _Floats:
+    return _half(blocks, 0) * (_nibbles(blocks[:, 2:]).astype(np.float32) - 8)
+
+
+def _q4_1(blocks: _Bytes) -> _Floats:
+    return _half(blocks, 0) * _nibbles(blocks[:, 4:]) + _half(blocks, 2)
+
+
+def _q5_0(blocks: _Bytes) -> _Floats:
+    codes = _nibbles(blocks[:, 6:]) | _fifth_bits(blocks, 2)
+    return _half(blocks, 0) * (codes.astype(np.float32) - 16)
+
+
+def _q5_1(blocks: _Bytes) -> _Floats:
+    codes = _nibbles(blocks[:, 8:]) | _fifth_bits(blocks, 4)
+    return _half(blocks, 0) * codes + _half(blocks, 2)
+
+
+def _scales_and_mins(packed: _Bytes) -> tuple[_Bytes, _Bytes]:
+    """[n, 12] bytes -> scales and mins [n, 8]: six bits, four of them whole, four as 4 + 2."""
+    low, middle, high = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
+    scales = np.concatenate([low & 63, (high & 15) | ((low >> 6) << 4)], axis=1)
+    mins = np.concatenate([middle & 63, (high >> 4) | ((middle >> 6) << 4)], axis=1)
+    return scales, mins
+
+
+def _scaled(blocks: _Bytes, codes: _Bytes) -> _Floats:
+    """Q4_K and Q5_K: codes [n, 8, 32] under the block's scales and mins."""
+    scales, mins = _scales_and_mins(blocks[:, 4:16])
+    scale, offset = _half(blocks, 0) * scales, _half(blocks, 2) * mins
+    return scale[:, :, None] * codes - offset[:, :, None]
+
+
+def _by_groups(packed: _Bytes) -> _Bytes:
+    """[n, 128] bytes -> codes [n, 8, 32]: 32 bytes hold a group low and the next one high."""
+    quarter = packed.reshape(-1, 4, 1, 32) >> np.array([0, 4], np.uint8).reshape(1, 1, 2, 1)
+    return (quarter & 15).reshape(-1, 8, 32)
+
+
+def _q4_k(blocks: _Bytes) -> _Floats:
+    return _scaled(blocks, _by_groups(blocks[:, 16:]))
+
+
+def _q5_k(blocks: _Bytes) -> _Floats:
+    shifts = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
+    fifth = (blocks[:, 16:48].reshape(-1, 1, 32) >> shifts) & 1
+    return _scaled(blocks, _by_groups(blocks[:, 48:]) | (fifth << 4))
+
+
+def _q6_k(blocks: _Bytes) -> _Floats:
+    halves = blocks[:, :128].reshape(-1, 2, 1, 64) >> np.array([0, 4], np.uint8).reshape(1, 1, 2, 1)
+    pairs = blocks[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8).reshape(
+        1, 1, 4, 1
+    )
+    codes = (halves & 15).reshape(-1, 2, 4, 32) | ((pairs & 3) << 4)
+    scale = _half(blocks, 208) * blocks[:, 192:208].view(np.int8)
+    return scale[:, :, None] * (codes.reshape(-1, 16, 16).astype(np.float32) - 32)
+
+
+_BLOCKS: Final[dict[str, Callable[[_Bytes], _Floats]]] = {
+    "Q8_0": _q8_0,
+    "Q4_0": _q4_0,
+    "Q4_1": _q4_1,
+    "Q5_0": _q5_0,
+    "Q5_1": _q5_1,
+    "Q4_K": _q4_k,
+    "Q5_K": _q5_k,
+    "Q6_K": _q6_k,
+}

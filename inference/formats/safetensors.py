@@ -1,0 +1,187 @@
+"""A Hugging Face directory as a checkpoint: config.json and memory-mapped .safetensors files.
+
+    u64 length of the header | JSON header | tensor data
+    header: {"name": {"dtype": "F32", "shape": [rows, cols], "data_offsets": [begin, end]}, …}
+
+Format: https://github.com/huggingface/safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ryzanstein.errors import ModelLoadError
+from ryzanstein.inference.formats.architectures import check_architecture, check_shapes
+from ryzanstein.inference.formats.hf_config import read_config
+from ryzanstein.inference.formats.raw import RawTensor, stored_bytes
+
+__all__ = ["SafetensorsCheckpoint"]
+
+DTYPES: Final = ("F32", "F16", "BF16")
+MAX_HEADER: Final = 100_000_000
+_INDEX: Final = "model.safetensors.index.json"
+_SINGLE: Final = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    dtype: str
+    shape: tuple[int, ...]
+    data: npt.NDArray[np.uint8]
+
+
+class SafetensorsCheckpoint:
+    """Tensors and configuration of a directory with config.json and safetensors files.
+
+    Attributes:
+        path: The directory.
+        config: config.json with defaults filled in (`hf_config.read_config`).
+        metadata: Empty; there to satisfy the protocol.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Maps and checks every shard.
+
+        Raises:
+            ModelLoadError: a file is missing or damaged, or the model is not one the engine runs.
+        """
+        self.path = path
+        self.metadata: Mapping[str, Any] = MappingProxyType({})
+        raw = read_json(path / "config.json", path)
+        check_architecture(str(raw.get("model_type", "")), path.name)
+        self._entries: dict[str, _Entry] = {}
+        for shard, wanted in _shards(path).items():
+            self._entries |= _read_shard(path / shard, wanted)
+        names = set(self._entries)
+        self.config = read_config(raw, names, path.name)
+        shapes = {name: entry.shape for name, entry in self._entries.items()}
+        check_shapes(self.config, shapes, path.name)
+
+    def names(self) -> list[str]:
+        """Names of all tensors, in the files' order."""
+        return list(self._entries)
+
+    def tensor(self, name: str) -> RawTensor:
+        """Returns one tensor as a view of its mapped file.
+
+        Raises:
+            ModelLoadError: there is no such tensor.
+        """
+        if name not in self._entries:
+            raise ModelLoadError(f"{self.path.name} has no tensor {name}.")
+        entry = self._entries[name]
+        return RawTensor(name, entry.dtype, entry.shape, entry.data)
+
+    def release(self, name: str) -> None:
+        """Does nothing: shards are unmapped when the checkpoint is closed."""
+
+    def close(self) -> None:
+        """Lets go of the mappings; they disappear with the last view of them."""
+        self._entries = {}
+
+
+def read_json(path: Path, root: Path) -> dict[str, Any]:
+    """Reads one JSON object of a model directory.
+
+    Raises:
+        ModelLoadError: the file is missing or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelLoadError(f"{root} has no readable {path.name}: {error.strerror}.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelLoadError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{path} holds no JSON object.")
+    return value
+
+
+def _shards(path: Path) -> dict[str, set[str] | None]:
+    """The files, each with the tensors the index expects in it; None without an index."""
+    if not (path / _INDEX).exists():
+        if not (path / _SINGLE).exists():
+            raise ModelLoadError(f"{path} has neither {_SINGLE} nor {_INDEX}.")
+        return {_SINGLE: None}
+    mapping = read_json(path / _INDEX, path).get("weight_map")
+    if not isinstance(mapping, dict) or not all(isinstance(name, str) for name in mapping.values()):
+        raise ModelLoadError(f"{path / _INDEX} has no usable weight_map.")
+    shards: dict[str, set[str] | None] = {}
+    for tensor, shard in mapping.items():
+        if Path(shard).name != shard:
+            raise ModelLoadError(
+                f"{path / _INDEX} names the shard {shard!r}, which is no plain file name."
+            )
+        wanted = shards.setdefault(shard, set())
+        if wanted is not None:
+            wanted.add(tensor)
+    return shards
+
+
+def _read_shard(path: Path, wanted: set[str] | None) -> dict[str, _Entry]:
+    try:
+        with path.open("rb") as file:
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError as error:  # what mmap says of an empty file
+        raise ModelLoadError(f"{path} is empty.") from error
+    except OSError as error:
+        raise ModelLoadError(
+            f"The shard {path.name} of {path.parent} cannot be read: {error.strerror}."
+        ) from error
+    header, start = _read_header(buffer, path)
+    data = np.frombuffer(buffer, np.uint8)[start:]
+    entries = {name: _entry(name, value, data, path) for name, value in header.items()}
+    missing = (wanted or set()) - entries.keys()
+    if missing:
+        raise ModelLoadError(
+            f"{path} lacks the tensor {min(missing)} that the index expects there."
+        )
+    return {name: entry for name, entry in entries.items() if not name.endswith(".inv_freq")}
+
+
+def _read_header(buffer: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
+    length = int.from_bytes(buffer[:8], "little")
+    if len(buffer) < 8 or length > min(len(buffer) - 8, MAX_HEADER):
+        raise ModelLoadError(
+            f"{path} is truncated or no safetensors file: its header does not fit in it."
+        )
+    try:
+        header = json.loads(buffer[8 : 8 + length])
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelLoadError(
+            f"{path} is damaged or no safetensors file: its header is not JSON."
+        ) from error
+    if not isinstance(header, dict):
+        raise ModelLoadError(f"{path} is damaged: its header is no JSON object.")
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def _entry(name: str, value: Any, data: npt.NDArray[np.uint8], path: Path) -> _Entry:
+    try:
+        dtype, shape, (begin, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
+        whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise ModelLoadError(f"{path}: the header's entry for {name} makes no sense.")
+    if dtype not in DTYPES:
+        raise ModelLoadError(
+            f"{path}: {name} has type {dtype}, which is not supported ({', '.join(DTYPES)})."
+        )
+    if stored_bytes(dtype, shape) != end - begin:
+        raise ModelLoadError(
+            f"{path}: {name} takes {end - begin} bytes, which does not fit its shape {shape}."
+        )
+    if end > len(data):
+        raise ModelLoadError(f"{path} is truncated: {name} lies past its end.")
+    return _Entry(dtype, shape, data[begin:end])
