@@ -72,7 +72,7 @@ def from_hub(
         ConnectionFailed: The hub cannot be reached or has no such file.
         Cancelled: cancel was set.
     """
-    import httpx
+    import httpx2
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import logging
@@ -92,7 +92,7 @@ def from_hub(
             tqdm_class=bar,
             etag_timeout=10,
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         _keep_disk_errors(error)
         raise ConnectionFailed(_one_line(error)) from error
     os.replace(brought, target)
@@ -101,11 +101,11 @@ def from_hub(
 
 def _require_reachable(endpoint: str) -> None:
     """Fails within seconds where there is no network; huggingface_hub would retry for a while."""
-    import httpx
+    import httpx2
 
     try:
-        httpx.head(endpoint, timeout=_REACH_SECONDS)
-    except httpx.HTTPError as error:
+        httpx2.head(endpoint, timeout=_REACH_SECONDS)
+    except httpx2.HTTPError as error:
         raise ConnectionFailed(f"cannot be reached ({_one_line(error)})") from error
 
 
