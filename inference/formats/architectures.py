@@ -24,7 +24,7 @@ def check_architecture(name: str, file: str) -> None:
         ModelLoadError: it is not one of SUPPORTED.
     """
     if name not in SUPPORTED:
-        told = f"the architecture {name!r}" if name else "no architecture"
+        told = f"the architecture {name!r:.60}" if name else "no architecture"
         hint = f"Supported are {', '.join(SUPPORTED)}."
         near = did_you_mean(name, SUPPORTED)
         raise ModelLoadError(

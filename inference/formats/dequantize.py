@@ -59,7 +59,7 @@ def _nibbles(packed: _Bytes) -> _Bytes:
 
 def _fifth_bits(blocks: _Bytes, at: int) -> _Bytes:
     """[n, 32]: bit i of the little-endian word is weight i's fifth bit, moved to its place."""
-    return np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little") << 4
+    return np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little") << np.uint8(4)
 
 
 def _q8_0(blocks: _Bytes) -> _Floats:
@@ -102,7 +102,7 @@ def _scaled(blocks: _Bytes, codes: _Bytes) -> _Floats:
 def _by_groups(packed: _Bytes) -> _Bytes:
     """[n, 128] bytes -> codes [n, 8, 32]: 32 bytes hold a group low and the next one high."""
     quarter = packed.reshape(-1, 4, 1, 32) >> np.array([0, 4], np.uint8).reshape(1, 1, 2, 1)
-    return (quarter & 15).reshape(-1, 8, 32)
+    return (quarter & np.uint8(15)).reshape(-1, 8, 32)
 
 
 def _q4_k(blocks: _Bytes) -> _Floats:
@@ -111,8 +111,8 @@ def _q4_k(blocks: _Bytes) -> _Floats:
 
 def _q5_k(blocks: _Bytes) -> _Floats:
     shifts = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
-    fifth = (blocks[:, 16:48].reshape(-1, 1, 32) >> shifts) & 1
-    return _scaled(blocks, _by_groups(blocks[:, 48:]) | (fifth << 4))
+    fifth = (blocks[:, 16:48].reshape(-1, 1, 32) >> shifts) & np.uint8(1)
+    return _scaled(blocks, _by_groups(blocks[:, 48:]) | (fifth << np.uint8(4)))
 
 
 def _q6_k(blocks: _Bytes) -> _Floats:

@@ -31,7 +31,7 @@ __all__ = ["GgufHeader", "HeaderError", "Strings", "TensorEntry", "read_header"]
 VERSIONS: Final = (2, 3)
 MAX_TENSORS: Final = 1 << 16
 MAX_ENTRIES: Final = 1 << 16
-MAX_KEY_BYTES: Final = 1 << 16
+MAX_NAME_BYTES: Final = 1 << 10
 MAX_DIMS: Final = 4
 MAX_ELEMENTS: Final = 1 << 40
 MAX_ALIGNMENT: Final = 1 << 20
@@ -137,12 +137,18 @@ class _Cursor:
         self.at += kind.size
         return value
 
-    def string(self, what: str, limit: int | None = None) -> str:
+    def name(self, what: str) -> str:
+        """A key or a tensor's name: short and printable, so that errors can show it."""
+        (length,) = _U64.unpack_from(self.buffer, self.at) if self.size - self.at >= 8 else (0,)
+        if length > MAX_NAME_BYTES:
+            raise HeaderError(f"{what} claims {length:,} bytes; the file is damaged")
+        name = self.string(what)
+        if not name.isprintable() or not name:
+            raise HeaderError(f"{what} is no printable text; the file is damaged")
+        return name
+
+    def string(self, what: str) -> str:
         length = self.scalar(_U64, what)
-        if limit is not None and length > limit:
-            raise HeaderError(
-                f"{what} claims {length:,} bytes (limit {limit:,}); the file is damaged"
-            )
         self.need(length, what)
         raw = self.buffer[self.at : self.at + length]
         self.at += length
@@ -221,7 +227,7 @@ def _read_version(cursor: _Cursor) -> int:
 def _read_metadata(cursor: _Cursor, count: int) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     for index in range(count):
-        key = cursor.string(f"the key of metadata entry {index}", MAX_KEY_BYTES)
+        key = cursor.name(f"the key of metadata entry {index}")
         if key in metadata:
             raise HeaderError(f"the metadata key {key} occurs twice")
         metadata[key] = cursor.value(cursor.scalar(_U32, key), key)
@@ -235,16 +241,14 @@ def _alignment(metadata: dict[str, Any]) -> int:
         or not 1 <= alignment <= MAX_ALIGNMENT
         or alignment & (alignment - 1)
     ):
-        raise HeaderError(
-            f"general.alignment is {alignment!r}, which is not a sensible power of two"
-        )
+        raise HeaderError("general.alignment is no sensible power of two")
     return alignment
 
 
 def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, TensorEntry]:
     read: list[tuple[str, str, tuple[int, ...], int, int]] = []
     for index in range(count):
-        name = cursor.string(f"the name of tensor {index}", MAX_KEY_BYTES)
+        name = cursor.name(f"the name of tensor {index}")
         shape = _read_shape(cursor, name)
         number = cursor.scalar(_U32, f"tensor {name}")
         dtype = _TYPES.get(number, f"number {number}")

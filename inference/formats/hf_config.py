@@ -41,7 +41,7 @@ def read_config(raw: Mapping[str, Any], names: set[str], file: str) -> dict[str,
         _whole(config, key, file)
     if config["hidden_act"] not in ("silu", "swish"):
         raise ModelLoadError(
-            f"{file}: the activation {config['hidden_act']!r} is not supported (silu)."
+            f"{file}: the activation {config['hidden_act']!r:.60} is not supported (silu)."
         )
     if config.get("use_sliding_window"):
         raise ModelLoadError(f"{file}: sliding-window attention is not supported.")
@@ -65,21 +65,24 @@ def _whole(config: Mapping[str, Any], key: str, file: str) -> None:
     value = config.get(key)
     if type(value) is not int or not 0 < value < 1 << 31:
         raise ModelLoadError(
-            f"{file}: config.json has {key} = {value!r}, not a sensible whole number."
+            f"{file}: config.json has {key} = {value!r:.60}, no sensible whole number."
         )
 
 
 def _rope(config: Mapping[str, Any], file: str) -> tuple[float, dict[str, Any] | None]:
     """Base and scaling; transformers 5 writes both into `rope_parameters`, older ones apart."""
-    parameters = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(given, dict):
+        raise ModelLoadError(f"{file}: rope_scaling is no JSON object.")
+    parameters = dict(given)
     theta = parameters.pop("rope_theta", config.get("rope_theta", 10000.0))
     if not isinstance(theta, int | float) or not 0 < theta < 1e30:
-        raise ModelLoadError(f"{file}: rope_theta is {theta!r}, not a sensible number.")
+        raise ModelLoadError(f"{file}: rope_theta is {theta!r:.60}, not a sensible number.")
     kind = parameters.pop("rope_type", parameters.pop("type", "default"))
     parameters.pop("type", None)
     if kind not in _ROPE_TYPES:
         raise ModelLoadError(
-            f"{file}: rope scaling {kind!r} is not supported ({', '.join(_ROPE_TYPES)})."
+            f"{file}: rope scaling {kind!r:.60} is not supported ({', '.join(_ROPE_TYPES)})."
         )
     if (
         parameters.pop("partial_rotary_factor", 1.0) != 1.0

@@ -125,7 +125,7 @@ def _rope_scaling(reader: _Metadata, names: set[str]) -> dict[str, Any] | None:
         return None
     if kind not in ("linear", "yarn"):
         raise UnsupportedModel(
-            f"its rope scaling is {kind!r}, which is not supported (linear, yarn)"
+            f"its rope scaling is {_shown(kind)}, which is not supported (linear, yarn)"
         )
     scaling: dict[str, Any] = {"rope_type": kind, "factor": reader.real("rope.scaling.factor", 1.0)}
     original = reader.get("rope.scaling.original_context_length")
@@ -137,6 +137,11 @@ def _rope_scaling(reader: _Metadata, names: set[str]) -> dict[str, Any] | None:
     return scaling
 
 
+def _shown(value: Any) -> str:
+    """A value of the file as it may stand in an error: one short line."""
+    return " ".join(repr(value).split())[:60]
+
+
 class _Metadata:
     """The keys of one architecture, `llama.block_count` as `block_count`."""
 
@@ -145,7 +150,11 @@ class _Metadata:
         self.prefix = str(metadata.get("general.architecture", ""))
 
     def get(self, key: str) -> Any:
-        return self.metadata.get(f"{self.prefix}.{key}")
+        """A plain value; a list means that layers differ, which no program here does."""
+        value = self.metadata.get(f"{self.prefix}.{key}")
+        if not isinstance(value, bool | int | float | str | None):
+            raise UnsupportedModel(f"{self.prefix}.{key} is a list, which is not supported")
+        return value
 
     def whole(self, key: str, default: int | None = None) -> int:
         value = self.get(key)
@@ -153,7 +162,9 @@ class _Metadata:
         if value is None:
             raise UnsupportedModel(f"its metadata has no {self.prefix}.{key}")
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 31:
-            raise UnsupportedModel(f"{self.prefix}.{key} is {value!r}, not a sensible whole number")
+            raise UnsupportedModel(
+                f"{self.prefix}.{key} is {_shown(value)}, no sensible whole number"
+            )
         return value
 
     def real(self, key: str, default: float | None) -> float:
@@ -162,5 +173,5 @@ class _Metadata:
         if value is None:
             raise UnsupportedModel(f"its metadata has no {self.prefix}.{key}")
         if not isinstance(value, float | int) or not 0.0 < value < 1e30:
-            raise UnsupportedModel(f"{self.prefix}.{key} is {value!r}, not a sensible number")
+            raise UnsupportedModel(f"{self.prefix}.{key} is {_shown(value)}, no sensible number")
         return float(value)

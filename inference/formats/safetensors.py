@@ -169,14 +169,15 @@ def _read_header(buffer: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
 def _entry(name: str, value: Any, data: npt.NDArray[np.uint8], path: Path) -> _Entry:
     try:
         dtype, shape, (begin, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
-        whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+        whole = len(shape) <= 4 and name.isprintable()
+        whole &= all(type(number) is int and number >= 0 for number in (*shape, begin, end))
     except (KeyError, TypeError, ValueError):
         whole = False
     if not whole:
-        raise ModelLoadError(f"{path}: the header's entry for {name} makes no sense.")
+        raise ModelLoadError(f"{path}: the header's entry for {name!r:.80} makes no sense.")
     if dtype not in DTYPES:
         raise ModelLoadError(
-            f"{path}: {name} has type {dtype}, which is not supported ({', '.join(DTYPES)})."
+            f"{path}: {name} has type {dtype!r:.40}, which is not supported ({', '.join(DTYPES)})."
         )
     if stored_bytes(dtype, shape) != end - begin:
         raise ModelLoadError(
