@@ -1,0 +1,65 @@
+"""Words of a text, for the full text query and for scoring where there is no FTS5."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+__all__ = ["MAX_TERMS", "match_query", "overlap_scores", "terms"]
+
+# A task of 200,000 characters must not become a query of 30,000 terms.
+MAX_TERMS = 32
+_WORD = re.compile(r"\w+")
+_STOP = frozenset(
+    "a about all also am an and any are as at be been being but by can could did do does for from "
+    "get had has have he her him his how i if in into is it its just let like me my need no not of "
+    "on or our out please she should so some than that the their them then there these they this "
+    "those to too up us use want was we were what when where which who why will with would you "
+    "your".split()
+)
+_K1, _B = 1.2, 0.75
+
+
+def terms(text: str) -> list[str]:
+    """Returns the distinct words of a text worth searching for, in order, at most MAX_TERMS.
+
+    Stop words count only where there is nothing else.
+    """
+    found = list(dict.fromkeys(word.casefold() for word in _WORD.findall(text[:20_000])))
+    telling = [word for word in found if word not in _STOP]
+    chosen = telling or found
+    if len(chosen) > MAX_TERMS:
+        # Long words are the rarer ones; order does not matter to the query.
+        chosen = sorted(chosen, key=len, reverse=True)[:MAX_TERMS]
+    return chosen
+
+
+def match_query(text: str) -> str:
+    """Returns an FTS5 query for any of the text's words; empty where it has none."""
+    return " OR ".join(f'"{term}"' for term in terms(text))
+
+
+def overlap_scores(query: Sequence[str], documents: Mapping[int, str]) -> dict[int, float]:
+    """Scores documents by BM25 over the words of the query, with only these documents as corpus.
+
+    Args:
+        query: Words from `terms`.
+        documents: Text by row number.
+
+    Returns:
+        Scores above zero by row number.
+    """
+    counts = {row: Counter(_WORD.findall(text.casefold())) for row, text in documents.items()}
+    lengths = {row: sum(count.values()) for row, count in counts.items()}
+    average = sum(lengths.values()) / max(len(lengths), 1) or 1.0
+    scores: dict[int, float] = {}
+    for word in query:
+        holding = [row for row, count in counts.items() if word in count]
+        rarity = math.log(1 + (len(counts) - len(holding) + 0.5) / (len(holding) + 0.5))
+        for row in holding:
+            often = counts[row][word]
+            damping = _K1 * (1 - _B + _B * lengths[row] / average)
+            scores[row] = scores.get(row, 0.0) + rarity * often * (_K1 + 1) / (often + damping)
+    return scores
