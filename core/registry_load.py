@@ -32,6 +32,7 @@ __all__ = ["Draft", "build"]
 
 _SECTIONS = {"models": "name", "backends": "name", "servers": "name", "agents": "codename"}
 _MAPPINGS = ("routing", "limits")
+_NEIGHBOURS = ("consults", "hands_on_to")
 _EVERYONE = "all"
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -129,10 +130,8 @@ def build(draft: Draft, tool_names: Iterable[str] | None = None) -> Registry | N
     models = _entries(draft, "models", ModelEntry)
     backends = sorted(_entries(draft, "backends", BackendSpec), key=lambda backend: backend.order)
     servers = _entries(draft, "servers", ServerSpec)
-    agents = [agent for name in draft.sections["agents"] if (agent := _agent(draft, name))]
-    _check_agents(draft, agents, {model.name for model in models})
-    if tool_names is not None:
-        _check_tools(draft, agents, set(tool_names))
+    agents = _agents(draft)
+    _check_agents(draft, None if tool_names is None else set(tool_names))
     routing = _routing(draft, agents)
     if draft.faults or routing is None:
         return None
@@ -155,21 +154,39 @@ def _entries(draft: Draft, section: str, model: type[_Model]) -> list[_Model]:
     return found
 
 
-def _agent(draft: Draft, codename: str) -> AgentProfile | None:
+def _agents(draft: Draft) -> list[AgentProfile]:
+    limits = _limits(draft)
+    names = list(draft.sections["agents"])
+    found = [agent for name in names if (agent := _agent(draft, name, limits)) is not None]
+    codenames = [agent.codename for agent in found]
+    return [_with_everyone(agent, draft, codenames) for agent in found]
+
+
+def _limits(draft: Draft) -> dict[str, Any]:
+    """The limits of agents that say nothing else; those of the models where these are wrong."""
+    located = draft.mappings.get("limits")
+    if located is None or _validated(draft, Limits, located, located.plain(), "limits") is None:
+        return {}
+    return dict(located.plain())
+
+
+def _agent(draft: Draft, codename: str, limits: dict[str, Any]) -> AgentProfile | None:
     entry = draft.sections["agents"][codename]
     plain = {**entry.plain(), "codename": codename}
-    for key in ("consults", "hands_on_to"):
-        if plain.get(key) == _EVERYONE:
-            plain[key] = [name for name in draft.sections["agents"] if name != codename]
-    limits = draft.mappings.get("limits")
-    if limits is not None and isinstance(plain.get("limits", {}), dict):
-        plain["limits"] = {**limits.plain(), **plain.get("limits", {})}
-    faults_before = len(draft.faults)
+    plain.update({key: [] for key in _NEIGHBOURS if plain.get(key) == _EVERYONE})
+    if isinstance(plain.get("limits", {}), dict):
+        plain["limits"] = {**limits, **plain.get("limits", {})}
     if isinstance(plain.get("prompt"), str):
         plain["prompt_text"] = _prompt_text(draft, entry.value["prompt"])
-    prompt_failed = len(draft.faults) > faults_before
-    agent = _validated(draft, AgentProfile, entry, plain, f"agent {codename}")
-    return None if prompt_failed else agent
+    return _validated(draft, AgentProfile, entry, plain, f"agent {codename}")
+
+
+def _with_everyone(agent: AgentProfile, draft: Draft, codenames: list[str]) -> AgentProfile:
+    """The agent with `all` in place of names turned into every other codename."""
+    entry = draft.sections["agents"][agent.codename].value
+    others = tuple(name for name in codenames if name != agent.codename)
+    changes = {key: others for key in _NEIGHBOURS if _text(entry.get(key)) == _EVERYONE}
+    return agent.model_copy(update=changes) if changes else agent
 
 
 def _prompt_text(draft: Draft, prompt: Located) -> str:
@@ -227,50 +244,63 @@ def _explained(error: Any, model: type[BaseModel]) -> str:
     return f"'{where}' is {error['input']!r}; {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
-def _check_agents(draft: Draft, agents: list[AgentProfile], models: set[str]) -> None:
-    """Adds a fault for each id or command used twice and each unknown name of agent or model."""
-    codenames = list(draft.sections["agents"])
+def _check_agents(draft: Draft, tools: set[str] | None) -> None:
+    """Adds a fault for each id or command used twice and each unknown name.
+
+    It looks at the entries as written, so that one that fails validation hides nothing here.
+    """
     ids: dict[str, str] = {}
     commands: dict[str, str] = {}
-    for agent in agents:
-        entry = draft.sections["agents"][agent.codename]
-
-        def fault(*steps: str | int, message: str, entry: Located = entry) -> None:
-            draft.faults.append(entry.find(steps).fault(message))
-
-        owner = ids.setdefault(agent.id, agent.codename)
-        if owner != agent.codename:
-            message = f"agent {agent.codename}: id '{agent.id}' is {owner}'s; choose another"
-            fault("id", message=message)
-        for command in agent.commands:
-            owner = commands.setdefault(command, agent.codename)
-            if owner != agent.codename:
-                message = f"slash command '{command}' is {owner}'s; remove it from {agent.codename}"
-                fault("commands", command, message=message)
-        for key in ("consults", "hands_on_to"):
-            for index, name in enumerate(getattr(agent, key)):
-                if name == agent.codename:
-                    fault(key, index, message=f"agent {name}: '{key}' names itself; remove it")
-                elif name not in codenames:
-                    message = f"agent {agent.codename}: {_unknown_agent(name, codenames)}"
-                    fault(key, index, message=message)
-        if agent.model is not None and agent.model not in models:
-            advice = did_you_mean(agent.model, models) or "add it to `models`"
-            message = f"agent {agent.codename}: no model is called '{agent.model}'; {advice}"
-            fault("model", message=message)
+    for codename, entry in draft.sections["agents"].items():
+        number, owned = entry.value.get("id"), entry.value.get("commands")
+        if number is not None and (text := _text(number)):
+            owner = ids.setdefault(text, codename)
+            if owner != codename:
+                message = f"agent {codename}: id '{text}' is {owner}'s; choose another"
+                draft.faults.append(number.place.fault(message))
+        for command, item in owned.value.items() if owned and isinstance(owned.value, dict) else ():
+            owner = commands.setdefault(command, codename)
+            if owner != codename:
+                message = f"slash command '{command}' is {owner}'s; remove it from {codename}"
+                draft.faults.append(item.place.fault(message))
+        _check_names(draft, codename, entry, tools)
 
 
-def _check_tools(draft: Draft, agents: list[AgentProfile], known: set[str]) -> None:
-    for agent in agents:
-        for index, tool in enumerate(agent.tools):
-            if tool not in known:
-                advice = did_you_mean(tool, known) or f"there are {', '.join(sorted(known))}"
-                place = draft.sections["agents"][agent.codename].find(("tools", index))
-                message = f"agent {agent.codename}: no tool is called '{tool}'; {advice}"
-                draft.faults.append(place.fault(message))
+def _check_names(draft: Draft, codename: str, entry: Located, tools: set[str] | None) -> None:
+    codenames, models = draft.sections["agents"], draft.sections["models"]
+    for key in _NEIGHBOURS:
+        for item, name in _texts(entry.value.get(key)):
+            if name == codename:
+                message = f"agent {name}: '{key}' names itself; remove it"
+                draft.faults.append(item.place.fault(message))
+            elif name not in codenames:
+                message = f"agent {codename}: {_unknown_agent(name, codenames)}"
+                draft.faults.append(item.place.fault(message))
+    model = _text(entry.value.get("model"))
+    if model and model not in models:
+        advice = did_you_mean(model, models) or "add it to `models`"
+        message = f"agent {codename}: no model is called '{model}'; {advice}"
+        draft.faults.append(entry.value["model"].place.fault(message))
+    for item, name in _texts(entry.value.get("tools")) if tools is not None else ():
+        if tools is not None and name not in tools:
+            advice = did_you_mean(name, tools) or f"there are {', '.join(sorted(tools))}"
+            message = f"agent {codename}: no tool is called '{name}'; {advice}"
+            draft.faults.append(item.place.fault(message))
 
 
-def _unknown_agent(name: str, codenames: list[str]) -> str:
+def _text(located: Located | None) -> str | None:
+    return located.value if located is not None and isinstance(located.value, str) else None
+
+
+def _texts(located: Located | None) -> Iterator[tuple[Located, str]]:
+    """The items of a list that are text; wrong ones have their fault from validation."""
+    if located is not None and isinstance(located.value, list):
+        for item in located.value:
+            if isinstance(item.value, str):
+                yield item, item.value
+
+
+def _unknown_agent(name: str, codenames: Iterable[str]) -> str:
     return f"no agent is called '{name}'; {did_you_mean(name, codenames) or 'add or remove it'}"
 
 
@@ -280,14 +310,11 @@ def _routing(draft: Draft, agents: list[AgentProfile]) -> Routing | None:
         message = "routing: commands belong to agents; list each under `commands` of its agent"
         draft.faults.append(located.value["commands"].place.fault(message))
         return None
-    limits = draft.mappings.get("limits")
-    if limits is not None:
-        _validated(draft, Limits, limits, limits.plain(), "limits")
     commands = {command: agent.codename for agent in agents for command in agent.commands}
     plain = {**located.plain(), "commands": commands}
     routing = _validated(draft, Routing, located, plain, "routing")
     if routing is not None:
-        codenames = list(draft.sections["agents"])
+        codenames = draft.sections["agents"]
         for steps, name in _routed_names(routing):
             if name not in codenames:
                 message = f"routing: {_unknown_agent(name, codenames)}"

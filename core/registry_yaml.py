@@ -1,8 +1,8 @@
 """YAML read into values that remember their file and line, so that any later fault can name them.
 
 PyYAML's safe loader composes the text to nodes (the C one where the library has it), and the nodes
-become `Located` values. Nothing but plain YAML types is ever constructed. Duplicate keys, which YAML
-forbids and PyYAML lets pass, are faults here, since the later one would silently win.
+become `Located` values. Nothing but plain YAML types is ever constructed. Duplicate keys, which
+YAML forbids and PyYAML lets pass, are faults here, since the later one would silently win.
 
     text --compose--> nodes --_convert--> Located(value, place)
                                             value: a scalar | list[Located] | dict[str, Located]
@@ -21,7 +21,7 @@ __all__ = ["Fault", "Located", "Place", "read_located"]
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_BYTES = 4 << 20
-_MAX_NODES = 200_000  # aliases can unfold a small text into billions of values
+_MAX_NODES = 50_000  # aliases can unfold a small text into billions of values
 _MAX_DEPTH = 32
 _MERGE = "tag:yaml.org,2002:merge"
 
