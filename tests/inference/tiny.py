@@ -11,6 +11,7 @@ vocabulary too small for that is written without a tokenizer.
 from __future__ import annotations
 
 import json
+import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -254,11 +255,7 @@ def write_gguf(path: Path, shape: Shape, dtype: str = "F32", **metadata: str | i
             writer.add_tensor(gguf_name(name), array)
         else:
             writer.add_tensor(gguf_name(name), gguf.quants.quantize(array, kind), raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    return _close(writer)
 
 
 def gguf_name(name: str) -> str:
@@ -306,3 +303,67 @@ def _write_tables(writer: Any, shape: Shape) -> None:
     writer.add_eos_token_id(special_id(shape, "<|im_end|>"))
     writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
+
+
+def with_pre_tokenizer(source: Path, path: Path, name: str) -> Path:
+    """Writes a GGUF file with only the vocabulary of another, cut by another pre-tokenizer."""
+    import gguf
+
+    from ryzanstein.inference.formats.gguf_header import read_header
+
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        metadata = read_header(buffer).metadata
+        writer = gguf.GGUFWriter(path, "llama")
+        _write_settings(writer, Shape(vocab=len(metadata["tokenizer.ggml.tokens"])))
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(name)
+        writer.add_token_list(list(metadata["tokenizer.ggml.tokens"]))
+        writer.add_token_types([int(kind) for kind in metadata["tokenizer.ggml.token_type"]])
+        writer.add_token_merges(list(metadata["tokenizer.ggml.merges"]))
+        writer.add_eos_token_id(int(metadata["tokenizer.ggml.eos_token_id"]))
+        writer.add_add_bos_token(False)
+    return _close(writer)
+
+
+def write_sentencepiece(path: Path) -> Path:
+    """Writes a GGUF file with only a small SentencePiece vocabulary, byte fallback included."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    words = (
+        "▁the ▁and ▁world ing ▁is ▁in tion ▁of ▁Hello ▁def return ▁für ▁что ▁不 人工 ▁1 12 ▁▁ ▁▁▁▁"
+    ).split()
+    characters = sorted(
+        {character for word in words for character in word} | set(map(chr, range(33, 127)))
+    )
+    longer = sorted(
+        {word[:end] for word in words for end in range(2, len(word) + 1)},
+        key=lambda piece: (len(piece), piece),
+    )
+    pieces = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        *longer,
+        *characters,
+    ]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * (len(longer) + len(characters))]
+    scores = [0.0] * 259 + [-float(rank) for rank in range(len(longer) + len(characters))]
+    _write_settings(writer, Shape(vocab=len(pieces)))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces)
+    writer.add_token_scores(scores)
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    return _close(writer)
+
+
+def _close(writer: Any) -> Path:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return Path(writer.path)

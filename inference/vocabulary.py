@@ -1,0 +1,318 @@
+"""Builds a `tokenizers.Tokenizer` from a checkpoint: a GGUF file's tables, or tokenizer.json.
+
+    tokenizer.ggml.model   built as
+    gpt2                   byte-level BPE, cut by tokenizer.ggml.pre
+    llama                  SentencePiece: BPE with byte fallback, merges recovered from the scores
+    (directory)            tokenizer.json as it is
+
+From the tables of Qwen's 151,936 tokens this takes 0.35 s, so nothing is cached on disk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+
+from ryzanstein.errors import ModelLoadError
+from ryzanstein.inference.pretokenize import (
+    COMPOSED,
+    IGNORES_MERGES,
+    PRE_TOKENIZERS,
+    pre_tokenizer,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as HubTokenizer
+
+    from ryzanstein.inference.formats.checkpoint import Checkpoint
+
+__all__ = ["Vocabulary", "read_vocabulary"]
+
+_CONTROL, _USER_DEFINED = 3, 4
+# Texts that end a turn or a file in the models met so far, whatever the metadata says (llama.cpp
+# does the same): a model that was fine-tuned for chat often keeps the base model's end-of-text id.
+_ENDINGS: Final = (
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A tokenizer and what the checkpoint says about its special tokens.
+
+    Attributes:
+        hub: The `tokenizers` object.
+        byte_level: Tokens are spelt in GPT-2's byte alphabet; else they are SentencePiece pieces.
+        specials: Text of every special token, with its id.
+        end_ids: Tokens that end a generation.
+        bos_id: Token to begin every prompt with, or None.
+        strips_space: Decoding drops one leading space, which encoding has put there.
+        chat_template: Jinja2 source, or None.
+    """
+
+    hub: HubTokenizer
+    byte_level: bool
+    specials: Mapping[str, int]
+    end_ids: frozenset[int]
+    bos_id: int | None
+    strips_space: bool
+    chat_template: str | None
+
+
+def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
+    """Reads a checkpoint's tokenizer.
+
+    Raises:
+        ModelLoadError: there is none, it is damaged, or of a kind that is not supported.
+    """
+    try:
+        if checkpoint.metadata:
+            return _from_tables(checkpoint.metadata)
+        return _from_directory(checkpoint.path)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{checkpoint.path.name}: {error.message}", hint=error.hint) from error
+
+
+def _from_tables(metadata: Mapping[str, Any]) -> Vocabulary:
+    model = metadata.get("tokenizer.ggml.model")
+    tokens = list(_table(metadata, "tokens", str))
+    kinds = [int(kind) for kind in _table(metadata, "token_type", int, default=[1] * len(tokens))]
+    if len(kinds) != len(tokens):
+        raise ModelLoadError("its tables of tokens and token types differ in length.")
+    if model == "gpt2":
+        hub = _byte_level(tokens, metadata)
+    elif model == "llama":
+        hub = _sentencepiece(tokens, metadata)
+    else:
+        hint = "Supported are gpt2 and llama."
+        raise ModelLoadError(f"its tokenizer {model!r:.40} is not supported.", hint=hint)
+    added = _add_specials(hub, tokens, kinds)
+    adds_bos = _adds_bos(metadata, model)
+    return Vocabulary(
+        hub=hub,
+        byte_level=model == "gpt2",
+        specials=added,
+        end_ids=_end_ids(_metadata_ends(metadata), added, len(tokens)),
+        bos_id=_identifier(metadata, "bos_token_id", len(tokens)) if adds_bos else None,
+        strips_space=model == "llama"
+        and bool(metadata.get("tokenizer.ggml.add_space_prefix", True)),
+        chat_template=_text(metadata.get("tokenizer.chat_template")),
+    )
+
+
+def _byte_level(tokens: Sequence[str], metadata: Mapping[str, Any]) -> HubTokenizer:
+    from tokenizers import Tokenizer, decoders, normalizers
+    from tokenizers.models import BPE
+
+    name = metadata.get("tokenizer.ggml.pre", "default")
+    if name not in PRE_TOKENIZERS:
+        hint = f"Supported are {', '.join(PRE_TOKENIZERS)}."
+        raise ModelLoadError(f"its pre-tokenizer {name!r:.40} is not supported.", hint=hint)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    merges: list[tuple[str, str]] = []
+    for merge in _table(metadata, "merges", str):
+        left, _, right = merge.partition(" ")
+        # The tokenizers package panics on these instead of raising.
+        if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
+            raise ModelLoadError(f"its merge {merge!r:.60} makes no token of its vocabulary.")
+        merges.append((left, right))
+    hub = Tokenizer(BPE(vocab=vocabulary, merges=merges, ignore_merges=name in IGNORES_MERGES))
+    if name in COMPOSED:
+        hub.normalizer = normalizers.NFC()
+    hub.pre_tokenizer = pre_tokenizer(name)
+    hub.decoder = decoders.ByteLevel()
+    return hub
+
+
+def _sentencepiece(tokens: Sequence[str], metadata: Mapping[str, Any]) -> HubTokenizer:
+    from tokenizers import Tokenizer, decoders, normalizers
+    from tokenizers.models import BPE
+
+    scores = [float(score) for score in _table(metadata, "scores", float)]
+    if len(scores) != len(tokens):
+        raise ModelLoadError("its tables of tokens and scores differ in length.")
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    unknown = _identifier(metadata, "unknown_token_id", len(tokens))
+    hub = Tokenizer(
+        BPE(
+            vocab=vocabulary,
+            merges=_merges_from_scores(vocabulary, scores),
+            unk_token=tokens[unknown] if unknown is not None else None,
+            byte_fallback=True,
+            fuse_unk=True,
+        )
+    )
+    prefixed = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
+    spaces = normalizers.Replace(" ", "▁")
+    prefix = [normalizers.Prepend("▁")] if prefixed else []
+    hub.normalizer = normalizers.Sequence([*prefix, spaces])
+    hub.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return hub
+
+
+def _merges_from_scores(
+    vocabulary: Mapping[str, int], scores: Sequence[float]
+) -> list[tuple[str, str]]:
+    """Recovers the merges of a SentencePiece BPE model: a better score was merged earlier.
+
+    Every way to cut a token into two tokens is a merge of it; transformers' SentencePieceExtractor
+    does the same.
+    """
+    merges: list[tuple[float, int, int, str, str]] = []
+    for token, index in vocabulary.items():
+        cuts = ((token[:at], token[at:]) for at in range(1, len(token)))
+        merges.extend(
+            (-scores[index], vocabulary[left], vocabulary[right], left, right)
+            for left, right in cuts
+            if left in vocabulary and right in vocabulary
+        )
+    merges.sort()
+    return [(left, right) for *_, left, right in merges]
+
+
+def _add_specials(hub: HubTokenizer, tokens: Sequence[str], kinds: Sequence[int]) -> dict[str, int]:
+    """Marks control tokens as special, user-defined ones as indivisible; returns the former."""
+    from tokenizers import AddedToken
+
+    special = {t: i for i, (t, k) in enumerate(zip(tokens, kinds, strict=True)) if k == _CONTROL}
+    whole = [t for t, kind in zip(tokens, kinds, strict=True) if kind == _USER_DEFINED and t]
+    hub.add_special_tokens(
+        [AddedToken(text, special=True, normalized=False) for text in special if text]
+    )
+    hub.add_tokens([AddedToken(text, normalized=False) for text in whole])
+    return special
+
+
+def _adds_bos(metadata: Mapping[str, Any], model: Any) -> bool:
+    told = metadata.get("tokenizer.ggml.add_bos_token")
+    by_default = model == "llama" or metadata.get("tokenizer.ggml.pre") in IGNORES_MERGES
+    return by_default if told is None else bool(told)
+
+
+def _metadata_ends(metadata: Mapping[str, Any]) -> list[Any]:
+    return [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+
+
+def _end_ids(told: Iterable[Any], specials: Mapping[str, int], size: int) -> frozenset[int]:
+    known = {specials[text] for text in _ENDINGS if text in specials}
+    return frozenset(known | {int(i) for i in told if isinstance(i, int) and 0 <= i < size})
+
+
+def _identifier(metadata: Mapping[str, Any], name: str, size: int) -> int | None:
+    value = metadata.get(f"tokenizer.ggml.{name}")
+    if value is None:
+        return None
+    if not isinstance(value, int) or not 0 <= value < size:
+        raise ModelLoadError(f"its {name} {value!r:.40} is no token of its vocabulary.")
+    return value
+
+
+def _table(
+    metadata: Mapping[str, Any], name: str, kind: type, default: Sequence[int] | None = None
+) -> Iterable[Any]:
+    table = metadata.get(f"tokenizer.ggml.{name}", default)
+    wanted = Sequence if kind is str or table is default else np.ndarray
+    if table is None:
+        raise ModelLoadError(f"it has no tokenizer: its metadata lacks tokenizer.ggml.{name}.")
+    if not isinstance(table, wanted) or isinstance(table, str):
+        raise ModelLoadError(f"its metadata tokenizer.ggml.{name} is no list of the right kind.")
+    return cast("Iterable[Any]", table)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _from_directory(path: Path) -> Vocabulary:
+    from tokenizers import Tokenizer
+
+    text = _read(path / "tokenizer.json")
+    if text is None:
+        raise ModelLoadError("it has no tokenizer.json.", hint="Copy the model's own beside it.")
+    try:
+        hub = Tokenizer.from_str(text)
+        decoder = json.dumps(json.loads(text).get("decoder"))
+    except Exception as error:  # tokenizers raises nothing narrower
+        reason = " ".join(str(error).split())[:200]
+        raise ModelLoadError(f"its tokenizer.json cannot be read: {reason}.") from error
+    byte_level = '"ByteLevel"' in decoder
+    if not byte_level and '"ByteFallback"' not in decoder:
+        raise ModelLoadError(
+            "the decoder of its tokenizer.json is neither ByteLevel nor ByteFallback."
+        )
+    settings = _read_object(path / "tokenizer_config.json")
+    added = hub.get_added_tokens_decoder()
+    specials = {token.content: index for index, token in added.items() if token.special}
+    begins = hub.encode("", add_special_tokens=True).ids
+    told = [
+        _read_object(path / name).get("eos_token_id")
+        for name in ("generation_config.json", "config.json")
+    ]
+    ends = [i for value in told for i in (value if isinstance(value, list) else [value])]
+    ends.append(specials.get(_content(settings.get("eos_token"))))
+    return Vocabulary(
+        hub=hub,
+        byte_level=byte_level,
+        specials=specials,
+        end_ids=_end_ids(ends, specials, hub.get_vocab_size()),
+        bos_id=begins[0]
+        if begins and begins[0] == specials.get(_content(settings.get("bos_token")))
+        else None,
+        strips_space='"Strip"' in decoder,
+        chat_template=_directory_template(path, settings),
+    )
+
+
+def _directory_template(path: Path, settings: Mapping[str, Any]) -> str | None:
+    """chat_template.jinja, or the key of tokenizer_config.json: a text, or a list of named ones."""
+    alone = _read(path / "chat_template.jinja")
+    if alone is not None:
+        return _text(alone)
+    value = settings.get("chat_template")
+    if isinstance(value, list):
+        named = {
+            entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)
+        }
+        value = named.get("default")
+    return _text(value)
+
+
+def _content(token: Any) -> str:
+    """Special tokens are written as a text or as an object with `content`."""
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelLoadError(f"its {path.name} cannot be read: {error}.") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    text = _read(path)
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ModelLoadError(f"its {path.name} is not valid JSON: {error}.") from error
+    return value if isinstance(value, dict) else {}
