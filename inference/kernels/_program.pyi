@@ -1,0 +1,82 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ryzanstein.inference.kernels.pack import PackedMatrix
+
+PAGE: int
+ISAS: tuple[str, ...]
+
+def chosen_isa() -> str: ...
+def aligned(nbytes: int) -> npt.NDArray[np.uint8]: ...
+
+class Program:
+    page_bytes: int
+    def __init__(
+        self,
+        *,
+        threads: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        layers: int,
+        half_cache: bool,
+        chunk: int = 512,
+        block: int = 128,
+        isa: str | None = None,
+    ) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def chunk(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def buffer(self, cols: int, *, whole: bool = False) -> int: ...
+    def rope(
+        self,
+        frequencies: npt.NDArray[np.float32],
+        *,
+        factor: float = 1.0,
+        interleaved: bool = False,
+    ) -> int: ...
+    def embed(self, matrix: PackedMatrix, output: int) -> None: ...
+    def linear(
+        self,
+        input: int,
+        matrices: Sequence[PackedMatrix],
+        output: int,
+        *,
+        norm: npt.NDArray[np.float32] | None = None,
+        eps: float = 0.0,
+        biases: Sequence[npt.NDArray[np.float32] | None] | None = None,
+        accumulate: bool = False,
+        gate_buffer: int | None = None,
+    ) -> None: ...
+    def attention(
+        self, input: int, output: int, *, layer: int, rope: int, scale: float
+    ) -> None: ...
+    def finish(
+        self,
+        input: int,
+        matrix: PackedMatrix,
+        *,
+        norm: npt.NDArray[np.float32] | None = None,
+        eps: float = 0.0,
+    ) -> None: ...
+    def run(
+        self,
+        tokens: npt.NDArray[np.int32],
+        start: int,
+        pages: npt.NDArray[np.uintp],
+        logits: npt.NDArray[np.float32] | None = None,
+        *,
+        all_logits: bool = False,
+        cancel: Any = None,
+    ) -> bool: ...
+    def time_operators(self, on: bool) -> None: ...
+    def timings(self) -> list[tuple[str, int, float]]: ...
+    def close(self) -> None: ...

@@ -1,0 +1,421 @@
+"""Builds and runs programs: the Python door to program.h.
+
+A program is described once, operator by operator, then runs without the GIL. It owns its buffers and threads, and
+keeps the packed matrices and vectors that its operators point at alive.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+from cpython.exc cimport PyErr_CheckSignals
+
+import threading
+
+import numpy as np
+
+from ryzanstein.errors import InferenceError, ValidationError
+
+cdef extern from "rz.h":
+    ctypedef struct rz_matrix:
+        int32_t form, rows, cols, panel_rows, panels
+        int64_t panel_bytes
+    ctypedef struct rz_linear_kernels:
+        pass
+    const rz_linear_kernels *rz_linear_table_of(int isa)
+    const char *rz_isa_name()
+    int rz_isa_chosen()
+
+cdef extern from "pool.h":
+    ctypedef struct rz_pool:
+        pass
+    rz_pool *rz_pool_new(int threads) nogil
+    void rz_pool_free(rz_pool *pool) nogil
+
+cdef extern from "ops.h":
+    enum:
+        RZ_PAGE
+    ctypedef struct rz_ops_kernels:
+        const char *isa
+    const rz_ops_kernels *rz_ops_table(const char *isa)
+    int64_t rz_attend_floats(int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t rows)
+
+cdef extern from "program.h":
+    enum:
+        RZ_MATRICES
+        RZ_CHUNKS
+        RZ_EMBED
+        RZ_LINEAR
+        RZ_APPEND
+        RZ_ATTEND
+    ctypedef struct rz_buffer:
+        int32_t cols, whole
+        int64_t stride
+        float *data
+    ctypedef struct rz_rope:
+        int32_t half, interleaved
+        float factor
+        float *frequencies
+        float *table
+    ctypedef struct rz_op:
+        int32_t code, input, output, second
+        int32_t matrices, accumulate, gated, quantized
+        int32_t layer, rope, joins
+        float eps, scale
+        const float *norm
+        const rz_matrix **weights
+        const float **biases
+        int32_t *columns
+        int32_t *shares
+        double seconds
+    ctypedef struct rz_scratch:
+        float *normed
+        signed char *codes
+        float *scales
+        int32_t *sums
+        float *attend
+    ctypedef struct rz_program:
+        int32_t threads, chunk, block, widest
+        int32_t op_count, buffer_count, rope_count, head
+        int32_t heads, kv_heads, head_dim, value_dim, half_cache
+        int64_t layer_bytes, head_bytes
+        int32_t vocabulary, timed
+        rz_op *ops
+        rz_buffer *buffers
+        rz_rope *ropes
+        rz_scratch *scratch
+        float *partials
+        const rz_linear_kernels *linear
+        const rz_ops_kernels *kernels
+        rz_pool *pool
+        void *next_block
+    ctypedef struct rz_call:
+        const int32_t *tokens
+        int32_t count
+        int64_t start
+        uint8_t **pages
+        float *logits
+        int32_t all_logits
+        int (*poll)(void *argument) noexcept nogil
+        void *poll_argument
+    int rz_program_run(rz_program *program, const rz_call *call) nogil
+    void rz_share_panels(rz_op *op, int32_t threads)
+
+PAGE = RZ_PAGE
+ISAS = ("portable", "avx2", "avx512", "avx512vnni")
+_ALIGNMENT = 64
+_OP_NAMES = {RZ_EMBED: "embed", RZ_LINEAR: "linear", RZ_APPEND: "append", RZ_ATTEND: "attend"}
+
+
+def chosen_isa() -> str:
+    """Returns the name of the instruction set that programs use unless told otherwise."""
+    return (<bytes>rz_isa_name()).decode()
+
+
+def aligned(nbytes: int):
+    """Returns `nbytes` zero bytes that begin on a cache line; untouched pages take no memory."""
+    raw = np.zeros(nbytes + _ALIGNMENT, np.uint8)
+    skip = -raw.ctypes.data % _ALIGNMENT
+    return raw[skip : skip + nbytes]
+
+
+cdef class _Poll:
+    """What thread 0 asks now and then: has the caller given up, is there a signal to handle?"""
+
+    cdef object cancel
+    cdef object error
+
+    def __cinit__(self, cancel):
+        self.cancel = cancel
+        self.error = None
+
+
+cdef int _poll(void *argument) noexcept with gil:
+    cdef _Poll self = <_Poll>argument
+    try:
+        PyErr_CheckSignals()
+        return self.cancel is not None and self.cancel.is_set()
+    except BaseException as error:
+        self.error = error
+        return 1
+
+
+cdef class Program:
+    """One model as a list of operators; describe it, then finish(), then run()."""
+
+    cdef rz_program program
+    cdef list _kept  # everything the C side points at
+    cdef list _names
+    cdef dict _joined  # buffer -> index of the attention that fills it
+    cdef object _lock
+    cdef int64_t _bytes
+
+    def __cinit__(self, *, int threads, int heads, int kv_heads, int head_dim, int layers, bint half_cache,
+                  int chunk=512, int block=128, isa=None):
+        memset(&self.program, 0, sizeof(rz_program))
+        cdef rz_program *p = &self.program
+        if threads < 1 or block % 8 or chunk < block or heads % kv_heads:
+            raise ValueError("threads, chunk, block or heads cannot be used")
+        index = rz_isa_chosen() if isa is None else ISAS.index(isa)
+        p.linear = rz_linear_table_of(index)
+        if p.linear == NULL:
+            raise ValidationError(f"This CPU or this build has no {isa} kernels.")
+        name = ISAS[index].encode()
+        p.kernels = rz_ops_table(name)
+        p.threads, p.chunk, p.block = threads, chunk, block
+        p.heads, p.kv_heads, p.head_dim = heads, kv_heads, head_dim
+        p.value_dim = (head_dim + 15) // 16 * 16
+        p.half_cache = half_cache
+        p.head_bytes = RZ_PAGE * (p.head_dim + p.value_dim) * (2 if half_cache else 4)
+        p.layer_bytes = p.head_bytes * kv_heads
+        p.head = -1
+        self._kept, self._names, self._joined = [], [], {}
+        self._lock = threading.Lock()
+        self.page_bytes = p.layer_bytes * layers
+
+    cdef readonly int64_t page_bytes
+
+    def __dealloc__(self):
+        rz_pool_free(self.program.pool)
+        free(self.program.ops)
+        free(self.program.buffers)
+        free(self.program.ropes)
+        free(self.program.scratch)
+
+    @property
+    def isa(self) -> str:
+        return (<bytes>self.program.kernels.isa).decode()
+
+    @property
+    def threads(self) -> int:
+        return self.program.threads
+
+    @property
+    def chunk(self) -> int:
+        return self.program.chunk
+
+    @property
+    def nbytes(self) -> int:
+        return self._bytes
+
+    cdef void *_keep(self, array) except NULL:
+        self._kept.append(array)
+        return <void *><uintptr_t>array.ctypes.data
+
+    cdef void *_zeros(self, int64_t nbytes) except NULL:
+        self._bytes += nbytes
+        return self._keep(aligned(max(nbytes, 1)))
+
+    cdef const float *_vector(self, values, int64_t length, int64_t padded) except? NULL:
+        if values is None:
+            return NULL
+        if values.shape != (length,):
+            raise ValueError(f"a vector of {length} was expected, not {values.shape}")
+        kept = aligned(padded * 4).view(np.float32)
+        kept[:length] = values
+        self._bytes += padded * 4
+        return <const float *>self._keep(kept)
+
+    cdef const rz_matrix *_matrix(self, matrix) except NULL:
+        self._kept.append(matrix)
+        return <const rz_matrix *><uintptr_t>matrix.pointer
+
+    cdef rz_op *_add(self, int code, int input, int output) except NULL:
+        cdef rz_program *p = &self.program
+        if p.pool != NULL:
+            raise ValueError("the program is finished")
+        for buffer in (input, output):
+            if not -1 <= buffer < p.buffer_count:
+                raise ValueError(f"there is no buffer {buffer}")
+        cdef rz_op *ops = <rz_op *>realloc(p.ops, (p.op_count + 1) * sizeof(rz_op))
+        if ops == NULL:
+            raise MemoryError
+        p.ops = ops
+        cdef rz_op *op = &ops[p.op_count]
+        memset(op, 0, sizeof(rz_op))
+        op.code, op.input, op.output = code, input, output
+        op.second = op.joins = -1
+        p.op_count += 1
+        self._names.append(_OP_NAMES[code])
+        return op
+
+    def buffer(self, int cols, *, bint whole=False):
+        """Declares a buffer of `cols` floats a token; `whole` if one operator reads other tokens' rows."""
+        cdef rz_program *p = &self.program
+        cdef rz_buffer *buffers = <rz_buffer *>realloc(p.buffers, (p.buffer_count + 1) * sizeof(rz_buffer))
+        if buffers == NULL:
+            raise MemoryError
+        p.buffers = buffers
+        stride = (cols + 31) // 32 * 32
+        rows = p.chunk if whole else p.threads * p.block
+        buffers[p.buffer_count].cols = cols
+        buffers[p.buffer_count].whole = whole
+        buffers[p.buffer_count].stride = stride
+        buffers[p.buffer_count].data = <float *>self._zeros(rows * stride * 4)
+        p.widest = max(p.widest, stride)
+        p.buffer_count += 1
+        return p.buffer_count - 1
+
+    def rope(self, frequencies, *, float factor=1.0, bint interleaved=False):
+        """Declares rotary positions: radians a position for each pair of a head's elements."""
+        cdef rz_program *p = &self.program
+        cdef rz_rope *ropes = <rz_rope *>realloc(p.ropes, (p.rope_count + 1) * sizeof(rz_rope))
+        if ropes == NULL:
+            raise MemoryError
+        p.ropes = ropes
+        cdef int half = len(frequencies)
+        if 2 * half > p.head_dim:
+            raise ValueError("more rotated elements than a head has")
+        ropes[p.rope_count].half = half
+        ropes[p.rope_count].interleaved = interleaved
+        ropes[p.rope_count].factor = factor
+        ropes[p.rope_count].frequencies = <float *>self._vector(frequencies, half, half)
+        ropes[p.rope_count].table = <float *>self._zeros(<int64_t>p.chunk * half * 8)
+        p.rope_count += 1
+        return p.rope_count - 1
+
+    def embed(self, matrix, int output):
+        """output = the row of `matrix` of each token."""
+        cdef rz_op *op = self._add(RZ_EMBED, -1, output)
+        op.weights[0] = self._matrix(matrix)
+        op.matrices = 1
+        if op.weights[0].cols != self.program.buffers[output].cols:
+            raise ValueError("the embedding is not as wide as its buffer")
+
+    def linear(self, int input, matrices, int output, *, norm=None, float eps=0.0, biases=None,
+               bint accumulate=False, gate_buffer=None):
+        """output = [matrix * norm(input) + bias for each matrix, side by side].
+
+        With `accumulate` it is added to output. With `gate_buffer`, which must be as wide as output, there are two
+        matrices and output = silu(first) * second.
+        """
+        cdef rz_op *op = self._add(RZ_LINEAR, input, output)
+        op.accumulate = accumulate
+        op.gated = gate_buffer is not None
+        if op.gated:
+            op.second = gate_buffer
+        op.joins = self._joined.get(input, -1)
+        self._fill_linear(op, matrices, norm, eps, biases)
+        made = op.weights[0].rows if op.gated else sum(matrix.rows for matrix in matrices)
+        if made != self.program.buffers[output].cols:
+            raise ValueError(f"{made} rows do not fill a buffer of {self.program.buffers[output].cols}")
+
+    cdef int _fill_linear(self, rz_op *op, matrices, norm, float eps, biases) except -1:
+        cdef int column = 0, i
+        cols = self.program.buffers[op.input].cols
+        op.matrices, op.eps = len(matrices), eps
+        if not 1 <= op.matrices <= RZ_MATRICES or (op.gated and op.matrices != 2):
+            raise ValueError(f"{op.matrices} matrices cannot share one operator")
+        op.norm = self._vector(norm, cols, self.program.buffers[op.input].stride)
+        for i in range(op.matrices):
+            op.weights[i] = self._matrix(matrices[i])
+            if op.weights[i].cols != cols:
+                raise ValueError(f"a matrix of {op.weights[i].cols} columns reads a buffer of {cols}")
+            if op.gated and op.weights[i].rows != op.weights[0].rows:
+                raise ValueError("the two matrices of a gate have different rows")
+            rows = op.weights[i].rows
+            op.biases[i] = self._vector(biases[i] if biases else None, rows, (rows + 31) // 32 * 32)
+            op.columns[i] = 0 if op.gated else column
+            column += rows
+            op.quantized |= op.weights[i].form != 0
+        op.shares = <int32_t *>self._zeros(op.matrices * (self.program.threads + 1) * 4)
+        rz_share_panels(op, self.program.threads)
+        return 0
+
+    def attention(self, int input, int output, *, int layer, int rope, float scale):
+        """output = attention of input, which holds queries, keys and values side by side."""
+        cdef rz_program *p = &self.program
+        width = (p.heads + 2 * p.kv_heads) * p.head_dim
+        if p.buffers[input].cols != width or p.buffers[output].cols != p.heads * p.head_dim:
+            raise ValueError("attention's buffers do not fit its heads")
+        if not 0 <= rope < p.rope_count or not 0 <= layer * p.layer_bytes < self.page_bytes:
+            raise ValueError("attention names a rope or a layer that is not there")
+        cdef rz_op *op
+        for code in (RZ_APPEND, RZ_ATTEND):
+            op = self._add(code, input, output)
+            op.layer, op.rope, op.scale = layer, rope, scale
+        self._joined[output] = p.op_count - 1
+
+    def finish(self, int input, matrix, *, norm=None, float eps=0.0):
+        """Ends the list with the matrix that makes logits, allocates scratch memory, starts the threads."""
+        cdef rz_program *p = &self.program
+        cdef rz_op *op = self._add(RZ_LINEAR, input, -1)
+        self._fill_linear(op, [matrix], norm, eps, None)
+        p.head = p.op_count - 1
+        p.vocabulary = op.weights[0].rows
+        self._names[p.head] = "head"
+        p.next_block = self._zeros(4 * p.op_count)
+        p.partials = <float *>self._zeros(<int64_t>RZ_CHUNKS * p.heads * (p.value_dim + 2) * 4)
+        p.scratch = <rz_scratch *>calloc(p.threads, sizeof(rz_scratch))
+        if p.scratch == NULL:
+            raise MemoryError
+        row = (p.heads + 2 * p.kv_heads) * p.head_dim
+        attend = max(rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block), row)
+        cells = <int64_t>p.block * p.widest
+        for i in range(p.threads):
+            p.scratch[i].normed = <float *>self._zeros(cells * 4)
+            p.scratch[i].codes = <signed char *>self._zeros(cells)
+            p.scratch[i].scales = <float *>self._zeros(cells // 8)
+            p.scratch[i].sums = <int32_t *>self._zeros(cells // 4)
+            p.scratch[i].attend = <float *>self._zeros(attend * 4)
+        p.pool = rz_pool_new(p.threads)
+        if p.pool == NULL:
+            raise InferenceError(f"{p.threads} threads could not be started.", hint="Ask for fewer.")
+
+    def run(self, tokens, int64_t start, pages, logits=None, *, bint all_logits=False, cancel=None) -> bool:
+        """Runs `tokens` (int32, at most chunk) at positions from `start` on.
+
+        Args:
+            tokens: int32 array, each below the vocabulary's size.
+            start: position of the first one.
+            pages: uintp array of the addresses of KV pages for start + len(tokens) positions.
+            logits: float32 [1 or len(tokens), vocabulary], or None where nobody wants any.
+            all_logits: fill a row for each token, not the last only.
+            cancel: something with is_set(), looked at now and then in long runs.
+
+        Returns:
+            False where `cancel` was set; logits and the cache's new positions are then undefined.
+        """
+        cdef rz_program *p = &self.program
+        cdef rz_call call
+        cdef int result
+        if p.pool == NULL:
+            raise InferenceError("The model is closed.")
+        rows = len(tokens) if all_logits else 1
+        if not 0 < len(tokens) <= p.chunk or tokens.dtype != np.int32 or pages.dtype != np.uintp:
+            raise ValueError("tokens or pages have the wrong size or type")
+        if tokens.min() < 0 or tokens.max() >= p.vocabulary or len(pages) * RZ_PAGE < start + len(tokens):
+            raise ValueError("a token or a position is out of range")
+        if logits is not None and (logits.shape != (rows, p.vocabulary) or logits.dtype != np.float32):
+            raise ValueError("logits have the wrong shape")
+        poll = _Poll(cancel)
+        memset(&call, 0, sizeof(call))
+        call.tokens = <const int32_t *><uintptr_t>tokens.ctypes.data
+        call.count, call.start, call.all_logits = len(tokens), start, all_logits
+        call.pages = <uint8_t **><uintptr_t>pages.ctypes.data
+        if logits is not None:
+            call.logits = <float *><uintptr_t>logits.ctypes.data
+        call.poll, call.poll_argument = _poll, <void *>poll
+        with self._lock:
+            with nogil:
+                result = rz_program_run(p, &call)
+        if (<_Poll>poll).error is not None:
+            raise (<_Poll>poll).error
+        if result < 0:
+            raise InferenceError("The engine's threads could not be started.")
+        return result == 0
+
+    def time_operators(self, bint on):
+        """Switches the clock around every operator on or off, and sets what it counted to zero."""
+        self.program.timed = on
+        for i in range(self.program.op_count):
+            self.program.ops[i].seconds = 0
+
+    def timings(self) -> list:
+        """Returns (name, layer-wise index, seconds of thread 0) of every operator since the clock was switched on."""
+        return [(self._names[i], i, self.program.ops[i].seconds) for i in range(self.program.op_count)]
+
+    def close(self):
+        """Ends the threads; run() then raises InferenceError."""
+        with self._lock:
+            rz_pool_free(self.program.pool)
+            self.program.pool = NULL

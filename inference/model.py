@@ -1,0 +1,228 @@
+"""A loaded model: a pure step, forward(tokens, state) -> logits.
+
+model = build_model(open_checkpoint(path), threads=2)
+state = model.new_state()
+logits = model.forward(token_ids, state)       # float32 [1, vocabulary]; the state has moved on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ryzanstein.errors import InferenceError, MemoryLimitError, ValidationError
+from ryzanstein.inference.formats.checkpoint import Checkpoint
+from ryzanstein.inference.kernels._program import Program
+from ryzanstein.inference.models import builder
+from ryzanstein.inference.models.options import Options
+from ryzanstein.inference.models.weights import Weights
+from ryzanstein.inference.state import State, StateShape
+from ryzanstein.machine import available_cpus, available_memory
+
+__all__ = ["PRECISIONS", "Cancel", "ForwardCancelled", "Model", "State", "build_model"]
+
+PRECISIONS: Final = ("auto", "float", "int8", "int4")
+_BYTES_A_WEIGHT: Final = {"float": 4.0, "int8": 1.0625}
+
+Logits = npt.NDArray[np.float32]
+Tokens = Sequence[int] | npt.NDArray[np.integer[Any]]
+
+
+class Cancel(Protocol):
+    """Anything with threading.Event's is_set()."""
+
+    def is_set(self) -> bool:
+        """Says whether the caller has given up."""
+        ...
+
+
+class ForwardCancelled(InferenceError):
+    """A forward pass was given up; the state holds the chunks of tokens that were finished."""
+
+
+class Model:
+    """A program with its weights, and the states it fills.
+
+    Attributes:
+        config: the checkpoint's configuration, under Hugging Face's keys.
+        context_tokens: the most positions a state may have.
+        nbytes: bytes of all weights, packed.
+        weight_bytes_per_token: bytes of weights that one decoded token reads.
+        fingerprint: tells this model in this weight form from others.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], program: Program, weights: Weights, context_tokens: int
+    ) -> None:
+        self.config = config
+        self.context_tokens = context_tokens
+        self.nbytes = weights.nbytes
+        self.weight_bytes_per_token = weights.read_bytes
+        self.fingerprint = weights.fingerprint
+        self._program = program
+        self._state_shape = StateShape(weights.fingerprint, program.page_bytes)
+
+    @property
+    def threads(self) -> int:
+        """Threads that a forward pass uses."""
+        return self._program.threads
+
+    @property
+    def isa(self) -> str:
+        """Instruction set of the kernels."""
+        return self._program.isa
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of logits."""
+        return int(self.config["vocab_size"])
+
+    def new_state(self, capacity: int | None = None) -> State:
+        """Returns an empty state for at most `capacity` positions, by default the whole context.
+
+        Raises:
+            ValidationError: the capacity is below 1 or above the model's context.
+        """
+        wanted = self.context_tokens if capacity is None else capacity
+        if not 1 <= wanted <= self.context_tokens:
+            raise ValidationError(
+                f"A state of {wanted} tokens is outside 1 to {self.context_tokens}."
+            )
+        return State(self._state_shape, wanted)
+
+    def load_state(self, path: str | Path) -> State:
+        """Reads a state that `State.save` wrote.
+
+        Raises:
+            InferenceError: it is damaged, or of another model or weight form.
+        """
+        return State.load(path, self._state_shape, self.context_tokens)
+
+    def forward(
+        self,
+        token_ids: Tokens,
+        state: State,
+        all_logits: bool = False,
+        cancel: Cancel | None = None,
+    ) -> Logits:
+        """Runs tokens after those the state already holds, and moves the state on.
+
+        Args:
+            token_ids: at least one id below the vocabulary's size.
+            state: of this model; changed only by whole chunks of tokens that were finished.
+            all_logits: return logits after every token, not the last only.
+            cancel: looked at between chunks, and between layers of long ones.
+
+        Returns:
+            float32 [1 or len(token_ids), vocabulary].
+
+        Raises:
+            ValidationError: no tokens, an id out of range, a full context, a state of another model.
+            ForwardCancelled: `cancel` was set.
+        """
+        tokens = self._checked(token_ids, state)
+        count = len(tokens)
+        pages = state.reserve(count)
+        logits = np.empty((count if all_logits else 1, self.vocabulary), np.float32)
+        chunks = -(-count // self._program.chunk)
+        size = -(-count // chunks)
+        for first in range(0, count, size):
+            part = tokens[first : first + size]
+            if all_logits:
+                out: Logits | None = logits[first : first + len(part)]
+            else:
+                out = logits if first + size >= count else None
+            if cancel is not None and cancel.is_set():
+                raise ForwardCancelled("The forward pass was cancelled.")
+            if not self._program.run(
+                part, state.length, pages, out, all_logits=all_logits, cancel=cancel
+            ):
+                raise ForwardCancelled("The forward pass was cancelled.")
+            state.length += len(part)
+        return logits
+
+    def _checked(self, token_ids: Tokens, state: State) -> npt.NDArray[np.int32]:
+        if state.shape != self._state_shape:
+            raise ValidationError("The state belongs to another model.")
+        wide = np.asarray(token_ids)
+        if wide.ndim != 1 or wide.size == 0 or not np.issubdtype(wide.dtype, np.integer):
+            raise ValidationError("Token ids must be a list of at least one whole number.")
+        if wide.min() < 0 or wide.max() >= self.vocabulary:
+            raise ValidationError(f"Token ids must lie in 0 to {self.vocabulary - 1}.")
+        return np.ascontiguousarray(wide, np.int32)
+
+    def time_operators(self, on: bool) -> None:
+        """Switches the clock around every operator on or off, and sets it to zero."""
+        self._program.time_operators(on)
+
+    def timings(self) -> list[tuple[str, int, float]]:
+        """Returns (name, index, seconds on the first thread) of each operator since the clock was set."""
+        return self._program.timings()
+
+    def close(self) -> None:
+        """Ends the model's threads; a later forward raises InferenceError."""
+        self._program.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def build_model(
+    checkpoint: Checkpoint,
+    *,
+    threads: int | None = None,
+    precision: str = "auto",
+    context_tokens: int | None = None,
+    isa: str | None = None,
+) -> Model:
+    """Packs a checkpoint's weights and makes a model of them.
+
+    Args:
+        checkpoint: an open one; it may be closed afterwards.
+        threads: by default as many as this process may use CPUs.
+        precision: auto (the nearest packed form of each tensor), float (dense, unquantised, with a float32 cache),
+            int8 or int4.
+        context_tokens: the longest sequence, by default the model's own.
+        isa: instruction set to use instead of the best.
+
+    Raises:
+        ModelLoadError: the architecture, an option or a tensor is not supported.
+        MemoryLimitError: the weights do not fit into memory.
+        ValidationError: an argument is out of range.
+    """
+    if precision not in PRECISIONS:
+        raise ValidationError(f"The precision {precision!r} is not one of {', '.join(PRECISIONS)}.")
+    wanted = available_cpus() if threads is None else threads
+    if not 1 <= wanted <= 256:
+        raise ValidationError(f"{wanted} threads are outside 1 to 256.")
+    config = dict(checkpoint.config)
+    longest = int(config.get("max_position_embeddings", 0) or 0)
+    context = min(context_tokens or longest, longest)
+    if context < 1:
+        raise ValidationError(f"A context of {context} tokens is too small.")
+    make = builder(str(config.get("model_type", "")))
+    _check_memory(checkpoint, precision)
+    weights = Weights(checkpoint, precision)
+    options = Options(threads=wanted, half_cache=precision != "float", isa=isa)
+    return Model(config, make(config, weights, options), weights, context)
+
+
+def _check_memory(checkpoint: Checkpoint, precision: str) -> None:
+    needed = 0.0
+    for name in checkpoint.names():
+        raw = checkpoint.tensor(name)
+        scale = _BYTES_A_WEIGHT.get(precision)
+        needed += raw.data.nbytes if scale is None else scale * float(np.prod(raw.shape))
+    free = available_memory()
+    if needed > free:
+        raise MemoryLimitError(
+            f"The weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free.",
+            hint="Choose a smaller model, or precision int4.",
+        )

@@ -1,0 +1,16 @@
+"""How a program is to run, whatever its architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Threads, the type of the key/value cache, and the instruction set (None: the best)."""
+
+    threads: int
+    half_cache: bool = True
+    isa: str | None = None
