@@ -17,22 +17,33 @@
 #define RZ_CONCAT(a, b) RZ_CONCAT_(a, b)
 #define RZ_ISA_FN(name) RZ_CONCAT(name, RZ_ISA_NAME)
 
+/* Rows in a panel: two vectors of 16 lanes (one lane a row) on AVX-512. */
+#define RZ_PANEL 32
+
 /* How a matrix's weights are stored. INT5 and INT6 are INT4's nibbles plus a plane of one or two
  * high bits. */
 enum rz_form { RZ_F32 = 0, RZ_INT8 = 1, RZ_INT4 = 2, RZ_INT5 = 3, RZ_INT6 = 4 };
 
-/* A packed matrix, rows x cols (cols = length of the dot product), cut into row panels. */
+/* How a group's scales are stored behind its codes (linear.h has the byte layout). */
+enum rz_scale {
+    RZ_SCALE_NONE = 0,  /* F32 */
+    RZ_SCALE_GROUP = 1, /* w = s * (code - zero), one fp16 s for 32 weights */
+    RZ_SCALE_MIN = 2,   /* w = s * code + m, fp16 s and m for 32 weights */
+    RZ_SCALE_HALF = 3,  /* w = s * (code - zero), one fp16 s for 16 weights (Q6_K) */
+};
+
+/* A packed matrix, rows x cols (cols = length of the dot product), cut into row panels, one byte
+ * stream a panel. */
 typedef struct rz_matrix {
     int32_t form;
+    int32_t scale;
     int32_t rows, cols;
-    int32_t panel_rows;     /* rows in a panel; the last panel is padded */
-    int32_t panels;         /* ceil(rows / panel_rows) */
-    int32_t groups;         /* ceil(cols / RZ_GROUP) */
-    int64_t panel_bytes;    /* bytes from one panel to the next in codes */
-    const uint8_t *codes;   /* all a panel needs, or only the low bits, as the form says */
-    const uint8_t *high;    /* high-bit plane, or NULL */
-    const uint16_t *scales; /* fp16, or NULL where codes holds them */
-    const uint16_t *mins;   /* fp16, or NULL for symmetric forms */
+    int32_t panel_rows;   /* RZ_PANEL; the last panel is padded with zero weights */
+    int32_t panels;       /* ceil(rows / panel_rows) */
+    int32_t groups;       /* ceil(cols / RZ_GROUP) */
+    int32_t group_bytes;  /* codes, high bits, scales and minima of one group of one panel */
+    int64_t panel_bytes;  /* groups * group_bytes */
+    const uint8_t *codes; /* [panels][groups][group_bytes], 64-byte aligned */
 } rz_matrix;
 
 /* Activations of n tokens: dense, and quantised to int8 in groups of RZ_GROUP (absmax/127, round to
@@ -44,7 +55,7 @@ typedef struct rz_acts {
     float *dense;   /* [n][stride] */
     int8_t *codes;  /* [n][stride] */
     float *scales;  /* [n][groups] */
-    int32_t *sums;  /* [n][groups], sum of a group's codes */
+    int32_t *sums;  /* [n][2 * groups], sum of each 16 codes (half a group) */
 } rz_acts;
 
 typedef struct rz_linear_kernels {
@@ -61,6 +72,14 @@ typedef struct rz_linear_kernels {
     uint64_t (*read_bytes)(const uint8_t *data, size_t bytes);
 } rz_linear_kernels;
 
+/* Instruction sets, the later the better; every one below the chosen one runs too. */
+enum rz_isa { RZ_PORTABLE = 0, RZ_AVX2 = 1, RZ_AVX512 = 2, RZ_AVX512VNNI = 3, RZ_ISAS = 4 };
+
+/* The table of one instruction set, or NULL where the build or the CPU has not got it. */
+const rz_linear_kernels *rz_linear_table_of(int isa);
+/* Index of the chosen one: RYZANSTEIN_ISA where it names one this CPU runs, else the best. */
+int rz_isa_chosen(void);
+int rz_isa_available(int isa);
 const rz_linear_kernels *rz_linear_table(void); /* the chosen one */
 
 /* Name of the chosen instruction set: "portable", "avx2", "avx512", "avx512vnni". */

@@ -1,0 +1,84 @@
+/* lanes.h: the vector vocabulary of the linear kernels, 16 rows wide whatever the registers are.
+ *
+ * lanes_b 64 bytes (a quad of 16 rows), lanes_i 16 int32, lanes_f 16 floats, lanes_a four
+ * activations for all rows. dot4(acc, w, a) adds four products of unsigned weight bytes and signed
+ * activations to each row, exactly; dot4_wide does so for bytes above 63, and where SIGNED_BYTES is
+ * 1 for w - 128, so that no zero correction is due.
+ */
+#ifndef RZ_LANES_H
+#define RZ_LANES_H
+
+#include <string.h>
+
+#include "panel.h"
+
+#if defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)
+#include "lanes_avx512.h"
+#elif defined(RZ_ISA_AVX2)
+#include "lanes_avx2.h"
+#else
+#include "lanes_portable.h"
+#endif
+
+#if defined(__GNUC__)
+#define RZ_INLINE static inline __attribute__((always_inline))
+#define RZ_PREFETCH(p) __builtin_prefetch(p, 0, 3)
+#define RZ_PRAGMA(x) _Pragma(#x)
+#if defined(RZ_ISA_PORTABLE)
+#define RZ_UNROLL(n) /* no registers to keep anything in */
+#else
+#define RZ_UNROLL(n) RZ_PRAGMA(GCC unroll n)
+#endif
+#define RZ_ALIGNED __attribute__((aligned(64)))
+#else
+#define RZ_INLINE static inline
+#define RZ_PREFETCH(p) ((void)(p))
+#define RZ_UNROLL(n)
+#define RZ_ALIGNED
+#endif
+
+/* The eight quads of a block as bytes, from codes and high bits as panel.h lays them out. */
+RZ_INLINE void unpack_block(int form, const uint8_t *codes, const uint8_t *high,
+                            lanes_b quads[RZ_QUADS]) {
+    if (form == RZ_INT8) {
+        RZ_UNROLL(8)
+        for (int q = 0; q < RZ_QUADS; q++)
+            quads[q] = lb_load(codes + q * RZ_QUAD_BYTES);
+        return;
+    }
+    const lanes_b low = lb_splat(0x0f);
+    RZ_UNROLL(4)
+    for (int q = 0; q < 4; q++) {
+        const lanes_b both = lb_load(codes + q * RZ_QUAD_BYTES);
+        quads[q] = lb_and(both, low);
+        quads[q + 4] = lb_and(lb_right(both, 4), low);
+    }
+    if (form == RZ_INT5) {
+        const lanes_b mask = lb_splat(0x10), bits = lb_load(high);
+        quads[0] = lb_and_or(lb_left(bits, 4), mask, quads[0]);
+        quads[1] = lb_and_or(lb_left(bits, 3), mask, quads[1]);
+        quads[2] = lb_and_or(lb_left(bits, 2), mask, quads[2]);
+        quads[3] = lb_and_or(lb_left(bits, 1), mask, quads[3]);
+        quads[4] = lb_and_or(bits, mask, quads[4]);
+        quads[5] = lb_and_or(lb_right(bits, 1), mask, quads[5]);
+        quads[6] = lb_and_or(lb_right(bits, 2), mask, quads[6]);
+        quads[7] = lb_and_or(lb_right(bits, 3), mask, quads[7]);
+    }
+    if (form == RZ_INT6) {
+        const lanes_b mask = lb_splat(0x30);
+        RZ_UNROLL(2)
+        for (int h = 0; h < 2; h++) {
+            const lanes_b bits = lb_load(high + h * RZ_QUAD_BYTES);
+            quads[4 * h] = lb_and_or(lb_left(bits, 4), mask, quads[4 * h]);
+            quads[4 * h + 1] = lb_and_or(lb_left(bits, 2), mask, quads[4 * h + 1]);
+            quads[4 * h + 2] = lb_and_or(bits, mask, quads[4 * h + 2]);
+            quads[4 * h + 3] = lb_and_or(lb_right(bits, 2), mask, quads[4 * h + 3]);
+        }
+    }
+}
+
+RZ_INLINE lanes_i dot(int form, lanes_i acc, lanes_b w, lanes_a a) {
+    return form == RZ_INT8 ? dot4_wide(acc, w, a) : dot4(acc, w, a);
+}
+
+#endif

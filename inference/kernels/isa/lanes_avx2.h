@@ -1,0 +1,98 @@
+/* lanes_avx2.h: 16 lanes as two 256-bit registers. */
+#include <immintrin.h>
+
+typedef struct {
+    __m256i v[2];
+} lanes_b;
+typedef struct {
+    __m256i v[2];
+} lanes_i;
+typedef struct {
+    __m256 v[2];
+} lanes_f;
+typedef __m256i lanes_a;
+
+/* Sixteen registers: one block x 2 tokens, 8 of them accumulators. */
+#define TILE_BLOCKS 1
+#define TILE_TOKENS 2
+#define SIGNED_BYTES 1
+
+static inline lanes_b lb_load(const uint8_t *p) {
+    const __m256i *q = (const __m256i *)(const void *)p;
+    return (lanes_b){{_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)}};
+}
+static inline void lb_store(uint8_t *p, lanes_b b) {
+    _mm256_storeu_si256((__m256i *)(void *)p, b.v[0]);
+    _mm256_storeu_si256((__m256i *)(void *)(p + 32), b.v[1]);
+}
+static inline lanes_b lb_splat(int c) {
+    return (lanes_b){{_mm256_set1_epi8((char)c), _mm256_set1_epi8((char)c)}};
+}
+static inline lanes_b lb_and(lanes_b a, lanes_b b) {
+    return (lanes_b){{_mm256_and_si256(a.v[0], b.v[0]), _mm256_and_si256(a.v[1], b.v[1])}};
+}
+static inline lanes_b lb_right(lanes_b a, int n) {
+    return (lanes_b){{_mm256_srli_epi32(a.v[0], n), _mm256_srli_epi32(a.v[1], n)}};
+}
+static inline lanes_b lb_left(lanes_b a, int n) {
+    return (lanes_b){{_mm256_slli_epi32(a.v[0], n), _mm256_slli_epi32(a.v[1], n)}};
+}
+static inline lanes_b lb_and_or(lanes_b a, lanes_b mask, lanes_b b) {
+    const lanes_b kept = lb_and(a, mask);
+    return (lanes_b){{_mm256_or_si256(kept.v[0], b.v[0]), _mm256_or_si256(kept.v[1], b.v[1])}};
+}
+static inline lanes_i li_splat(int32_t x) {
+    return (lanes_i){{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}};
+}
+static inline lanes_f lf_load(const float *p) {
+    return (lanes_f){{_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}};
+}
+static inline void lf_store(float *p, lanes_f f) {
+    _mm256_storeu_ps(p, f.v[0]);
+    _mm256_storeu_ps(p + 8, f.v[1]);
+}
+static inline lanes_f lf_splat(float x) {
+    return (lanes_f){{_mm256_set1_ps(x), _mm256_set1_ps(x)}};
+}
+static inline lanes_f lf_int(lanes_i i) {
+    return (lanes_f){{_mm256_cvtepi32_ps(i.v[0]), _mm256_cvtepi32_ps(i.v[1])}};
+}
+static inline lanes_f lf_half(const uint16_t *p) {
+    const __m128i *q = (const __m128i *)(const void *)p;
+    return (lanes_f){
+        {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))}};
+}
+static inline lanes_f lf_add(lanes_f a, lanes_f b) {
+    return (lanes_f){{_mm256_add_ps(a.v[0], b.v[0]), _mm256_add_ps(a.v[1], b.v[1])}};
+}
+static inline lanes_f lf_mul(lanes_f a, lanes_f b) {
+    return (lanes_f){{_mm256_mul_ps(a.v[0], b.v[0]), _mm256_mul_ps(a.v[1], b.v[1])}};
+}
+static inline lanes_f lf_fma(lanes_f a, lanes_f b, lanes_f c) {
+    return (lanes_f){
+        {_mm256_fmadd_ps(a.v[0], b.v[0], c.v[0]), _mm256_fmadd_ps(a.v[1], b.v[1], c.v[1])}};
+}
+static inline lanes_a la_load(const int8_t *p) {
+    int32_t word;
+    memcpy(&word, p, 4);
+    return _mm256_set1_epi32(word);
+}
+/* Exact for codes up to 63: 2 x 63 x 127 fits 16 bits. */
+static inline __m256i dot4_half(__m256i acc, __m256i w, __m256i a) {
+    const __m256i pairs = _mm256_maddubs_epi16(w, a);
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+static inline lanes_i dot4(lanes_i acc, lanes_b w, lanes_a a) {
+    return (lanes_i){{dot4_half(acc.v[0], w.v[0], a), dot4_half(acc.v[1], w.v[1], a)}};
+}
+/* Bytes w + 128: |w| x (a with the sign of w), 2 x 128 x 127 fits; the result has no offset of 128.
+ */
+static inline lanes_i dot4_wide(lanes_i acc, lanes_b w, lanes_a a) {
+    const __m256i flip = _mm256_set1_epi8((char)0x80);
+    lanes_i out;
+    for (int i = 0; i < 2; i++) {
+        const __m256i value = _mm256_xor_si256(w.v[i], flip);
+        out.v[i] = dot4_half(acc.v[i], _mm256_abs_epi8(value), _mm256_sign_epi8(a, value));
+    }
+    return out;
+}

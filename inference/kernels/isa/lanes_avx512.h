@@ -1,0 +1,51 @@
+/* lanes_avx512.h: 16 lanes as one 512-bit register, with or without VNNI. */
+#include <immintrin.h>
+
+typedef __m512i lanes_b; /* 64 bytes: a quad of 16 rows */
+typedef __m512i lanes_i;
+typedef __m512 lanes_f;
+
+/* A tile of 2 blocks x 6 tokens holds 24 accumulators in the 32 registers. */
+#define TILE_BLOCKS 2
+#define TILE_TOKENS 6
+
+#define lb_load(p) _mm512_loadu_si512((const void *)(p))
+#define lb_store(p, v) _mm512_storeu_si512((void *)(p), v)
+#define lb_splat(c) _mm512_set1_epi8((char)(c))
+#define lb_and(a, b) _mm512_and_si512(a, b)
+#define lb_right(a, n) _mm512_srli_epi32(a, n)
+#define lb_left(a, n) _mm512_slli_epi32(a, n)
+#define lb_and_or(a, mask, b) _mm512_ternarylogic_epi32(a, mask, b, 0xEA)
+#define li_splat(x) _mm512_set1_epi32(x)
+#define lf_load(p) _mm512_loadu_ps(p)
+#define lf_store(p, v) _mm512_storeu_ps(p, v)
+#define lf_splat(x) _mm512_set1_ps(x)
+#define lf_int(v) _mm512_cvtepi32_ps(v)
+#define lf_half(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p)))
+#define lf_add(a, b) _mm512_add_ps(a, b)
+#define lf_mul(a, b) _mm512_mul_ps(a, b)
+#define lf_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+
+typedef __m512i lanes_a; /* four activations, repeated */
+#define la_load(p) _mm512_set1_epi32(*(const int32_t *)(const void *)(p))
+
+#ifdef RZ_ISA_AVX512VNNI
+#define SIGNED_BYTES 0
+#define dot4(acc, w, a) _mm512_dpbusd_epi32(acc, w, a)
+#define dot4_wide(acc, w, a) _mm512_dpbusd_epi32(acc, w, a)
+#else
+#define SIGNED_BYTES 1
+/* Exact for codes up to 63: 2 x 63 x 127 fits 16 bits. */
+static inline lanes_i dot4(lanes_i acc, lanes_b w, lanes_a a) {
+    const __m512i pairs = _mm512_maddubs_epi16(w, a);
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+/* Bytes w + 128: |w| x (a with the sign of w), 2 x 128 x 127 fits; the result has no offset of 128.
+ */
+static inline lanes_i dot4_wide(lanes_i acc, lanes_b w, lanes_a a) {
+    const __m512i value = _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80));
+    const __mmask64 negative = _mm512_movepi8_mask(value);
+    const __m512i signed_a = _mm512_mask_sub_epi8(a, negative, _mm512_setzero_si512(), a);
+    return dot4(acc, _mm512_abs_epi8(value), signed_a);
+}
+#endif

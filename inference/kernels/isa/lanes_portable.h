@@ -1,0 +1,102 @@
+/* lanes_portable.h: 16 lanes as plain arrays, for any platform with 8-bit bytes and little-endian
+ * packing. */
+#include "half.h"
+
+typedef struct {
+    uint8_t v[64];
+} lanes_b;
+typedef struct {
+    int32_t v[16];
+} lanes_i;
+typedef struct {
+    float v[16];
+} lanes_f;
+typedef struct {
+    int8_t v[4];
+} lanes_a;
+
+#define TILE_BLOCKS 1
+#define TILE_TOKENS 2
+#define SIGNED_BYTES 0
+
+#define EACH(n, expression)                                                                        \
+    for (int lane = 0; lane < (n); lane++) {                                                       \
+        out.v[lane] = (expression);                                                                \
+    }                                                                                              \
+    return out
+
+static inline lanes_b lb_load(const uint8_t *p) {
+    lanes_b out;
+    memcpy(out.v, p, sizeof out.v);
+    return out;
+}
+static inline void lb_store(uint8_t *p, lanes_b b) {
+    memcpy(p, b.v, sizeof b.v);
+}
+static inline lanes_b lb_splat(int c) {
+    lanes_b out;
+    EACH(64, (uint8_t)c);
+}
+static inline lanes_b lb_and(lanes_b a, lanes_b b) {
+    lanes_b out;
+    EACH(64, a.v[lane] & b.v[lane]);
+}
+static inline lanes_b lb_right(lanes_b a, int n) {
+    lanes_b out;
+    EACH(64, (uint8_t)(a.v[lane] >> n));
+}
+static inline lanes_b lb_left(lanes_b a, int n) {
+    lanes_b out;
+    EACH(64, (uint8_t)(a.v[lane] << n));
+}
+static inline lanes_b lb_and_or(lanes_b a, lanes_b mask, lanes_b b) {
+    lanes_b out;
+    EACH(64, (uint8_t)((a.v[lane] & mask.v[lane]) | b.v[lane]));
+}
+static inline lanes_i li_splat(int32_t x) {
+    lanes_i out;
+    EACH(16, x);
+}
+static inline lanes_f lf_load(const float *p) {
+    lanes_f out;
+    memcpy(out.v, p, sizeof out.v);
+    return out;
+}
+static inline void lf_store(float *p, lanes_f f) {
+    memcpy(p, f.v, sizeof f.v);
+}
+static inline lanes_f lf_splat(float x) {
+    lanes_f out;
+    EACH(16, x);
+}
+static inline lanes_f lf_int(lanes_i i) {
+    lanes_f out;
+    EACH(16, (float)i.v[lane]);
+}
+static inline lanes_f lf_half(const uint16_t *p) {
+    lanes_f out;
+    EACH(16, rz_half_to_float(p[lane]));
+}
+static inline lanes_f lf_add(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(16, a.v[lane] + b.v[lane]);
+}
+static inline lanes_f lf_mul(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(16, a.v[lane] * b.v[lane]);
+}
+static inline lanes_f lf_fma(lanes_f a, lanes_f b, lanes_f c) {
+    lanes_f out;
+    EACH(16, a.v[lane] * b.v[lane] + c.v[lane]);
+}
+static inline lanes_a la_load(const int8_t *p) {
+    lanes_a out;
+    memcpy(out.v, p, 4);
+    return out;
+}
+static inline lanes_i dot4(lanes_i acc, lanes_b w, lanes_a a) {
+    lanes_i out;
+    EACH(16, acc.v[lane] + w.v[4 * lane] * a.v[0] + w.v[4 * lane + 1] * a.v[1] +
+                 w.v[4 * lane + 2] * a.v[2] + w.v[4 * lane + 3] * a.v[3]);
+}
+#define dot4_wide dot4

@@ -1,0 +1,110 @@
+/* quantize.c: activations to int8 in groups of 32, and the read-bandwidth probe.
+ *
+ * scale = absmax / 127, code = round to nearest even of x * (127 / absmax); the sum of each 16
+ * codes is kept for the zero codes and minima of the weights. All float operations are single
+ * multiplications and divisions, so every instruction set gives the same bytes. A group that is all
+ * but zero (below 1e-30) becomes zero; one that holds a NaN or an infinity gets codes 0 and scale
+ * NaN, so that the outputs show it.
+ */
+#include <math.h>
+
+#include "half.h"
+#include "lanes.h"
+
+static const float TINY = 1e-30f;
+
+/* Scale and its inverse of a group whose largest magnitude has the given bits. */
+static inline float group_scale(uint32_t bits, float *inverse) {
+    const float absmax = rz_bits_to_float(bits);
+    *inverse = 0.0f;
+    if (bits >= 0x7f800000u)
+        return NAN;
+    if (absmax < TINY)
+        return 0.0f;
+    *inverse = 127.0f / absmax;
+    return absmax / 127.0f;
+}
+
+#if defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)
+static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t *sums) {
+    const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    const __m512i bits = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), magnitude),
+                                          _mm512_and_si512(_mm512_castps_si512(high), magnitude));
+    float inverse;
+    *scale = group_scale(_mm512_reduce_max_epu32(bits), &inverse);
+    if (inverse == 0.0f) {
+        memset(codes, 0, RZ_GROUP);
+        sums[0] = sums[1] = 0;
+        return;
+    }
+    const __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(low, _mm512_set1_ps(inverse)));
+    const __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(high, _mm512_set1_ps(inverse)));
+    _mm_storeu_si128((__m128i *)(void *)codes, _mm512_cvtepi32_epi8(first));
+    _mm_storeu_si128((__m128i *)(void *)(codes + 16), _mm512_cvtepi32_epi8(second));
+    sums[0] = _mm512_reduce_add_epi32(first);
+    sums[1] = _mm512_reduce_add_epi32(second);
+}
+#else
+/* The magic number's addition rounds to the nearest integer, ties to even, without a call. */
+static inline int32_t nearest_int(float value) {
+    return (int32_t)(rz_float_to_bits(value + 12582912.0f) & 0x007fffffu) - 0x00400000;
+}
+
+static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t *sums) {
+    uint32_t bits = 0;
+    for (int i = 0; i < RZ_GROUP; i++) {
+        const uint32_t magnitude = rz_float_to_bits(x[i]) & 0x7fffffffu;
+        bits = magnitude > bits ? magnitude : bits;
+    }
+    float inverse;
+    *scale = group_scale(bits, &inverse);
+    for (int h = 0; h < 2; h++) {
+        int32_t sum = 0;
+        for (int i = 16 * h; i < 16 * h + 16; i++) {
+            const int32_t code = inverse == 0.0f ? 0 : nearest_int(x[i] * inverse);
+            codes[i] = (int8_t)code;
+            sum += code;
+        }
+        sums[h] = sum;
+    }
+}
+#endif
+
+void RZ_ISA_FN(rz_quantize)(rz_acts *acts, int32_t first, int32_t last) {
+    for (int64_t t = first; t < last; t++) {
+        for (int64_t g = 0; g < acts->groups; g++) {
+            const int64_t at = t * acts->stride + g * RZ_GROUP, group = t * acts->groups + g;
+            quantize_group(acts->dense + at, acts->codes + at, acts->scales + group,
+                           acts->sums + 2 * group);
+        }
+    }
+}
+
+uint64_t RZ_ISA_FN(rz_read_bytes)(const uint8_t *data, size_t bytes) {
+    uint64_t sum[4] = {0, 0, 0, 0};
+#if defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)
+    __m512i lanes[4];
+    for (int i = 0; i < 4; i++)
+        lanes[i] = _mm512_setzero_si512();
+    for (; bytes >= 256; bytes -= 256, data += 256) {
+        for (int i = 0; i < 4; i++) {
+            RZ_PREFETCH(data + 4096 + 64 * i);
+            lanes[i] = _mm512_xor_si512(lanes[i], _mm512_loadu_si512(data + 64 * i));
+        }
+    }
+    for (int i = 0; i < 4; i++)
+        sum[i] = (uint64_t)_mm512_reduce_add_epi64(lanes[i]);
+#else
+    for (; bytes >= 64; bytes -= 64, data += 64) {
+        uint64_t words[8];
+        RZ_PREFETCH(data + 4096);
+        memcpy(words, data, sizeof words);
+        for (int i = 0; i < 8; i++)
+            sum[i & 3] ^= words[i];
+    }
+#endif
+    for (; bytes > 0; bytes--)
+        sum[0] += *data++;
+    return sum[0] ^ sum[1] ^ sum[2] ^ sum[3];
+}

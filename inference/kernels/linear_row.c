@@ -1,0 +1,57 @@
+/* linear_row.c: one dequantised row of a packed matrix, for embedding look-ups; the same code on
+ * every machine. */
+#include "half.h"
+#include "panel.h"
+#include "rows.h"
+
+/* Code of row lane, quad q, element i of a block. */
+static int32_t code_at(int32_t form, const uint8_t *codes, const uint8_t *high, int lane, int q,
+                       int i) {
+    const int in_quad = lane * 4 + i;
+    if (form == RZ_INT8)
+        return codes[q * RZ_QUAD_BYTES + in_quad];
+    const int32_t low = codes[(q & 3) * RZ_QUAD_BYTES + in_quad] >> (q & 4) & 15;
+    if (form == RZ_INT5)
+        return low | (high[in_quad] >> q & 1) << 4;
+    if (form == RZ_INT6)
+        return low | (high[(q >> 2) * RZ_QUAD_BYTES + in_quad] >> (2 * (q & 3)) & 3) << 4;
+    return low;
+}
+
+static void quantized_group(const rz_matrix *w, const uint8_t *group, int row, float *out) {
+    const int block = row / RZ_LANES, lane = row % RZ_LANES, form = w->form;
+    const uint8_t *codes = group + block * rz_code_bytes(form);
+    const uint8_t *high = group + RZ_BLOCKS * rz_code_bytes(form) + block * rz_high_bytes(form);
+    const uint16_t *scales = (const uint16_t *)(const void *)(group + rz_scale_offset(form));
+    const float first = rz_half_to_float(scales[row]);
+    const float other =
+        w->scale == RZ_SCALE_GROUP ? first : rz_half_to_float(scales[RZ_PANEL + row]);
+    const int32_t zero = rz_zero(form, w->scale);
+    for (int k = 0; k < RZ_GROUP; k++) {
+        const float value = (float)(code_at(form, codes, high, lane, k / 4, k % 4) - zero);
+        if (w->scale == RZ_SCALE_MIN)
+            out[k] = first * value + other;
+        else
+            out[k] = (w->scale == RZ_SCALE_HALF && k >= RZ_GROUP / 2 ? other : first) * value;
+    }
+}
+
+static void dense_group(const uint8_t *group, int row, float *out) {
+    const float *weights = (const float *)(const void *)group;
+    for (int k = 0; k < RZ_GROUP; k++)
+        out[k] = weights[(row / RZ_LANES * RZ_GROUP + k) * RZ_LANES + row % RZ_LANES];
+}
+
+void rz_matrix_row(const rz_matrix *w, int32_t row, float *out) {
+    const uint8_t *panel = w->codes + row / RZ_PANEL * w->panel_bytes;
+    for (int32_t g = 0; g < w->groups; g++, panel += w->group_bytes) {
+        float values[RZ_GROUP];
+        if (w->form == RZ_F32)
+            dense_group(panel, row % RZ_PANEL, values);
+        else
+            quantized_group(w, panel, row % RZ_PANEL, values);
+        const int32_t left = w->cols - g * RZ_GROUP;
+        memcpy(out + (int64_t)g * RZ_GROUP, values,
+               sizeof(float) * (size_t)(left < RZ_GROUP ? left : RZ_GROUP));
+    }
+}

@@ -1,0 +1,70 @@
+"""Checkpoint tensors to packed matrices.
+
+    source                 auto           int8   int4      float
+    Q4_0                   int4/group     int8   int4      f32
+    Q4_1, Q4_K             int4/min       int8   int4/min  f32
+    Q5_0                   int5/group     int8   int4/min  f32
+    Q5_1, Q5_K             int5/min       int8   int4/min  f32
+    Q6_K                   int6/half      int8   int4/min  f32
+    Q8_0, F32, F16, BF16   int8/group     int8   int4/min  f32
+
+`auto` keeps every code of a quantised source as it is; only the K types' scales (products of an
+fp16 and an integer) are rounded to fp16. See panel.h for the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ryzanstein.errors import QuantizationError
+from ryzanstein.inference.kernels._linear import PackedMatrix
+from ryzanstein.nearest import nearest
+
+__all__ = ["SOURCES", "PackedMatrix", "Precision", "pack"]
+
+Precision = Literal["auto", "float", "int8", "int4"]
+
+# GGUF's numbers of the types, and the layout that keeps each.
+SOURCES: dict[str, tuple[int, str, str]] = {
+    "F32": (0, "int8", "group"),
+    "F16": (1, "int8", "group"),
+    "Q4_0": (2, "int4", "group"),
+    "Q4_1": (3, "int4", "min"),
+    "Q5_0": (6, "int5", "group"),
+    "Q5_1": (7, "int5", "min"),
+    "Q8_0": (8, "int8", "group"),
+    "Q4_K": (12, "int4", "min"),
+    "Q5_K": (13, "int5", "min"),
+    "Q6_K": (14, "int6", "half"),
+    "BF16": (30, "int8", "group"),
+}
+_FORCED = {"float": ("f32", "none"), "int8": ("int8", "group"), "int4": ("int4", "min")}
+
+
+def pack(
+    dtype: str, data: NDArray[np.uint8], rows: int, cols: int, precision: Precision = "auto"
+) -> PackedMatrix:
+    """Packs a tensor of GGUF type `dtype`, given as its bytes, of shape (rows, cols).
+
+    Raises:
+        QuantizationError: an unknown type or precision, bytes that do not fit the shape, or scales
+            that are not finite.
+    """
+    if dtype not in SOURCES:
+        near = ", ".join(nearest(dtype, SOURCES))
+        raise QuantizationError(f"tensor type {dtype} is not supported", hint=f"Nearest: {near}.")
+    if precision not in get_args(Precision):
+        raise QuantizationError(
+            f"precision {precision!r} is unknown",
+            hint=f"Choose one of {', '.join(get_args(Precision))}.",
+        )
+    source, *layout = SOURCES[dtype]
+    form, scale = _FORCED.get(precision, layout)
+    if precision == "int4" and dtype == "Q4_0":
+        form, scale = layout
+    packed = PackedMatrix(form, scale, rows, cols)
+    packed.repack(source, np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+    return packed

@@ -1,0 +1,115 @@
+"""What the linear kernels compute, in NumPy: unpack, quantise, product.
+
+Written from panel.h's layout and not from the C code, so that the tests compare two readings of one
+description.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ryzanstein.inference.kernels._linear import PackedMatrix
+
+__all__ = ["GROUP", "integer_dots", "linear", "quantize", "unpack", "unpack_codes"]
+
+GROUP = 32
+_LANES = 16
+_PANEL = 32
+_ZERO = {"int8": 128, "int6": 32, "int5": 16, "int4": 8}
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+
+def unpack_codes(packed: PackedMatrix) -> tuple[Codes, Floats, Floats]:
+    """Codes (rows, groups * 32) less their zero; scales and minima (rows, groups, 2 halves)."""
+    panels, groups, _ = packed.codes.shape
+    quads, rest = _quads(packed)
+    # [panel][group][block][quad][lane][k] -> [panel][block][lane][group][quad][k]
+    codes = quads.transpose(0, 2, 4, 1, 3, 5).reshape(panels * _PANEL, groups * GROUP)
+    halves = rest.view(np.float16).astype(np.float32).reshape(panels, groups, -1, _PANEL)
+    columns = halves.transpose(0, 3, 1, 2).reshape(panels * _PANEL, groups, -1)
+    minima = np.zeros((*columns.shape[:2], 2), np.float32)
+    scales = np.broadcast_to(columns[..., :1], minima.shape).copy()
+    if packed.scale == "half":
+        scales = columns
+    if packed.scale == "min":
+        minima[:] = columns[..., 1:]
+    else:
+        codes = codes - _ZERO[packed.form]
+    return codes[: packed.rows], scales[: packed.rows], minima[: packed.rows]
+
+
+def _quads(packed: PackedMatrix) -> tuple[Codes, NDArray[np.uint8]]:
+    """Codes [panel][group][block][quad][lane][k], and the bytes behind them."""
+    data = packed.codes
+    shape = (*data.shape[:2], 2, -1, _LANES, 4)
+    if packed.form == "int8":
+        return data[..., :1024].reshape(shape).astype(np.int32), data[..., 1024:].copy()
+    both = data[..., :512].reshape(shape)
+    codes = np.concatenate([both & 15, both >> 4], axis=3).astype(np.int32)
+    width = {"int4": 0, "int5": 1, "int6": 2}[packed.form]
+    if width:
+        planes = data[..., 512 : 512 + 128 * width].reshape(shape)
+        per_plane = 8 // width
+        slots = np.arange(8)
+        plane, shift = slots // per_plane, width * (slots % per_plane)
+        bits = planes[:, :, :, plane] >> shift[None, None, None, :, None, None]
+        codes |= (bits.astype(np.int32) & (2**width - 1)) << 4
+    return codes, data[..., 512 + 128 * width :].copy()
+
+
+def unpack(packed: PackedMatrix) -> Floats:
+    """The weights (rows, cols) that a packed matrix stands for."""
+    if packed.form == "f32":
+        panels, groups, _ = packed.codes.shape
+        values = packed.codes.view(np.float32).reshape(panels, groups, 2, GROUP, _LANES)
+        dense = values.transpose(0, 2, 4, 1, 3).reshape(panels * _PANEL, groups * GROUP)
+        return dense[: packed.rows, : packed.cols].copy()
+    codes, scales, minima = unpack_codes(packed)
+    weights = codes * np.repeat(scales, 16, axis=2).reshape(codes.shape)
+    weights = weights + np.repeat(minima, 16, axis=2).reshape(codes.shape)
+    return weights[:, : packed.cols].astype(np.float32)
+
+
+def quantize(x: Floats) -> tuple[NDArray[np.int8], Floats, Codes]:
+    """Activations (tokens, cols) as codes, scale a group, and sum a half group."""
+    tokens, cols = x.shape
+    groups = -(-cols // GROUP)
+    padded = np.zeros((tokens, groups * GROUP), np.float32)
+    padded[:, :cols] = x
+    grouped = padded.reshape(tokens, groups, GROUP)
+    absmax = np.abs(grouped).max(axis=2)
+    finite, used = np.isfinite(absmax), absmax >= np.float32(1e-30)
+    divisor = np.where(finite & used, absmax, np.float32(1))
+    inverse = np.where(finite & used, np.float32(127) / divisor, np.float32(0))
+    safe = np.where(finite[..., None], grouped, np.float32(0))
+    codes = np.rint(safe * inverse[..., None]).astype(np.int8)
+    scales = np.where(
+        finite, np.where(used, absmax / np.float32(127), np.float32(0)), np.float32("nan")
+    )
+    sums = codes.reshape(tokens, groups * 2, 16).sum(axis=2, dtype=np.int32)
+    return codes.reshape(tokens, -1), scales.astype(np.float32), sums
+
+
+def integer_dots(codes: Codes, activations: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Dot products a half group: (tokens, rows, groups, 2)."""
+    tokens, rows = activations.shape[0], codes.shape[0]
+    left = codes.reshape(rows, -1, 2, 16).astype(np.int64)
+    right = activations.reshape(tokens, -1, 2, 16).astype(np.int64)
+    return np.einsum("rghk,tghk->trgh", left, right)
+
+
+def linear(packed: PackedMatrix, x: Floats) -> NDArray[np.float64]:
+    """Product of x (tokens, cols) and the transposed weights, summed in float64.
+
+    Activations are quantised first, but for form f32.
+    """
+    if packed.form == "f32":
+        return x.astype(np.float64) @ unpack(packed).astype(np.float64).T
+    codes, scales, minima = unpack_codes(packed)
+    activations, factors, sums = quantize(x)
+    dots = integer_dots(codes, activations) * scales.astype(np.float64)
+    dots = dots + sums.reshape(x.shape[0], 1, -1, 2) * minima.astype(np.float64)
+    return np.einsum("trgh,tg->tr", dots, factors.astype(np.float64))
