@@ -1,0 +1,1 @@
+"""One file a family of tools; a file put here is found by itself."""
