@@ -1,0 +1,5 @@
+"""Lets `python -m ryzanstein.cli` work like the console script."""
+
+from ryzanstein.cli import main
+
+main()

@@ -1,0 +1,179 @@
+"""What `ryzanstein bench` measures, as dictionaries that go to JSON."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from ryzanstein.cli.ask import bring_model
+from ryzanstein.cli.serving import SERVERS
+from ryzanstein.errors import ServerUnavailable
+from ryzanstein.mcp_servers._shared import shared
+
+__all__ = ["inference_speed", "memory_speed", "perplexity", "routing_quality", "server_starts"]
+
+_TOPICS = ("invoice", "server", "garden", "protein", "compiler", "violin", "harbour", "budget")
+_VERBS = ("moved to", "was replaced by", "depends on", "is cheaper than", "was named after")
+
+
+def inference_speed(
+    *,
+    model: str | None,
+    threads: int | None,
+    prompt_tokens: int,
+    new_tokens: int,
+    peer: str | None,
+    **_: Any,
+) -> dict[str, Any]:
+    """Speed of a model, and of a peer on the same file."""
+    from ryzanstein.inference.bench import bench_inference
+
+    bring_model(model)
+    return bench_inference(
+        model or shared().catalogue.default(),
+        settings=shared().settings,
+        registry=shared().registry,
+        threads=threads,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        peer=peer,
+    )
+
+
+def perplexity(
+    *,
+    model: str | None,
+    threads: int | None,
+    data: Path,
+    windows: int,
+    window_tokens: int,
+    peer: str | None,
+    **_: Any,
+) -> dict[str, Any]:
+    """Perplexity of a text's first windows."""
+    from ryzanstein.inference.bench import bench_perplexity
+
+    bring_model(model)
+    return bench_perplexity(
+        model or shared().catalogue.default(),
+        settings=shared().settings,
+        registry=shared().registry,
+        threads=threads,
+        data=data,
+        windows=windows,
+        window_tokens=window_tokens,
+        peer=peer,
+    )
+
+
+def memory_speed(records: int, queries: int) -> dict[str, Any]:
+    """Speed of storing and recalling in a new SQLite store."""
+    from ryzanstein.memory import open_store
+
+    texts = [_fact(number) for number in range(records)]
+    with tempfile.TemporaryDirectory() as folder:
+        with open_store(f"sqlite:///{Path(folder) / 'bench.db'}") as store:
+            started = perf_counter()
+            for text in texts:
+                store.remember(text)
+            stored = perf_counter() - started
+            taken, found = [], 0
+            for number in range(queries):
+                wanted = texts[number * len(texts) // queries]
+                began = perf_counter()
+                hits = store.recall(wanted, limit=1)
+                taken.append(1000 * (perf_counter() - began))
+                found += bool(hits) and hits[0].memory.text == wanted
+    return {
+        "records": records,
+        "remember_per_s": round(records / stored, 1),
+        "recall_ms_median": round(statistics.median(taken), 3),
+        "recall_ms_max": round(max(taken), 3),
+        "found_itself": round(found / queries, 4),
+        "machine": platform.machine(),
+    }
+
+
+def _fact(number: int) -> str:
+    one, two = _TOPICS[number % 8], _TOPICS[(number // 8) % 8]
+    return f"The {one} {number} {_VERBS[number % 5]} the {two} {number * 7919 % 10_007}."
+
+
+def routing_quality() -> dict[str, Any]:
+    """Share of the agents' examples that find their agent when left out of the registry."""
+    from ryzanstein.agents.route import Router
+    from ryzanstein.memory.embed import get_embedder
+
+    registry, embedder = shared().registry, get_embedder()
+    first = fifth = total = 0
+    taken: list[float] = []
+    for place in range(min(len(agent.examples) for agent in registry.agents)):
+        kept = [
+            agent.model_copy(
+                update={"examples": agent.examples[:place] + agent.examples[place + 1 :]}
+            )
+            for agent in registry.agents
+        ]
+        router = Router(registry.model_copy(update={"agents": tuple(kept)}), embedder, None)
+        for agent in registry.agents:
+            found = router.route(agent.examples[place], top_k=5)
+            names = [one.codename for one in found.agents]
+            first += names[0] == agent.codename
+            fifth += agent.codename in names
+            total += 1
+            taken.append(found.ms)
+    return {
+        "agents": len(registry.agents),
+        "examples": total,
+        "top_1": round(first / total, 4),
+        "top_5": round(fifth / total, 4),
+        "ms_median": round(statistics.median(taken), 3),
+        "embedder": embedder.model_id,
+    }
+
+
+def server_starts(runs: int) -> dict[str, Any]:
+    """Seconds from the start of each server's process to its answer to tools/list."""
+    starts = {name: sorted(_start(name) for _ in range(runs)) for name in SERVERS}
+    return {
+        "runs": runs,
+        "slowest_s": round(max(times[-1] for times in starts.values()), 3),
+        "median_s": {name: round(statistics.median(times), 3) for name, times in starts.items()},
+    }
+
+
+def _start(server: str) -> float:
+    command = [sys.executable, "-m", "ryzanstein.cli", "mcp", server]
+    lines = "".join(f"{line}\n" for line in _HANDSHAKE)
+    started = perf_counter()
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(lines)
+        process.stdin.flush()
+        answers = [process.stdout.readline() for _ in range(2)]
+        seconds = perf_counter() - started
+        process.stdin.close()
+    if '"tools"' not in answers[1]:
+        raise ServerUnavailable(f"The {server} server did not list its tools.")
+    return seconds
+
+
+_HANDSHAKE = (
+    '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
+    '"capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}',
+    '{"jsonrpc":"2.0","method":"notifications/initialized"}',
+    '{"jsonrpc":"2.0","id":2,"method":"tools/list"}',
+)

@@ -1,0 +1,91 @@
+"""Calls tools of the servers, as any MCP client would, wherever the registry says they are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ryzanstein.errors import InvalidRequest
+
+__all__ = ["Progress", "call", "checked_text", "read_json", "read_text"]
+
+Progress = Callable[[float, float | None, str | None], Awaitable[None]]
+
+
+def call(
+    server: str,
+    tool: str,
+    arguments: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Calls one tool and returns its structured content.
+
+    Args:
+        server: Name of the server.
+        tool: Name of the tool.
+        arguments: Those that are None are left out.
+        progress: Awaited with done, total and message, as often as the server reports.
+
+    Raises:
+        RyzansteinError: The tool failed.
+    """
+    import anyio
+
+    from ryzanstein.agents.services import Services
+    from ryzanstein.mcp_servers._shared import shared
+
+    async def run() -> dict[str, Any]:
+        async with Services(shared().registry, names=(server,)) as services:
+            return await services.call(server, tool, arguments or {}, progress=progress)
+
+    return anyio.run(run)
+
+
+def read_json(server: str, uri: str) -> dict[str, Any]:
+    """Reads a JSON resource of a server.
+
+    Raises:
+        RyzansteinError: There is none, or the server cannot be reached.
+    """
+    import anyio
+
+    from ryzanstein.agents.services import Services
+    from ryzanstein.mcp_servers._shared import shared
+
+    async def run() -> dict[str, Any]:
+        async with Services(shared().registry, names=(server,)) as services:
+            return await services.read_json(server, uri)
+
+    return anyio.run(run)
+
+
+def read_text(argument: str) -> str:
+    """Returns an argument, or all of stdin for `-`.
+
+    Raises:
+        InvalidRequest: It is not UTF-8.
+    """
+    if argument != "-":
+        return checked_text(argument)
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"stdin is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}.",
+            hint="Convert it, for instance with iconv -t utf-8.",
+        ) from error
+
+
+def checked_text(argument: str) -> str:
+    """Returns an argument that is whole Unicode; the shell may have passed other bytes.
+
+    Raises:
+        InvalidRequest: It is not UTF-8.
+    """
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("An argument is not UTF-8.", hint="Check the terminal.") from error
+    return argument

@@ -1,0 +1,120 @@
+"""Runs a command and turns whatever it raises into one line and an exit code.
+
+The only place with a broad `except`: no traceback reaches a user without --debug.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from ryzanstein.cli._group import Root
+from ryzanstein.cli._output import print_error
+from ryzanstein.errors import InvalidRequest, RyzansteinError
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line of these arguments, or of the process, and exits."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or bool(os.environ.get("RYZANSTEIN_DEBUG"))
+    _prepare(debug)
+    code = _run(given, as_json="--json" in given, debug=debug)
+    sys.exit(_flushed(code))
+
+
+def _prepare(debug: bool) -> None:
+    """Output in UTF-8 whatever the locale says, and logging that keeps to itself."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+    if not debug:
+        logging.captureWarnings(True)
+    level = logging.DEBUG if debug else logging.CRITICAL
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+def _run(arguments: list[str], as_json: bool, debug: bool) -> int:
+    try:
+        code = Root.main(args=arguments, prog_name="ryzanstein", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.UsageError as error:
+        return _usage(error, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        print_error(RyzansteinError("Interrupted."), as_json)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _closed_pipe()
+    except click.ClickException as error:
+        print_error(InvalidRequest(error.format_message()), as_json)
+        return 1
+    except BaseException as error:
+        return _failed(error, as_json, debug)
+
+
+def _usage(error: click.UsageError, as_json: bool) -> int:
+    path = error.ctx.command_path if error.ctx else "ryzanstein"
+    fault = InvalidRequest(error.format_message(), hint=f"Try: {path} --help")
+    print_error(fault, as_json)
+    return 2
+
+
+def _failed(error: BaseException, as_json: bool, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error, file=sys.stderr)
+    causes = list(_leaves(error))
+    if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+        print_error(RyzansteinError("Interrupted."), as_json)
+        return INTERRUPTED
+    if any(isinstance(cause, BrokenPipeError) for cause in causes):
+        return _closed_pipe()
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    known = [cause for cause in causes if isinstance(cause, RyzansteinError)]
+    print_error(known[0] if known else _unexpected(causes[0]), as_json)
+    return 1
+
+
+def _unexpected(error: BaseException) -> RyzansteinError:
+    text = " ".join(str(error).split())[:300]
+    return RyzansteinError(
+        f"Unexpected fault: {type(error).__name__}: {text}",
+        hint="Run it again with --debug to see where.",
+    )
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors inside nested groups, which task groups make of everything."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+def _closed_pipe() -> int:
+    """Gives up quietly when the reader of stdout went away."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _closed_pipe()
+    return code

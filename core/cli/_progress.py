@@ -1,0 +1,107 @@
+"""Live progress on stderr: one line that changes on a terminal, a line a stage elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["Bytes", "Live"]
+
+
+class Live:
+    """Shows the latest message of a run; use as a context manager and pass `report` as callback."""
+
+    def __init__(self) -> None:
+        self._status: Any = None
+        self._stage = ""
+
+    def __enter__(self) -> Self:
+        """Starts the line, where there is a terminal."""
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True, highlight=False).status("starting", spinner="line")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Removes the line."""
+        if self._status is not None:
+            self._status.stop()
+
+    async def report(self, done: float, total: float | None, message: str | None) -> None:
+        """Shows a message of the form "stage: what happens"."""
+        text = " ".join((message or "").split())
+        if self._status is not None:
+            from rich.text import Text
+
+            self._status.update(Text(text[:200]))
+            return
+        stage = text.partition(":")[0]
+        if stage != self._stage:
+            self._stage = stage
+            print(text[:200], file=sys.stderr)
+
+
+class Bytes:
+    """A bar for a download; use as a context manager and pass `report` as callback."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bar: Any = None
+        self._task: Any = None
+        self._tenth = -1
+
+    def __enter__(self) -> Self:
+        """Starts the bar, where there is a terminal."""
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(f"Bringing {self._name}", total=None)
+        else:
+            print(f"Bringing {self._name}", file=sys.stderr)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    async def report(self, done: float, total: float | None, message: str | None) -> None:
+        """Moves the bar; without a terminal, a line every tenth of the way."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+            return
+        tenth = int(10 * done / total) if total else 0
+        if tenth > self._tenth:
+            self._tenth = tenth
+            whole = f" of {total / 1e6:.0f}" if total else ""
+            print(f"{done / 1e6:.0f}{whole} MB", file=sys.stderr)

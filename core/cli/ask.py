@@ -1,0 +1,132 @@
+"""`ryzanstein ask`: the main job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ryzanstein.cli._client import call, read_text
+from ryzanstein.cli._group import command
+from ryzanstein.cli._output import Output
+from ryzanstein.cli._progress import Bytes, Live
+from ryzanstein.errors import InvalidRequest
+
+__all__ = ["MAX_TASK", "ask", "bring_model", "checked_task"]
+
+MAX_TASK = 100_000
+
+
+@command(
+    "ask",
+    'ryzanstein ask "What is 17 % of 2,340?"',
+    'ryzanstein ask "Write a function that checks ISBN-13 numbers, and test it" --agent APEX',
+    "git diff | ryzanstein ask - --agent MENTOR --no-tools",
+)
+@click.argument("task")
+@click.option("--agent", metavar="CODENAME", help="This agent, without routing.")
+@click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
+@click.option("--no-tools", is_flag=True, help="Answer from the model alone; nothing is run.")
+@click.option("--steps", type=click.IntRange(1, 100), help="At most so many steps.")
+@click.option("--tokens", type=click.IntRange(16, 1_000_000), help="At most so many new tokens.")
+@click.option("--seconds", type=click.FloatRange(1, 86_400), help="At most so long.")
+def ask(
+    out: Output,
+    task: str,
+    agent: str | None,
+    model: str | None,
+    no_tools: bool,
+    steps: int | None,
+    tokens: int | None,
+    seconds: float | None,
+) -> None:
+    """Give TASK to the agent that fits: it recalls, thinks, uses tools, checks, answers, remembers.
+
+    TASK is a text, or - to read it from stdin.
+    """
+    text = checked_task(read_text(task))
+    arguments = {
+        "task": text,
+        "model": bring_model(model),
+        "tools": not no_tools,
+        "max_steps": steps,
+        "max_tokens": tokens,
+        "max_seconds": seconds,
+    }
+    with Live() as live:
+        if agent:
+            arguments["codename"] = agent
+            result = call("orchestrator", "run_agent", arguments, live.report)
+        else:
+            result = call("orchestrator", "run_task", arguments, live.report)
+    out.result(result, lambda: show(result))
+
+
+def checked_task(text: str) -> str:
+    """Returns a task of a length that can be worked on.
+
+    Raises:
+        InvalidRequest: It is empty or too long.
+    """
+    if not text.strip():
+        raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
+    if len(text) > MAX_TASK:
+        raise InvalidRequest(
+            f"The task has {len(text):,} characters; {MAX_TASK:,} are the limit.",
+            hint="Put the material into a file and name the file in the task.",
+        )
+    return text
+
+
+def bring_model(name: str | None) -> str | None:
+    """Brings a model of the catalogue here, with a bar, where it is not; returns its name."""
+    models = call("model", "list_models", {"limit": 100})["models"]
+    wanted = [one for one in models if (one["name"] == name if name else one["default"])]
+    if wanted and not wanted[0]["present"]:
+        with Bytes(wanted[0]["name"]) as bar:
+            call("model", "pull_model", {"name": wanted[0]["name"]}, bar.report)
+    return name
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the answer, then what it took."""
+    print(result["answer"].strip())
+    print()
+    for name, text in facts(result):
+        print(f"{name:<12}{text}")
+
+
+def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns what is worth saying about a run besides its answer, as (name, text)."""
+    verdict = {True: "passed", False: "FAILED", None: "nothing to check"}[result["verified"]]
+    checks = "; ".join(_check(one) for one in result["checks"])
+    found = [
+        ("agent", result["agent"]),
+        ("steps", _steps(result["steps"])),
+        ("check", f"{verdict} ({checks})" if checks else verdict),
+        ("tokens", f"{result['tokens']:,}"),
+        ("time", f"{result['seconds']:.1f} s"),
+        ("run", result["run_id"]),
+    ]
+    return [*found, *(("experience", _experience(one)) for one in result["experiences"])]
+
+
+def _steps(steps: list[dict[str, Any]]) -> str:
+    names = [
+        str(step.get("tool") or step.get("action") or step.get("kind") or "") for step in steps
+    ]
+    used = " > ".join(name for name in names if name)
+    return f"{len(steps)} ({used})" if used else str(len(steps))
+
+
+def _check(check: Any) -> str:
+    if not isinstance(check, dict):
+        return str(check)
+    return str(check.get("detail") or check.get("message") or check.get("name") or check)
+
+
+def _experience(experience: Any) -> str:
+    if not isinstance(experience, dict):
+        return str(experience)
+    task = " ".join(str(experience.get("task", "")).split())[:80]
+    return f"{experience.get('id', '')} {experience.get('outcome', '')}: {task}"

@@ -1,0 +1,97 @@
+"""`ryzanstein bench`: measures, whose last line on stdout is one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ryzanstein.cli._group import command, group
+from ryzanstein.cli._output import Output
+from ryzanstein.errors import InvalidRequest
+
+__all__ = ["bench"]
+
+bench = group(
+    "bench",
+    "Measurements on this machine; the last line of stdout is JSON.",
+    "ryzanstein bench inference --model smollm2-135m --threads 2",
+    "ryzanstein bench routing",
+    "ryzanstein bench mcp",
+)
+
+
+@bench.add
+@command(
+    "inference",
+    "ryzanstein bench inference --model qwen2.5-coder-0.5b --threads 2 --peer llama-cpp",
+    "ryzanstein bench inference --suite perplexity --model smollm2-135m --data wikitext2-test.txt",
+)
+@click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="All CPUs without it.")
+@click.option("--prompt-tokens", type=click.IntRange(1), default=512, show_default=True)
+@click.option("--new-tokens", type=click.IntRange(1), default=64, show_default=True)
+@click.option(
+    "--peer", type=click.Choice(["llama-cpp"]), help="Measure this one too, on the same file."
+)
+@click.option(
+    "--suite", type=click.Choice(["speed", "perplexity"]), default="speed", show_default=True
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Text for the perplexity.",
+)
+@click.option("--windows", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--window-tokens", type=click.IntRange(2), default=512, show_default=True)
+def inference(out: Output, suite: str, data: Path | None, **options: Any) -> None:
+    """Measure the engine: speed of reading and writing, or perplexity of a text."""
+    from ryzanstein.cli._bench import inference_speed, perplexity
+
+    if suite == "speed":
+        emit(out, inference_speed(**options))
+    elif data is None:
+        raise InvalidRequest("The perplexity needs a text.", hint="Give one with --data FILE.")
+    else:
+        emit(out, perplexity(data=data, **options))
+
+
+@bench.add
+@command("memory", "ryzanstein bench memory --records 2000")
+@click.option("--records", type=click.IntRange(10, 1_000_000), default=2000, show_default=True)
+@click.option("--queries", type=click.IntRange(1, 100_000), default=200, show_default=True)
+def memory(out: Output, records: int, queries: int) -> None:
+    """Measure storing and recalling, in a store of its own that is thrown away."""
+    from ryzanstein.cli._bench import memory_speed
+
+    emit(out, memory_speed(records, queries))
+
+
+@bench.add
+@command("routing", "ryzanstein bench routing")
+def routing(out: Output) -> None:
+    """Measure how often an agent's example, left out of its own examples, still finds it."""
+    from ryzanstein.cli._bench import routing_quality
+
+    emit(out, routing_quality())
+
+
+@bench.add
+@command("mcp", "ryzanstein bench mcp --runs 5")
+@click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True)
+def mcp(out: Output, runs: int) -> None:
+    """Measure each server's start over stdio, to its answer to tools/list."""
+    from ryzanstein.cli._bench import server_starts
+
+    emit(out, server_starts(runs))
+
+
+def emit(out: Output, measures: dict[str, Any]) -> None:
+    """Prints the measures, for people one a line, and always as one last line of JSON."""
+    if not out.as_json:
+        for name, value in measures.items():
+            if not isinstance(value, list | dict):
+                print(f"{name:<24}{value}")
+    print(json.dumps(measures, ensure_ascii=False, default=str))

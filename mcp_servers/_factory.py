@@ -1,0 +1,268 @@
+"""The one way a server is made: logging first, errors with codes, text beside structured data.
+
+A tool is a typed function that returns a `Reply`. What reaches the client:
+
+    returned Reply        content: Reply.brief() as text    structuredContent: the model's fields
+    raised RyzansteinError   isError, "CODE: message hint"  structuredContent: {"error": {...}}
+    bad arguments            isError, "INVALID_REQUEST: limit: Input should be ..."
+    anything else            isError, "INTERNAL_ERROR: ..." and the traceback in the log
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any, NoReturn, TypeVar
+
+from mcp.server.caching import CacheHint
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import (
+    ResourceError,
+    ResourceNotFoundError,
+    ToolError,
+    UnexpectedResourceError,
+)
+from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from mcp_types import Tool as WireTool
+from pydantic import BaseModel, ValidationError
+
+from ryzanstein import __version__
+from ryzanstein.errors import AgentNotFound, InvalidRequest, ModelNotFound, RyzansteinError
+from ryzanstein.mcp_servers._metrics import METRICS
+
+__all__ = [
+    "ADDS",
+    "CHANGES",
+    "DESTROYS",
+    "READS",
+    "READS_WORLD",
+    "WORKS",
+    "Reply",
+    "Server",
+    "failure",
+    "make_server",
+    "page",
+]
+
+log = logging.getLogger("ryzanstein.mcp_servers")
+
+MAX_INSTRUCTIONS = 2000
+DAY_MS = 24 * 3600 * 1000
+
+
+def _hints(read: bool, destroys: bool, idempotent: bool, world: bool) -> ToolAnnotations:
+    return ToolAnnotations(
+        read_only_hint=read,
+        destructive_hint=destroys,
+        idempotent_hint=idempotent,
+        open_world_hint=world,
+    )
+
+
+READS = _hints(read=True, destroys=False, idempotent=True, world=False)
+READS_WORLD = _hints(read=True, destroys=False, idempotent=False, world=True)
+ADDS = _hints(read=False, destroys=False, idempotent=False, world=False)
+CHANGES = _hints(read=False, destroys=False, idempotent=True, world=False)
+DESTROYS = _hints(read=False, destroys=True, idempotent=True, world=False)
+WORKS = _hints(read=False, destroys=True, idempotent=False, world=True)
+
+
+class Reply(BaseModel):
+    """What a tool answers: fields for programs, `brief` for a model to read."""
+
+    def brief(self) -> str:
+        """Returns everything a reader needs, for clients that ignore structured content."""
+        return self.model_dump_json(exclude_none=True)
+
+    def to_result(self) -> CallToolResult:
+        """Returns the wire form with both."""
+        return CallToolResult(
+            content=[TextContent(type="text", text=self.brief())],
+            structured_content=self.model_dump(mode="json"),
+        )
+
+
+def failure(error: RyzansteinError) -> CallToolResult:
+    """Returns an error as the wire form of a failed tool call."""
+    wire = error.to_wire()
+    return CallToolResult(
+        content=[TextContent(type="text", text=f"{wire['code']}: {error}")],
+        structured_content={"error": wire},
+        is_error=True,
+    )
+
+
+_Item = TypeVar("_Item")
+
+
+def page(items: Iterable[_Item], limit: int, cursor: str = "") -> tuple[list[_Item], str | None]:
+    """Returns one page and the cursor of the next one, None at the end.
+
+    Raises:
+        InvalidRequest: The cursor is not one that this function gave out.
+    """
+    if cursor and not cursor.isdecimal():
+        raise InvalidRequest(
+            f"Unknown cursor {cursor[:40]!r}.",
+            hint="Pass next_cursor of the page before, or nothing.",
+        )
+    start = int(cursor or "0")
+    everything = list(items)
+    end = start + limit
+    return everything[start:end], str(end) if end < len(everything) else None
+
+
+class Server(MCPServer[Any]):
+    """An MCP server whose tools return `Reply` and raise this project's errors."""
+
+    def add_tool(self, fn: Callable[..., Any], *args: Any, **options: Any) -> None:
+        """Registers a tool; its docstring up to `Raises:` becomes the description."""
+        options["description"] = options.get("description") or _described(fn)
+        super().add_tool(_replying(fn), *args, **options)
+
+    async def list_tools(self) -> list[WireTool]:
+        """Lists the tools in the order of registration, without pydantic's generated titles."""
+        tools = await super().list_tools()
+        return [
+            tool.model_copy(
+                update={
+                    "input_schema": _untitled(tool.input_schema),
+                    "output_schema": tool.output_schema and _untitled(tool.output_schema),
+                }
+            )
+            for tool in tools
+        ]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Calls a tool; every failure becomes a result with its code."""
+        started = perf_counter()
+        try:
+            result = await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            result = failure(self._cause(name, error))
+        failed = isinstance(result, CallToolResult) and bool(result.is_error)
+        METRICS.tool_call(self.name, name, perf_counter() - started, failed)
+        return result
+
+    async def read_resource(self, uri: Any, context: Context[Any, Any] | None = None) -> Any:
+        """Reads a resource; this project's errors keep their text."""
+        try:
+            return await super().read_resource(uri, context)
+        except UnexpectedResourceError as error:
+            _reraise_resource(error)
+
+    def _cause(self, name: str, error: ToolError) -> RyzansteinError:
+        cause = error.__cause__
+        if isinstance(cause, RyzansteinError):
+            return cause
+        if isinstance(cause, ValidationError):
+            return InvalidRequest(f"{name}: {_faults(cause)}", hint="Correct the arguments.")
+        if cause is None:
+            known = [tool.name for tool in self._tool_manager.list_tools()]
+            if name not in known:
+                return _unknown_tool(name, known)
+            return InvalidRequest(str(error))
+        log.error("%s failed", name, exc_info=cause)
+        return RyzansteinError(
+            f"{name} failed unexpectedly ({type(cause).__name__}).",
+            hint="The server's log has the details; on the command line, --debug shows it.",
+        )
+
+
+def make_server(name: str, title: str, instructions: str, kind: type[Server] = Server) -> Server:
+    """Makes an empty server with logging on stderr; stdout belongs to the protocol.
+
+    Args:
+        name: The server's name on the wire, `ryzanstein-` is put before it.
+        title: For people.
+        instructions: Order across tools and limits, below 2,000 characters.
+        kind: A subclass, for a server that lists or calls in its own way.
+    """
+    if len(instructions) >= MAX_INSTRUCTIONS:
+        raise ValueError(f"instructions of {name}: {len(instructions)} characters")
+    if not logging.getLogger().handlers:
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=_LOG_FORMAT)
+    return kind(
+        f"ryzanstein-{name}",
+        title=title,
+        instructions=instructions,
+        version=__version__,
+        log_level="WARNING",
+        cache_hints={
+            method: CacheHint(ttl_ms=DAY_MS, scope="public")
+            for method in ("tools/list", "prompts/list", "resources/templates/list")
+        },
+    )
+
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def _described(fn: Callable[..., Any]) -> str:
+    text = inspect.getdoc(fn) or ""
+    return " ".join(text.partition("\n\nRaises:")[0].split())
+
+
+def _replying(fn: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+            return _sent(await fn(*args, **kwargs))
+
+        return asynchronous
+
+    @functools.wraps(fn)
+    def synchronous(*args: Any, **kwargs: Any) -> Any:
+        return _sent(fn(*args, **kwargs))
+
+    return synchronous
+
+
+def _sent(value: Any) -> Any:
+    return value.to_result() if isinstance(value, Reply) else value
+
+
+def _untitled(schema: Any, inside_properties: bool = False) -> Any:
+    """Copies a schema without generated titles, which cost a reader tokens and say nothing."""
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _untitled(value, inside_properties=key in {"properties", "$defs"})
+        for key, value in schema.items()
+        if inside_properties or key != "title" or not isinstance(value, str)
+    }
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc']) or 'arguments'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    )
+
+
+def _unknown_tool(name: str, known: list[str]) -> RyzansteinError:
+    from ryzanstein.errors import ToolNotFound
+    from ryzanstein.nearest import did_you_mean
+
+    hint = did_you_mean(name, known) or f"Tools here: {', '.join(known)}."
+    return ToolNotFound(f"No tool is called {name[:80]!r}.", hint=hint)
+
+
+def _reraise_resource(error: UnexpectedResourceError) -> NoReturn:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RyzansteinError):
+        cause = cause.__cause__
+    if isinstance(cause, AgentNotFound | ModelNotFound | InvalidRequest):
+        raise ResourceNotFoundError(str(cause)) from cause
+    if isinstance(cause, RyzansteinError):
+        raise ResourceError(f"{cause.code}: {cause}") from cause
+    raise error

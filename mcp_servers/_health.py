@@ -1,0 +1,92 @@
+"""Looks at everything a run needs; `system_health` and `ryzanstein doctor` show it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+
+from ryzanstein.errors import RyzansteinError
+from ryzanstein.mcp_servers._shared import Shared
+
+__all__ = ["checks"]
+
+MIN_FREE_BYTES = 500_000_000
+Found = tuple[str, bool, str]
+
+
+def checks(parts: Shared) -> Iterator[Found]:
+    """Yields (name, in order, what was found) for each thing, the basic ones first."""
+    for name, look in (
+        ("processor", _processor),
+        ("memory", _memory),
+        ("disk", _disk),
+        ("kernels", _kernels),
+        ("registry", _registry),
+        ("model", _model),
+        ("database", _database),
+        ("sandbox", _sandbox),
+    ):
+        yield _looked(name, look, parts)
+
+
+def _looked(name: str, look: Callable[[Shared], tuple[bool, str]], parts: Shared) -> Found:
+    try:
+        ok, detail = look(parts)
+    except RyzansteinError as error:
+        return name, False, str(error)
+    return name, ok, detail
+
+
+def _processor(parts: Shared) -> tuple[bool, str]:
+    from ryzanstein.machine import available_cpus, cpu_name
+
+    return True, f"{cpu_name()}, {available_cpus()} CPUs for this process"
+
+
+def _memory(parts: Shared) -> tuple[bool, str]:
+    from ryzanstein.machine import available_memory, total_memory
+
+    free = available_memory()
+    text = f"{free / 1e9:.1f} GB free of {total_memory() / 1e9:.1f} GB"
+    return free >= MIN_FREE_BYTES, text
+
+
+def _disk(parts: Shared) -> tuple[bool, str]:
+    folder = parts.settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return free >= MIN_FREE_BYTES, f"{free / 1e9:.1f} GB free for {parts.settings.data_dir}"
+
+
+def _kernels(parts: Shared) -> tuple[bool, str]:
+    from ryzanstein.inference.kernels._linear import chosen_isa
+
+    return True, f"compiled kernels for {chosen_isa()}"
+
+
+def _registry(parts: Shared) -> tuple[bool, str]:
+    registry = parts.registry
+    files = ", ".join(str(path) for path in registry.files)
+    return True, f"{len(registry.agents)} agents and {len(registry.models)} models from {files}"
+
+
+def _model(parts: Shared) -> tuple[bool, str]:
+    name = parts.catalogue.default()
+    path = parts.catalogue.find(name)
+    if path is None:
+        return False, f"{name} is not here. Run: ryzanstein models pull {name}"
+    return True, f"{name} at {path}"
+
+
+def _database(parts: Shared) -> tuple[bool, str]:
+    stats = parts.store.stats()
+    counts = f"{stats.memories} memories, {stats.experiences} experiences, {stats.runs} runs"
+    return True, f"{stats.database}: {counts}"
+
+
+def _sandbox(parts: Shared) -> tuple[bool, str]:
+    from ryzanstein.tools.bubblewrap import find_setup
+
+    setup = find_setup()
+    return True, f"{setup.bwrap}{', in a user namespace' if setup.user_namespace else ''}"

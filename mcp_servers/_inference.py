@@ -1,0 +1,274 @@
+"""The inference server: text from the engine of this process."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from mcp.server.mcpserver import Context
+from pydantic import BaseModel, Field
+
+from ryzanstein.errors import InvalidRequest
+from ryzanstein.mcp_servers._factory import READS, Reply, make_server
+from ryzanstein.mcp_servers._metrics import METRICS
+from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._work import Ticker, in_thread
+
+if TYPE_CHECKING:
+    from ryzanstein.inference.engine import ChatRequest, GenerateRequest, GenerateResult
+
+__all__ = ["generated", "mcp"]
+
+INSTRUCTIONS = """Text from a language model on this machine's CPU; nothing leaves it and a call
+costs only time.
+
+chat for conversations, generate_text for raw continuation, complete_code to fill a gap in a file,
+score_text for likelihoods, embed_text for vectors, count_tokens before a long prompt. `model` is
+a name of list_models or a file; without it the default is used, and the first call loads it
+(seconds). choices, regex, json_schema and grammar constrain the answer so that it always parses;
+give at most one. Greedy (temperature 0) unless asked otherwise. Progress counts tokens; a
+cancelled call stops at once."""
+
+mcp = make_server("inference", "Ryzanstein inference", INSTRUCTIONS)
+
+MAX_CHARACTERS = 1_000_000
+ModelName = Annotated[
+    str | None, Field(max_length=500, description="Name or path; none: the default.")
+]
+MaxTokens = Annotated[int, Field(ge=1, le=32_768)]
+Temperature = Annotated[float, Field(ge=0, le=5)]
+TopK = Annotated[int, Field(ge=0, le=1000, description="0: off.")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=16)]
+Seed = Annotated[int | None, Field(ge=0, lt=2**63)]
+Choices = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=2000)]] | None,
+    Field(max_length=1000, description="Answer exactly one of these."),
+]
+Pattern = Annotated[str | None, Field(max_length=10_000, description="Answer matches this.")]
+Schema = Annotated[
+    dict[str, Any] | None, Field(description="Answer is JSON that fits this schema.")
+]
+Grammar = Annotated[str | None, Field(max_length=100_000, description="Lark grammar.")]
+Prompt = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: Annotated[str, Field(max_length=MAX_CHARACTERS)]
+
+
+class Generated(Reply):
+    """Text and what it took."""
+
+    text: str
+    model: str
+    prompt_tokens: int
+    cached_tokens: int
+    tokens: int
+    finish_reason: str
+    seconds: float
+    prefill_seconds: float = 0.0
+
+    def brief(self) -> str:
+        """Returns the text alone."""
+        return self.text
+
+
+class Scored(Reply):
+    """How likely a model finds a text."""
+
+    model: str
+    tokens: int
+    log_likelihood: float
+    perplexity: float
+
+    def brief(self) -> str:
+        """Returns the perplexity in a sentence."""
+        return f"Perplexity {self.perplexity:.3f} over {self.tokens} tokens ({self.model})."
+
+
+class Embedded(Reply):
+    """One unit vector a text."""
+
+    model: str
+    dimension: int
+    vectors: list[list[float]]
+
+    def brief(self) -> str:
+        """Returns the shape; the vectors are in the structured content."""
+        return f"{len(self.vectors)} vectors of {self.dimension} ({self.model})."
+
+
+class Counted(Reply):
+    """Tokens of a text or conversation."""
+
+    model: str
+    tokens: int
+
+    def brief(self) -> str:
+        """Returns the number in a sentence."""
+        return f"{self.tokens} tokens ({self.model})."
+
+
+@mcp.tool(title="Chat", annotations=READS)
+async def chat(
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)],
+    context: Context[Any, Any],
+    model: ModelName = None,
+    max_tokens: MaxTokens = 512,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: Share = 1.0,
+    min_p: Share = 0.0,
+    repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0,
+    frequency_penalty: Penalty = 0.0,
+    presence_penalty: Penalty = 0.0,
+    stop: Stop = [],  # noqa: B006
+    seed: Seed = None,
+    choices: Choices = None,
+    regex: Pattern = None,
+    json_schema: Schema = None,
+    grammar: Grammar = None,
+    answer_prefix: Annotated[
+        str, Field(max_length=20_000, description="What the answer starts with; not in the text.")
+    ] = "",
+) -> Generated:
+    """Continue a conversation on the local model, in its own chat template."""
+    from ryzanstein.inference.engine import ChatRequest
+
+    request = ChatRequest(
+        messages=[message.model_dump() for message in messages],
+        answer_prefix=answer_prefix,
+        model=model,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        frequency_penalty=frequency_penalty,
+        presence_penalty=presence_penalty,
+        stop=stop,
+        seed=seed,
+        constraint=constraint(choices, regex, json_schema, grammar),
+    )
+    return await generated(request, context)
+
+
+@mcp.tool(title="Generate text", annotations=READS)
+async def generate_text(
+    prompt: Prompt,
+    context: Context[Any, Any],
+    model: ModelName = None,
+    max_tokens: MaxTokens = 256,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: Share = 1.0,
+    min_p: Share = 0.0,
+    repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0,
+    frequency_penalty: Penalty = 0.0,
+    presence_penalty: Penalty = 0.0,
+    stop: Stop = [],  # noqa: B006
+    seed: Seed = None,
+    choices: Choices = None,
+    regex: Pattern = None,
+    json_schema: Schema = None,
+    grammar: Grammar = None,
+) -> Generated:
+    """Continue a raw prompt without a chat template. For questions use chat."""
+    from ryzanstein.inference.engine import GenerateRequest
+
+    request = GenerateRequest(
+        prompt=prompt,
+        model=model,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        frequency_penalty=frequency_penalty,
+        presence_penalty=presence_penalty,
+        stop=stop,
+        seed=seed,
+        constraint=constraint(choices, regex, json_schema, grammar),
+    )
+    return await generated(request, context)
+
+
+def constraint(
+    choices: list[str] | None,
+    regex: str | None,
+    json_schema: dict[str, Any] | None,
+    grammar: str | None,
+) -> dict[str, Any] | None:
+    """Returns the one constraint that was given, None without any.
+
+    Raises:
+        InvalidRequest: More than one was given.
+    """
+    named = {"choices": choices, "regex": regex, "json_schema": json_schema, "grammar": grammar}
+    given = {name: value for name, value in named.items() if value is not None}
+    if len(given) > 1:
+        raise InvalidRequest(
+            f"{' and '.join(given)} were given together.", hint="Give at most one constraint."
+        )
+    return given or None
+
+
+async def generated(
+    request: GenerateRequest | ChatRequest,
+    context: Context[Any, Any] | None = None,
+    on_text: Callable[[str], None] | None = None,
+) -> Generated:
+    """Runs a request in a thread, reports every token as progress, and counts it.
+
+    Args:
+        request: For a raw prompt or for a conversation.
+        context: Of the call that progress is reported to.
+        on_text: Also given every piece of text, in the worker thread.
+    """
+    from ryzanstein.inference.engine import ChatRequest
+
+    engine = shared().engine
+    tick = Ticker(context)
+    count = 0
+
+    def on_token(piece: str) -> None:
+        nonlocal count
+        count += 1
+        tick(count, request.max_tokens, f"{count} tokens")
+        if on_text is not None:
+            on_text(piece)
+
+    def work(stop: threading.Event) -> GenerateResult:
+        run = engine.chat if isinstance(request, ChatRequest) else engine.generate
+        return run(request, on_token=on_token, cancel=stop)
+
+    result = await in_thread(work)
+    METRICS.tokens(result.model, result.prompt_tokens - result.cached_tokens, result.tokens)
+    return Generated(**{name: getattr(result, name) for name in Generated.model_fields})
+
+
+@mcp.resource("inference://status", mime_type="application/json", title="Engine status")
+def status() -> str:
+    """Which models are loaded and what they take."""
+    from ryzanstein.machine import available_cpus, available_memory, cpu_name
+
+    loaded = shared().engine.loaded() if shared().has("engine") else []
+    return json.dumps(
+        {
+            "loaded": loaded,
+            "default_model": shared().catalogue.default(),
+            "threads": shared().settings.threads or available_cpus(),
+            "cpu": cpu_name(),
+            "available_memory": available_memory(),
+        },
+        default=str,
+    )

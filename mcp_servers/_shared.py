@@ -1,0 +1,145 @@
+"""What the servers of one process share: settings, registry, one engine, one store, one router.
+
+Each is made on first use, because a client's first `tools/list` must not wait for a model, a
+database or an embedding table that it may never need.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ryzanstein.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ryzanstein.agents.route import Router
+    from ryzanstein.inference.catalogue import Catalogue
+    from ryzanstein.inference.engine import Engine
+    from ryzanstein.memory import MemoryStore
+    from ryzanstein.memory.runs import RunStore
+    from ryzanstein.registry import Registry
+    from ryzanstein.tools import ToolContext
+
+__all__ = ["Shared", "shared"]
+
+_Made = TypeVar("_Made")
+
+
+class Shared:
+    """The parts of one process, made on first use; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._made: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[], _Made]) -> _Made:
+        """Returns the part of that name, made by the first caller."""
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make()
+            return cast(_Made, self._made[name])
+
+    def has(self, name: str) -> bool:
+        """Says whether a part was made already."""
+        return name in self._made
+
+    def reset(self, settings: Settings | None = None) -> None:
+        """Closes and forgets everything, for another configuration."""
+        with self._lock:
+            parts, self._made = self._made, {}
+            for part in reversed(list(parts.values())):
+                close = getattr(part, "close", None)
+                if callable(close):
+                    close()
+            if settings is not None:
+                self._made["settings"] = settings
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of this process."""
+        return self.once("settings", load_settings)
+
+    @property
+    def registry(self) -> Registry:
+        """Models, servers and agents."""
+
+        def make() -> Registry:
+            from ryzanstein.registry import load_registry
+
+            return load_registry(settings=self.settings)
+
+        return self.once("registry", make)
+
+    @property
+    def engine(self) -> Engine:
+        """The one engine of this process."""
+
+        def make() -> Engine:
+            from ryzanstein.inference.engine import Engine
+
+            return Engine(self.settings, self.registry)
+
+        return self.once("engine", make)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models that are known and those that are here."""
+
+        def make() -> Catalogue:
+            from ryzanstein.inference.catalogue import Catalogue
+
+            return Catalogue(self.settings, self.registry.models)
+
+        return self.once("catalogue", make)
+
+    @property
+    def store(self) -> MemoryStore:
+        """The one memory store of this process."""
+
+        def make() -> MemoryStore:
+            from ryzanstein.memory import open_store
+
+            return open_store(settings=self.settings)
+
+        return self.once("store", make)
+
+    @property
+    def runs(self) -> RunStore:
+        """The table of runs, in the same database."""
+        return self.store.runs
+
+    @property
+    def tool_context(self) -> ToolContext:
+        """What tools called from outside an agent's run may touch."""
+
+        def make() -> ToolContext:
+            from ryzanstein.tools import ToolContext
+
+            return ToolContext(
+                roots=self.settings.tool_roots,
+                read_only=self.settings.read_only,
+                store=cast(Any, self.store),
+            )
+
+        return self.once("tool_context", make)
+
+    @property
+    def router(self) -> Router:
+        """Routing without past experience; `route_task` gives it the prototypes of the moment."""
+
+        def make() -> Router:
+            from ryzanstein.agents.route import Router
+            from ryzanstein.memory.embed import get_embedder
+
+            return Router(self.registry, get_embedder(), None)
+
+        return self.once("router", make)
+
+
+_SHARED = Shared()
+
+
+def shared() -> Shared:
+    """Returns what this process shares."""
+    return _SHARED

@@ -1,0 +1,5 @@
+"""The cache server; a shim, since `mcp run` loads this file by itself."""
+
+from ryzanstein.mcp_servers._cache import mcp
+
+__all__ = ["mcp"]

@@ -1,0 +1,5 @@
+"""The memory server; a shim, since `mcp run` loads this file by itself."""
+
+from ryzanstein.mcp_servers._memory import mcp
+
+__all__ = ["mcp"]

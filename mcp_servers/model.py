@@ -1,0 +1,5 @@
+"""The model server; a shim, since `mcp run` loads this file by itself."""
+
+from ryzanstein.mcp_servers._model import mcp
+
+__all__ = ["mcp"]

@@ -1,0 +1,5 @@
+"""The orchestrator server; a shim, since `mcp run` loads this file by itself."""
+
+from ryzanstein.mcp_servers._orchestrator import mcp
+
+__all__ = ["mcp"]
