@@ -98,8 +98,8 @@ class Experiences:
         )
         vectors = self._embedder.embed([experience.task])
         with self._database.write() as (connection, revision):
-            row = insert_experience(connection, experience, revision)
-            store_vectors(connection, EXPERIENCES, self._embedder, [row], vectors, revision)
+            rows = insert_experiences(connection, [experience], revision)
+            store_vectors(connection, EXPERIENCES, self._embedder, rows, vectors, revision)
         return experience
 
     def rate(self, id: str, rating: float) -> Experience:
@@ -181,13 +181,21 @@ class Experiences:
         return AgentPrototypes(self._embedder.model_id, dimension, agents, mean, len(known))
 
 
-def insert_experience(connection: Connection, experience: Experience, revision: int) -> int:
-    """Inserts a row and returns its number."""
-    fields = {name: getattr(experience, name) for name in Experience.__slots__}
-    fields["tools"] = json.dumps(list(experience.tools))
-    inserted = insert(ExperienceRow).values(**fields, revision=revision)
-    row: int = connection.execute(inserted.returning(ExperienceRow.row)).scalar_one()
-    return row
+def insert_experiences(
+    connection: Connection, experiences: Sequence[Experience], revision: int
+) -> list[int]:
+    """Inserts rows and returns their numbers, in order."""
+    if not experiences:
+        return []
+    values = []
+    for one in experiences:
+        fields = {name: getattr(one, name) for name in Experience.__slots__}
+        values.append({**fields, "tools": json.dumps(list(one.tools)), "revision": revision})
+    connection.execute(insert(ExperienceRow), values)
+    ids = [one.id for one in experiences]
+    inserted = select(ExperienceRow.id, ExperienceRow.row).where(ExperienceRow.id.in_(ids))
+    rows = {found.id: found.row for found in connection.execute(inserted)}
+    return [rows[id] for id in ids]
 
 
 def load_experiences(

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
@@ -96,8 +97,8 @@ class Facts:
             known = _with_identity(connection, memory)
             if known is not None:
                 return _reinforce(connection, known, memory)
-            row = insert_memory(connection, memory, revision)
-            store_vectors(connection, MEMORIES, self._embedder, [row], vectors, revision)
+            rows = insert_memories(connection, [memory], revision)
+            store_vectors(connection, MEMORIES, self._embedder, rows, vectors, revision)
         return memory
 
     def correct(self, id: str, text: str) -> Memory:
@@ -107,8 +108,14 @@ class Facts:
         now = datetime.now(UTC)
         with self._database.write() as (connection, revision):
             row, old = _current(connection, id)
-            fields = {**_fields(old), "id": f"mem_{secrets.token_hex(8)}", "text": text}
-            new = Memory(**{**fields, "created": now, "updated": now, "reinforced": 0})
+            new = replace(
+                old,
+                id=f"mem_{secrets.token_hex(8)}",
+                text=text,
+                created=now,
+                updated=now,
+                reinforced=0,
+            )
             known = _with_identity(connection, new)
             if known is not None and known[1].id == old.id:
                 return old
@@ -116,8 +123,8 @@ class Facts:
                 new = _reinforce(connection, known, new)
             _supersede(connection, row, new.id, revision)
             if known is None:
-                added = insert_memory(connection, new, revision)
-                store_vectors(connection, MEMORIES, self._embedder, [added], vectors, revision)
+                added = insert_memories(connection, [new], revision)
+                store_vectors(connection, MEMORIES, self._embedder, added, vectors, revision)
         return new
 
     def forget(self, id: str) -> bool:
@@ -174,16 +181,23 @@ def identity(text: str, kind: str, agent: str | None) -> str:
     return hashlib.sha256("\x00".join((kind, agent or "", words)).encode()).hexdigest()
 
 
-def insert_memory(connection: Connection, memory: Memory, revision: int) -> int:
-    """Inserts a row with its tags and returns its number."""
-    fields = _fields(memory)
-    tags = fields.pop("tags")
-    current = memory.superseded_by is None
-    fields["identity"] = identity(memory.text, memory.kind, memory.agent) if current else None
-    inserted = insert(MemoryRow).values(**fields, revision=revision).returning(MemoryRow.row)
-    row: int = connection.execute(inserted).scalar_one()
-    _add_tags(connection, row, tags)
-    return row
+def insert_memories(connection: Connection, memories: Sequence[Memory], revision: int) -> list[int]:
+    """Inserts rows with their tags and returns their numbers, in order."""
+    if not memories:
+        return []
+    values = []
+    for memory in memories:
+        fields = {name: getattr(memory, name) for name in Memory.__slots__ if name != "tags"}
+        current = memory.superseded_by is None
+        digest = identity(memory.text, memory.kind, memory.agent) if current else None
+        values.append({**fields, "identity": digest, "revision": revision})
+    connection.execute(insert(MemoryRow), values)
+    ids = [memory.id for memory in memories]
+    inserted = select(MemoryRow.id, MemoryRow.row).where(MemoryRow.id.in_(ids))
+    rows = {found.id: found.row for found in connection.execute(inserted)}
+    for memory in memories:
+        _add_tags(connection, rows[memory.id], memory.tags)
+    return [rows[id] for id in ids]
 
 
 def load_memories(
@@ -216,10 +230,6 @@ def load_memories(
         )
         for one in rows
     }
-
-
-def _fields(memory: Memory) -> dict[str, Any]:
-    return {name: getattr(memory, name) for name in Memory.__slots__}
 
 
 def _with_identity(connection: Connection, memory: Memory) -> tuple[int, Memory] | None:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_TERMS", "match_query", "overlap_scores", "terms"]
+__all__ = ["MAX_TERMS", "distinct_words", "match_query", "overlap_scores", "terms"]
 
 # A task of 200,000 characters must not become a query of 30,000 terms.
 MAX_TERMS = 32
@@ -27,13 +27,17 @@ def terms(text: str) -> list[str]:
 
     Stop words count only where there is nothing else.
     """
-    found = list(dict.fromkeys(word.casefold() for word in _WORD.findall(text[:20_000])))
-    telling = [word for word in found if word not in _STOP]
-    chosen = telling or found
+    chosen = distinct_words(text[:20_000])
     if len(chosen) > MAX_TERMS:
         # Long words are the rarer ones; order does not matter to the query.
         chosen = sorted(chosen, key=len, reverse=True)[:MAX_TERMS]
     return chosen
+
+
+def distinct_words(text: str) -> list[str]:
+    """Returns every distinct word in order, without stop words where others are left."""
+    found = list(dict.fromkeys(word.casefold() for word in _WORD.findall(text)))
+    return [word for word in found if word not in _STOP] or found
 
 
 def match_query(text: str) -> str:

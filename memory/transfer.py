@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, select
 
 from ryzanstein.errors import InvalidRequest, StorageError
 from ryzanstein.memory.checks import (
@@ -29,8 +29,8 @@ from ryzanstein.memory.checks import (
     cleaned,
 )
 from ryzanstein.memory.database import Database
-from ryzanstein.memory.experiences import insert_experience, load_experiences
-from ryzanstein.memory.facts import identity, insert_memory, load_memories
+from ryzanstein.memory.experiences import insert_experiences, load_experiences
+from ryzanstein.memory.facts import identity, insert_memories, load_memories
 from ryzanstein.memory.records import OUTCOMES, Experience, ImportReport, Memory
 from ryzanstein.memory.schema import ExperienceRow, MemoryRow
 from ryzanstein.memory.spaces import EXPERIENCES, MEMORIES
@@ -185,31 +185,28 @@ def _add_memories(database: Database, embedder: Embedder, memories: Sequence[Mem
     if not memories:
         return 0
     vectors = embedder.embed([memory.text for memory in memories])
+    digests = [
+        identity(one.text, one.kind, one.agent) if one.superseded_by is None else None
+        for one in memories
+    ]
     with database.write() as (connection, revision):
-        taken = set(
-            connection.execute(
-                select(MemoryRow.id).where(MemoryRow.id.in_([one.id for one in memories]))
-            ).scalars()
-        )
-        digests = [identity(one.text, one.kind, one.agent) for one in memories]
-        same = MemoryRow.identity.in_(digests)
-        known = set(connection.execute(select(MemoryRow.identity).where(or_(same))).scalars())
-        rows: list[int] = []
+        ids = select(MemoryRow.id).where(MemoryRow.id.in_([one.id for one in memories]))
+        taken = set(connection.execute(ids).scalars())
+        same = select(MemoryRow.identity).where(MemoryRow.identity.in_(digests))
+        known = set(connection.execute(same).scalars())
         places: list[int] = []
-        added = 0
         for at, memory in enumerate(memories):
-            current = memory.superseded_by is None
-            if memory.id in taken or (current and digests[at] in known):
-                continue
-            row = insert_memory(connection, memory, revision)
-            taken.add(memory.id)
-            added += 1
-            if current:
-                known.add(digests[at])
-                rows.append(row)
+            if memory.id not in taken and digests[at] not in known:
                 places.append(at)
-        store_vectors(connection, MEMORIES, embedder, rows, vectors[places], revision)
-    return added
+                taken.add(memory.id)
+                known.update({digests[at]} - {None})
+        rows = insert_memories(connection, [memories[at] for at in places], revision)
+        current = [at for at, place in enumerate(places) if digests[place] is not None]
+        chosen = vectors[[places[at] for at in current]]
+        store_vectors(
+            connection, MEMORIES, embedder, [rows[at] for at in current], chosen, revision
+        )
+    return len(rows)
 
 
 def _add_experiences(
@@ -222,12 +219,11 @@ def _add_experiences(
         ids = [one.id for one in experiences]
         query = select(ExperienceRow.id).where(ExperienceRow.id.in_(ids))
         taken = set(connection.execute(query).scalars())
-        rows: list[int] = []
         places: list[int] = []
         for at, experience in enumerate(experiences):
             if experience.id not in taken:
                 taken.add(experience.id)
-                rows.append(insert_experience(connection, experience, revision))
                 places.append(at)
+        rows = insert_experiences(connection, [experiences[at] for at in places], revision)
         store_vectors(connection, EXPERIENCES, embedder, rows, vectors[places], revision)
     return len(rows)
