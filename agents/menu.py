@@ -1,0 +1,81 @@
+"""Which tools an agent is shown for a task, and what is clear already about their arguments.
+
+At most eight of those its profile allows, best first. What the user names in the task may be read,
+so the reading tools for the things named are allowed besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ryzanstein.agents.ground import Named, Surroundings
+from ryzanstein.agents.services import Services, ToolSpec
+
+if TYPE_CHECKING:
+    from ryzanstein.registry import AgentProfile
+
+__all__ = ["MOST", "allowed_tools", "clear_arguments", "menu", "options"]
+
+MOST = 8
+MOST_OPTIONS = 60
+# What there is to work on calls for its own tools, whatever the words of the task are.
+_FOR_KIND = {
+    "database": ("query_sqlite",),
+    "repository": ("git_inspect",),
+    "folder": ("search_files", "list_files"),
+    "file": ("run_python", "read_file", "search_files"),
+}
+# A database is no text and a repository's history is in no file: these would only mislead.
+_NOT_FOR_KIND = {
+    "database": {"read_file", "search_files", "list_files"},
+    "repository": {"read_file", "search_files", "list_files", "run_python"},
+}
+# The optional argument of a tool that takes a thing of a kind.
+_TAKES = {
+    "query_sqlite": ("database", "database"),
+    "git_inspect": ("path", "repository"),
+    "list_files": ("path", "folder"),
+    "search_files": ("path", "folder"),
+}
+
+
+async def allowed_tools(
+    profile: AgentProfile, named: Sequence[Named], services: Services
+) -> tuple[ToolSpec, ...]:
+    """The tools a profile names, by name or family, and those that read what the task names."""
+    wanted = {*profile.tools, *(tool for one in named for tool in _FOR_KIND[one.kind])}
+    tools = await services.tools()
+    return tuple(tool for tool in tools if tool.name in wanted or tool.family in wanted)
+
+
+async def menu(
+    task: str, named: Sequence[Named], allowed: Sequence[ToolSpec], services: Services
+) -> list[ToolSpec]:
+    """Picks and describes the tools to show, those for the things at hand first."""
+    names = {tool.name for tool in allowed}
+    order = [name for one in named for name in _FOR_KIND[one.kind] if name in names]
+    if len(allowed) > MOST:
+        found = await services.search_tools(task, limit=50)
+        order += [tool.name for tool in found if tool.name in names]
+    order += [tool.name for tool in allowed]
+    barred = [_NOT_FOR_KIND.get(one.kind, set()) for one in named]
+    useless = set.intersection(*barred) if barred else set()
+    picked = [name for name in dict.fromkeys(order) if name not in useless][:MOST]
+    return [await services.describe_tool(name) for name in picked]
+
+
+def clear_arguments(tool: str, named: Sequence[Named]) -> dict[str, str]:
+    """The argument that says which thing to work on, where the task names just one of its kind."""
+    argument, kind = _TAKES.get(tool, ("", ""))
+    paths = [one.path for one in named if one.kind == kind]
+    return {argument: paths[0]} if len(paths) == 1 else {}
+
+
+def options(tool: str, around: Surroundings) -> dict[str, list[str]]:
+    """The files that can be read, the named ones first, where all of them are known and few."""
+    if tool != "read_file" or not around.place.complete:
+        return {}
+    named = [one.path for one in around.named if one.kind == "file"]
+    paths = list(dict.fromkeys([*named, *around.place.files]))
+    return {"path": paths} if len(paths) <= MOST_OPTIONS else {}

@@ -1,0 +1,164 @@
+"""One step of an agent: the tool's name alone, then its arguments, each in its own natural form.
+
+    choose     the name, out of the menu                       constraint: choices
+    arguments  code           ```python … ```                  prefix and stop
+               one of few     an enum, or the files at hand    constraint: choices
+               a line         path, SQL, expression            stop at the line's end
+               numbers, flags                                  constraint: regex
+               more than three required fields                 constraint: the tool's JSON schema
+
+So a call always parses and always fits its schema; optional arguments keep their defaults.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ryzanstein.agents import prompting
+from ryzanstein.agents.conversation import Conversation
+from ryzanstein.agents.services import ToolSpec
+
+__all__ = ["Call", "Step", "choose", "fill"]
+
+CODE_TOKENS = 400
+LINE_TOKENS = 120
+JSON_TOKENS = 400
+MOST_FIELDS = 3
+_PATTERNS = {"integer": r"-?[0-9]{1,12}", "number": r"-?[0-9]{1,12}(\.[0-9]{1,9})?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool and the arguments it is called with."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The same text for the same call, to notice repetition."""
+        return json.dumps([self.tool, dict(self.arguments)], sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing the agent did.
+
+    Attributes:
+        kind: look, tool, check, reflect or answer.
+        tool: The tool that was called, or "".
+        arguments: What it was called with.
+        observation: What came back, as the model saw it.
+        ok: False where the tool refused or failed.
+        tokens: Tokens the model generated for it.
+        seconds: Wall time of the whole step.
+    """
+
+    kind: str
+    tool: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    observation: str = ""
+    ok: bool = True
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The wire form."""
+        return asdict(self)
+
+
+async def choose(talk: Conversation, text: str, names: Sequence[str]) -> str:
+    """Asks for one of the names; a single one needs no question."""
+    found = await talk.ask(text, max_tokens=24, choices=list(names))
+    return found.text.strip()
+
+
+async def fill(
+    talk: Conversation,
+    tool: ToolSpec,
+    task: str,
+    known: Mapping[str, Any] | None = None,
+    options: Mapping[str, Sequence[str]] | None = None,
+    note: str = "",
+) -> dict[str, Any]:
+    """Asks for the arguments a call needs.
+
+    Args:
+        talk: The conversation, in which the tool was just chosen.
+        tool: The tool, described.
+        task: For the question.
+        known: Arguments whose value is clear already.
+        options: The values an argument can take, where they are few.
+        note: What to heed besides, such as why the last call failed.
+    """
+    if len(tool.forms) > MOST_FIELDS or not tool.forms:
+        return await _json(talk, tool)
+    filled = dict(known or {})
+    for name in tool.forms:
+        if name not in filled:
+            question = f"{note}{prompting.argument_question(tool, name, task)}"
+            filled[name] = await _argument(talk, tool, name, question, options)
+    return filled
+
+
+async def _json(talk: Conversation, tool: ToolSpec) -> dict[str, Any]:
+    text = f"Write the arguments of {tool.name} as JSON. Example: {tool.example}"
+    found = await talk.ask(text, max_tokens=JSON_TOKENS, json_schema=dict(tool.schema))
+    values: dict[str, Any] = json.loads(found.text)
+    return values
+
+
+async def _argument(
+    talk: Conversation,
+    tool: ToolSpec,
+    name: str,
+    question: str,
+    options: Mapping[str, Sequence[str]] | None,
+) -> Any:
+    schema = tool.properties.get(name, {})
+    choices = (options or {}).get(name) or _enumerated(schema)
+    if choices:
+        return choices[0] if len(choices) == 1 else await choose(talk, question, choices)
+    if tool.forms.get(name) == "code":
+        return await _code(talk, question, tool)
+    kind = schema.get("type", "string")
+    if kind == "boolean":
+        return await choose(talk, question, ["true", "false"]) == "true"
+    if kind in _PATTERNS:
+        found = await talk.ask(question, max_tokens=24, regex=_PATTERNS[kind])
+        return json.loads(found.text)
+    if kind != "string":
+        found = await talk.ask(question, max_tokens=JSON_TOKENS, json_schema=dict(schema))
+        return json.loads(found.text)
+    return await _line(talk, question, tool.name)
+
+
+def _enumerated(schema: Mapping[str, Any]) -> list[str]:
+    if "enum" in schema:
+        return [str(value) for value in schema["enum"]]
+    return [str(schema["const"])] if "const" in schema else []
+
+
+async def _code(talk: Conversation, question: str, tool: ToolSpec) -> str:
+    prefix = f"```{tool.language}\n"
+    found = await talk.ask(question, max_tokens=CODE_TOKENS, prefix=prefix, stop=["```"])
+    return found.text.rstrip() + "\n"
+
+
+async def _line(talk: Conversation, question: str, tool: str) -> str:
+    found = await talk.ask(question, max_tokens=LINE_TOKENS, stop=["\n"])
+    return bare(found.text, tool)
+
+
+def bare(line: str, tool: str) -> str:
+    """A line without what a model may put around it: the tool's name, brackets, quotes."""
+    text = line.strip().strip("`").strip()
+    if text.startswith(tool):
+        text = text.removeprefix(tool).lstrip(": ")
+        text = text[1:-1].strip() if text.startswith("(") and text.endswith(")") else text
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "`\"'":
+        text = text[1:-1].strip()
+    return text
