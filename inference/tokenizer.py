@@ -77,14 +77,24 @@ class Tokenizer:
         if token in self._added:
             return self._added[token].encode()
         piece = self._hub.id_to_token(token) if token >= 0 else None
-        if piece is None:
-            return b""
+        return b"" if piece is None else self._piece_bytes(piece)
+
+    def all_bytes(self) -> list[bytes]:
+        """Returns the bytes of every token, in order of ids."""
+        listed = [b""] * self.vocab_size
+        for piece, token in self._hub.get_vocab(with_added_tokens=False).items():
+            if token < self.vocab_size:
+                listed[token] = self._piece_bytes(piece)
+        for token, text in self._added.items():
+            listed[token] = text.encode()
+        return listed
+
+    def _piece_bytes(self, piece: str) -> bytes:
         if self._byte_level:
-            return (
-                piece.translate(_FROM_ALPHABET).encode("latin-1")
-                if _is_alphabet(piece)
-                else piece.encode()
-            )
+            try:
+                return piece.translate(_FROM_ALPHABET).encode("latin-1")
+            except UnicodeEncodeError:  # not spelt in the alphabet: a placeholder of the file
+                return piece.encode()
         match = _BYTE_PIECE.fullmatch(piece)
         return bytes([int(match[1], 16)]) if match else piece.replace("▁", " ").encode()
 
@@ -135,14 +145,15 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
 
 
 def _byte_alphabet() -> dict[int, int]:
-    """GPT-2's printable stand-in for every byte, as a translation from stand-ins to bytes."""
+    """GPT-2's printable stand-in for every byte, as a translation from stand-ins to bytes.
+
+    What is no stand-in becomes a character that Latin-1 does not have, so that encoding notices it.
+    """
     plain: Sequence[int] = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
-    return {byte: byte for byte in plain} | {256 + i: byte for i, byte in enumerate(others)}
+    foreign = dict.fromkeys(others, 0xFFFD)
+    spelt = {256 + index: byte for index, byte in enumerate(others)}
+    return foreign | {byte: byte for byte in plain} | spelt
 
 
 _FROM_ALPHABET: Final = _byte_alphabet()
-
-
-def _is_alphabet(piece: str) -> bool:
-    return all(ord(character) in _FROM_ALPHABET for character in piece)

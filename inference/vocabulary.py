@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ryzanstein.inference.formats.checkpoint import Checkpoint
 
-__all__ = ["Vocabulary", "read_vocabulary"]
+__all__ = ["Vocabulary", "has_vocabulary", "read_vocabulary"]
 
 _CONTROL, _USER_DEFINED = 3, 4
 # Texts that end a turn or a file in the models met so far, whatever the metadata says (llama.cpp
@@ -316,3 +316,10 @@ def _read_object(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, RecursionError) as error:
         raise ModelLoadError(f"its {path.name} is not valid JSON: {error}.") from error
     return value if isinstance(value, dict) else {}
+
+
+def has_vocabulary(checkpoint: Checkpoint) -> bool:
+    """Says whether a checkpoint comes with a tokenizer at all."""
+    if checkpoint.metadata:
+        return "tokenizer.ggml.tokens" in checkpoint.metadata
+    return (checkpoint.path / "tokenizer.json").exists()

@@ -1,0 +1,237 @@
+"""Grammars that an answer must follow: choices, a regular expression, a JSON schema, or Lark.
+
+llguidance computes for every step which tokens may come next, and which must: forced tokens need no
+model step of their own. JSON is written without optional white space, because small models lose
+themselves in it, and strings and arrays without a length of their own get one, so that an answer
+ends.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ryzanstein.errors import InferenceError, ValidationError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+    from llguidance._lib import JsonCompileOptions
+
+    from ryzanstein.inference.tokenizer import Tokenizer
+
+__all__ = ["Grammars", "Matcher", "bounded_schema"]
+
+MAX_STRING: Final = 4000
+MAX_ITEMS: Final = 100
+_KEPT: Final = 32
+_JSON: Final[JsonCompileOptions] = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+}
+# Keywords whose values are schemas, lists of schemas, and objects of schemas.
+_SCHEMAS: Final = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
+_LISTS: Final = ("items", "prefixItems", "anyOf", "oneOf", "allOf")
+_OBJECTS: Final = ("properties", "$defs", "definitions", "dependentSchemas")
+
+
+class Grammars:
+    """Compiles constraints for one tokenizer and keeps the last ones compiled."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._lock = Lock()
+        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._tables: LLTokenizer | None = None
+
+    def matcher(self, constraint: Mapping[str, Any]) -> Matcher:
+        """Returns a fresh matcher.
+
+        Args:
+            constraint: One of {"choices": […]}, {"regex": …}, {"json_schema": …}, {"grammar": …}.
+
+        Raises:
+            ValidationError: the constraint is not valid, or asks for what is not supported.
+        """
+        key = json.dumps(constraint, sort_keys=True)
+        with self._lock:
+            compiled = self._compiled.get(key) or self._compile(constraint)
+            self._compiled[key] = compiled
+            self._compiled.move_to_end(key)
+            while len(self._compiled) > _KEPT:
+                self._compiled.popitem(last=False)
+            return Matcher(compiled.deep_copy(), self._tokenizer.vocab_size)
+
+    def _compile(self, constraint: Mapping[str, Any]) -> LLMatcher:
+        from llguidance import LLMatcher, LLParserLimits
+
+        if self._tables is None:
+            self._tables = _tables(self._tokenizer)
+        limits = LLParserLimits(verbose_errors=False)
+        matcher = LLMatcher(self._tables, _grammar(constraint), log_level=0, limits=limits)
+        error = matcher.get_error() if matcher.is_error() else ""
+        if error:
+            (kind,) = constraint
+            raise ValidationError(f"The constraint {kind} is not valid: {_one_line(error)}.")
+        return matcher
+
+
+class Matcher:
+    """Follows one answer along its grammar."""
+
+    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+
+    def forced(self) -> list[int]:
+        """Returns the tokens that must come next; empty where there is a choice."""
+        return list(self._matcher.compute_ff_tokens())
+
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        """Returns which tokens may come next, bool [vocabulary]; end tokens where it may end."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
+        return np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
+
+    def accept(self, token: int) -> None:
+        """Moves on by one token.
+
+        Raises:
+            InferenceError: the grammar does not allow it, or became too large to follow.
+        """
+        self._matcher.consume_token(token)
+        self._check()
+
+    @property
+    def finished(self) -> bool:
+        """Says that the answer is complete and nothing may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            said = _one_line(self._matcher.get_error())
+            raise InferenceError(f"The answer could not follow its grammar: {said}.")
+
+
+def _tables(tokenizer: Tokenizer) -> LLTokenizer:
+    """The tokenizer as llguidance wants it; made when first needed, since it takes 0.4 s."""
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    return LLTokenizer(
+        TokenizerWrapper(_Tables(tokenizer)),
+        n_vocab=tokenizer.vocab_size,
+        eos_token=sorted(tokenizer.end_ids) or None,
+    )
+
+
+class _Tables:
+    """The attributes and the call that llguidance's TokenizerWrapper asks for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        size = tokenizer.vocab_size
+        self._tokenizer = tokenizer
+        self.eos_token_id = min(tokenizer.end_ids, default=size - 1)
+        self.bos_token_id = tokenizer.bos_id
+        self.tokens = tokenizer.all_bytes()
+        self.special_token_ids = sorted(set(tokenizer.specials.values()) | tokenizer.end_ids)
+
+    def __call__(self, text: str) -> list[int]:
+        if not isinstance(text, str):  # the wrapper probes whether bytes are taken
+            raise TypeError("text is encoded, not bytes")
+        return self._tokenizer.encode(text, specials=False)
+
+
+def _grammar(constraint: Mapping[str, Any]) -> str:
+    from llguidance import LLMatcher
+
+    if len(constraint) != 1:
+        raise ValidationError(
+            "A constraint has exactly one of choices, regex, json_schema, grammar."
+        )
+    ((kind, value),) = constraint.items()
+    if kind == "choices":
+        if not value or not all(isinstance(choice, str) and choice for choice in value):
+            raise ValidationError(
+                "The constraint choices is a list of at least one text, none of them empty."
+            )
+        listed = " | ".join(
+            json.dumps(choice, ensure_ascii=False) for choice in dict.fromkeys(value)
+        )
+        return str(LLMatcher.grammar_from_lark(f"start: {listed}"))
+    if kind == "regex":
+        return str(LLMatcher.grammar_from_regex(value))
+    if kind == "grammar":
+        return str(LLMatcher.grammar_from_lark(value))
+    if kind == "json_schema":
+        try:
+            return str(LLMatcher.grammar_from_json_schema(bounded_schema(value), overrides=_JSON))
+        except ValueError as error:
+            raise ValidationError(
+                f"The constraint json_schema is not valid: {_one_line(error)}."
+            ) from error
+    raise ValidationError(
+        f"There is no constraint {kind!r:.40}.", hint="Use choices, regex, json_schema or grammar."
+    )
+
+
+def bounded_schema(schema: Any, depth: int = 0) -> Any:
+    """Returns a schema in which every string and array that has no greatest length gets one.
+
+    Raises:
+        ValidationError: it is no schema, nested too deeply, or has patternProperties, which
+        llguidance accepts and
+            then does not follow.
+    """
+    if isinstance(schema, bool):
+        return schema
+    if not isinstance(schema, Mapping):
+        raise ValidationError(
+            "The constraint json_schema is no JSON schema: an object was expected."
+        )
+    if depth > 40:
+        raise ValidationError("The constraint json_schema is nested too deeply.")
+    if "patternProperties" in schema:
+        raise ValidationError(
+            "The constraint json_schema uses patternProperties, which is not supported."
+        )
+    bounded = dict(schema)
+    for key in _SCHEMAS:
+        if isinstance(schema.get(key), Mapping):
+            bounded[key] = bounded_schema(schema[key], depth + 1)
+    for key in _LISTS:
+        if isinstance(schema.get(key), Sequence) and not isinstance(schema[key], str):
+            bounded[key] = [bounded_schema(item, depth + 1) for item in schema[key]]
+    for key in _OBJECTS:
+        if isinstance(schema.get(key), Mapping):
+            bounded[key] = {
+                name: bounded_schema(item, depth + 1) for name, item in schema[key].items()
+            }
+    return _with_limits(bounded)
+
+
+def _with_limits(schema: dict[str, Any]) -> dict[str, Any]:
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    given = {"enum", "const", "format", "pattern", "maxLength"} & schema.keys()
+    if "string" in kinds and not given:
+        schema["maxLength"] = max(MAX_STRING, _least(schema, "minLength"))
+    if "array" in kinds and not {"enum", "const", "maxItems"} & schema.keys():
+        schema["maxItems"] = max(MAX_ITEMS, _least(schema, "minItems"))
+    return schema
+
+
+def _least(schema: Mapping[str, Any], key: str) -> int:
+    value = schema.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _one_line(error: object) -> str:
+    """The library's text without the excerpt of the grammar that it draws below."""
+    return re.split(r"\s+\d+ \| ", " ".join(str(error).split()))[0][:300].rstrip(".")

@@ -1,0 +1,408 @@
+"""The engine: loaded models, one generation at a time on each, and the states of past prompts.
+
+    request -> model (loaded once, least recently used dropped) -> prompt ids -> longest cached
+    state -> generation
+
+Everything blocks; asynchronous callers run it in a thread. A `cancel` event is looked at while
+waiting for the model, within the prefill, and between any two tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ryzanstein.errors import InferenceError, MemoryLimitError, ValidationError
+from ryzanstein.inference.constrain import Grammars
+from ryzanstein.inference.generate import Cancel, Generation, Plan
+from ryzanstein.inference.load import load_model
+from ryzanstein.inference.prefix import PrefixCache
+from ryzanstein.inference.prompts import chat_prompt, completion_prompt, require_room
+from ryzanstein.inference.requests import (
+    ChatRequest,
+    GenerateRequest,
+    GenerateResult,
+    Request,
+    ScoreResult,
+    checked,
+)
+from ryzanstein.machine import available_memory
+
+if TYPE_CHECKING:
+    from ryzanstein.config import Settings
+    from ryzanstein.inference.model import Model, State
+    from ryzanstein.inference.tokenizer import Tokenizer
+    from ryzanstein.registry import Registry
+
+__all__ = ["Engine", "LoadedModel"]
+
+OnToken = Callable[[str], None]
+
+MAX_MODELS: Final = 3
+CACHE_BYTES: Final = 512 << 20
+_WAIT_SECONDS: Final = 0.05
+_SCORED_AT_ONCE: Final = 64
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A model in memory with all that belongs to it.
+
+    Attributes:
+        name: Name it was asked for by: of the catalogue, or a path.
+        path: Its file or directory.
+        lock: Held by the one generation that runs on it.
+    """
+
+    name: str
+    path: Path
+    model: Model
+    grammars: Grammars
+    cache: PrefixCache
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self.model.tokenizer
+
+
+class Engine:
+    """Loads models on demand and generates with them; safe to use from several threads."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        registry: Registry | None = None,
+        *,
+        max_models: int = MAX_MODELS,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """Prepares an engine; nothing is loaded yet.
+
+        Args:
+            settings: Threads, context length and where models lie; read from the environment by
+            default.
+            registry: Its `models` are the catalogue; read by default.
+            max_models: At most so many models stay loaded.
+            cache_bytes: Bound on the states each model keeps of past prompts.
+        """
+        self._settings = settings
+        self._registry = registry
+        self._max_models = max_models
+        self._cache_bytes = cache_bytes
+        self._models: OrderedDict[Path, LoadedModel] = OrderedDict()
+        self._table = threading.Lock()
+        self._loading = threading.Lock()
+
+    def get(self, name: str | Path | None = None) -> LoadedModel:
+        """Returns a model, loading it if it is not loaded; None asks for the default model.
+
+        Raises:
+            ModelNotFound: there is no such model on this machine.
+            ModelLoadError: its file is damaged or not supported.
+            MemoryLimitError: there is no room for it, even after dropping idle models.
+        """
+        asked, path = self._resolve(name)
+        found = self._find(path)
+        if found is not None:
+            return found
+        with self._loading:
+            found = self._find(path)
+            return found or self._load(asked, path)
+
+    def unload(self, name: str | Path) -> bool:
+        """Drops a model, after the generation that runs on it; says whether it was loaded."""
+        loaded = self._named(name)
+        if loaded is None:
+            return False
+        with loaded.lock:
+            self._drop(loaded)
+        return True
+
+    def loaded(self) -> list[str]:
+        """Returns the names of the loaded models, most recently used last."""
+        with self._table:
+            return [loaded.name for loaded in self._models.values()]
+
+    def close(self) -> None:
+        """Drops every model, each after the generation that runs on it."""
+        for name in self.loaded():
+            self.unload(name)
+
+    def generate(
+        self,
+        request: GenerateRequest | Mapping[str, Any],
+        on_token: OnToken | None = None,
+        cancel: Cancel | None = None,
+    ) -> GenerateResult:
+        """Continues a text, or fills the gap before `suffix`.
+
+        Args:
+            request: What to generate, checked or as plain values.
+            on_token: Called in this thread with every piece of text that has become certain.
+            cancel: Ends the generation; the result holds what there is.
+
+        Raises:
+            ValidationError: the request is out of bounds, the prompt empty or too long.
+            InferenceError: the model cannot be loaded or fails.
+        """
+        request = checked(GenerateRequest, request)
+        loaded = self.get(request.model)
+        return self._answer(
+            loaded, completion_prompt(loaded.tokenizer, request), request, on_token, cancel
+        )
+
+    def chat(
+        self,
+        request: ChatRequest | Mapping[str, Any],
+        on_token: OnToken | None = None,
+        cancel: Cancel | None = None,
+    ) -> GenerateResult:
+        """Answers a conversation; arguments and errors are those of `generate`."""
+        request = checked(ChatRequest, request)
+        loaded = self.get(request.model)
+        return self._answer(
+            loaded, chat_prompt(loaded.tokenizer, request), request, on_token, cancel
+        )
+
+    def score(self, model: str | None, text: str) -> ScoreResult:
+        """Returns how likely a model finds a text.
+
+        Raises:
+            ValidationError: the text has fewer than two tokens, or more than the context.
+        """
+        loaded = self.get(model)
+        tokenizer = loaded.tokenizer
+        ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+        ids += tokenizer.encode(text)
+        require_room(len(ids), loaded.model.context_tokens)
+        if len(ids) < 2:
+            raise ValidationError("A text of at least two tokens is needed to score it.")
+        with loaded.lock:
+            logprob = _logprob(loaded.model, ids)
+        count = len(ids) - 1
+        perplexity = math.exp(min(-logprob / count, 700.0))
+        return ScoreResult(model=loaded.name, tokens=count, logprob=logprob, perplexity=perplexity)
+
+    def count_tokens(self, model: str | None, text: str | Sequence[Mapping[str, Any]]) -> int:
+        """Returns the tokens of a text, or of a conversation's prompt with its template."""
+        loaded = self.get(model)
+        if isinstance(text, str):
+            return len(loaded.tokenizer.encode(text))
+        request = checked(ChatRequest, {"messages": list(text)})
+        return len(chat_prompt(loaded.tokenizer, request))
+
+    def cache_stats(self) -> dict[str, int]:
+        """Returns states, bytes, hits and misses of all loaded models together."""
+        with self._table:
+            caches = [loaded.cache for loaded in self._models.values()]
+        return {
+            "states": sum(len(cache.entries()) for cache in caches),
+            "bytes": sum(cache.nbytes for cache in caches),
+            "hits": sum(cache.hits for cache in caches),
+            "misses": sum(cache.misses for cache in caches),
+            "prompt_tokens": sum(cache.prompt_tokens for cache in caches),
+            "cached_tokens": sum(cache.cached_tokens for cache in caches),
+        }
+
+    def cache_states(self) -> list[dict[str, Any]]:
+        """Returns model, tokens and bytes of every kept state."""
+        with self._table:
+            models = list(self._models.values())
+        return [
+            {"model": loaded.name, "tokens": len(entry.ids), "bytes": entry.state.nbytes}
+            for loaded in models
+            for entry in loaded.cache.entries()
+        ]
+
+    def clear_cache(self, model: str | None = None) -> int:
+        """Drops the kept states of one model, or of all; returns how many."""
+        with self._table:
+            models = [loaded for loaded in self._models.values() if model in (None, loaded.name)]
+        dropped = 0
+        for loaded in models:
+            with loaded.lock:
+                dropped += loaded.cache.clear()
+        return dropped
+
+    def _answer(
+        self,
+        loaded: LoadedModel,
+        prompt: Sequence[int],
+        request: Request,
+        on_token: OnToken | None,
+        cancel: Cancel | None,
+    ) -> GenerateResult:
+        vocabulary = loaded.model.vocabulary
+        require_room(len(prompt), loaded.model.context_tokens)
+        if any(token >= vocabulary for token in request.logit_bias):
+            raise ValidationError(f"logit_bias: token ids must be below {vocabulary:,}.")
+        constraint = request.constraint
+        plan = Plan(
+            max_tokens=request.max_tokens,
+            sampling=request.sampling(),
+            stops=request.stop,
+            matcher=loaded.grammars.matcher(constraint.given()) if constraint else None,
+            on_text=on_token,
+            cancel=cancel,
+        )
+        if not _acquire(loaded.lock, cancel):
+            return _cancelled(loaded.name, len(prompt))
+        try:
+            return _run(loaded, prompt, plan)
+        finally:
+            loaded.lock.release()
+
+    def _resolve(self, name: str | Path | None) -> tuple[str, Path]:
+        from ryzanstein.inference.catalogue import Catalogue
+
+        if isinstance(name, Path):
+            return str(name), name.expanduser().resolve()
+        if self._registry is None:
+            from ryzanstein.registry import load_registry
+
+            self._registry = load_registry()
+        catalogue = Catalogue(self._configured(), self._registry.models)
+        asked = name or catalogue.default()
+        return asked, catalogue.resolve(asked).resolve()
+
+    def _configured(self) -> Settings:
+        if self._settings is None:
+            from ryzanstein.config import load_settings
+
+            self._settings = load_settings()
+        return self._settings
+
+    def _find(self, path: Path) -> LoadedModel | None:
+        with self._table:
+            loaded = self._models.get(path)
+            if loaded is not None:
+                self._models.move_to_end(path)
+            return loaded
+
+    def _named(self, name: str | Path) -> LoadedModel | None:
+        path = Path(name).expanduser().resolve()
+        with self._table:
+            return next(
+                (m for m in self._models.values() if m.name == name or m.path == path), None
+            )
+
+    def _load(self, asked: str, path: Path) -> LoadedModel:
+        while len(self.loaded()) >= self._max_models and self._drop_idle():
+            pass
+        settings = self._configured()
+        while True:
+            try:
+                model = load_model(path, settings.threads, context_tokens=settings.context_tokens)
+                _require_cache_room(model)
+                break
+            except MemoryLimitError:
+                if not self._drop_idle():
+                    raise
+        cache = PrefixCache(self._cache_bytes)
+        loaded = LoadedModel(asked, path, model, Grammars(model.tokenizer), cache)
+        with self._table:
+            self._models[path] = loaded
+        return loaded
+
+    def _drop_idle(self) -> bool:
+        """Drops the least recently used model on which nothing runs; says whether there was one."""
+        with self._table:
+            models = list(self._models.values())
+        for loaded in models:
+            if loaded.lock.acquire(blocking=False):
+                try:
+                    self._drop(loaded)
+                finally:
+                    loaded.lock.release()
+                return True
+        return False
+
+    def _drop(self, loaded: LoadedModel) -> None:
+        with self._table:
+            self._models.pop(loaded.path, None)
+        loaded.cache.clear()
+        loaded.model.close()
+
+
+def _require_cache_room(model: Model) -> None:
+    """Refuses a context whose keys and values would not fit beside the weights (two bytes each)."""
+    config, context = model.config, model.context_tokens
+    width = config["num_key_value_heads"] * config["head_dim"]
+    needed = 4 * context * width * config["num_hidden_layers"]
+    free = available_memory()
+    if needed > free:
+        model.close()
+        raise MemoryLimitError(
+            f"A context of {context:,} tokens takes {needed / 2**30:.1f} GiB beside the weights, "
+            f"and {free / 2**30:.1f} GiB are free.",
+            hint="Set a smaller RYZANSTEIN_CONTEXT_TOKENS, or take a smaller model.",
+        )
+
+
+def _run(loaded: LoadedModel, prompt: Sequence[int], plan: Plan) -> GenerateResult:
+    state: State = loaded.cache.take(prompt) or loaded.model.new_state()
+    cached = state.length
+    generation = Generation(loaded.model, loaded.tokenizer, state, prompt)
+    try:
+        generation.run(plan)
+    finally:
+        loaded.cache.put(generation.ids, state)
+    return GenerateResult(
+        text=generation.text,
+        model=loaded.name,
+        prompt_tokens=len(prompt),
+        cached_tokens=cached,
+        tokens=generation.tokens,
+        finish_reason=generation.finish_reason,
+        prefill_seconds=generation.prefill_seconds,
+        seconds=generation.seconds,
+    )
+
+
+def _acquire(lock: threading.Lock, cancel: Cancel | None) -> bool:
+    """Waits for a lock; gives up and says so when the caller does."""
+    if cancel is None:
+        return lock.acquire()
+    while not cancel.is_set():
+        if lock.acquire(timeout=_WAIT_SECONDS):
+            return True
+    return False
+
+
+def _cancelled(model: str, prompt_tokens: int) -> GenerateResult:
+    return GenerateResult(
+        text="",
+        model=model,
+        prompt_tokens=prompt_tokens,
+        cached_tokens=0,
+        tokens=0,
+        finish_reason="cancelled",
+        prefill_seconds=0.0,
+        seconds=0.0,
+    )
+
+
+def _logprob(model: Model, ids: Sequence[int]) -> float:
+    """Sum of the log-probabilities of ids[1:], each after all before it."""
+    state = model.new_state()
+    total = 0.0
+    for first in range(0, len(ids) - 1, _SCORED_AT_ONCE):
+        part = ids[first : min(first + _SCORED_AT_ONCE, len(ids) - 1)]
+        logits = model.forward(part, state, all_logits=True)
+        targets = np.asarray(ids[first + 1 : first + 1 + len(part)])
+        chosen = logits[np.arange(len(part)), targets]
+        top = logits.max(axis=1, keepdims=True)
+        total += float((chosen - top[:, 0]).sum(dtype=np.float64))
+        total -= float(np.log(np.exp(logits - top).sum(axis=1, dtype=np.float64)).sum())
+    if not math.isfinite(total):
+        raise InferenceError("The model's logits are not finite numbers.")
+    return total

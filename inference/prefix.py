@@ -1,0 +1,125 @@
+"""States of past prompts, so that a prompt with the same beginning pays only for what is new.
+
+An agent asks several short questions on one growing context: each continues the state whose tokens
+agree with it the longest. States share pages when copied (`state.py`), so keeping a branch costs
+only its own pages.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from ryzanstein.inference.model import State
+
+__all__ = ["CachedState", "PrefixCache"]
+
+MAX_STATES: Final = 8
+# Below this, computing the tokens again is about as quick as copying the first page.
+MIN_TOKENS: Final = 8
+
+_Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class CachedState:
+    """A state with the tokens it holds."""
+
+    ids: _Ids
+    state: State
+
+
+class PrefixCache:
+    """The last states of one model, least recently used dropped first.
+
+    Attributes:
+        max_bytes: Bound on the sum of the states' bytes; pages that states share count for each.
+        hits: Prompts that found a state.
+        misses: Prompts that found none.
+        prompt_tokens: Tokens of all prompts.
+        cached_tokens: How many of them were in a state that was found.
+    """
+
+    def __init__(self, max_bytes: int, max_states: int = MAX_STATES) -> None:
+        self.max_bytes = max_bytes
+        self.max_states = max_states
+        self.hits = 0
+        self.misses = 0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self._entries: OrderedDict[int, CachedState] = OrderedDict()
+        self._next = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all states."""
+        return sum(entry.state.nbytes for entry in self._entries.values())
+
+    def entries(self) -> list[CachedState]:
+        """Returns the states, least recently used first."""
+        return list(self._entries.values())
+
+    def take(self, prompt: Sequence[int]) -> State | None:
+        """Returns a state that holds the longest cached beginning of the prompt, or None.
+
+        At least the prompt's last token is left to compute, since its logits are needed. The state
+        is the caller's own.
+        """
+        ids = np.asarray(prompt, np.int32)
+        key, length = self._longest(ids)
+        usable = min(length, len(ids) - 1)
+        self.prompt_tokens += len(ids)
+        if key is None or usable < MIN_TOKENS:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self.cached_tokens += usable
+        entry = self._entries[key]
+        if usable == len(entry.ids):
+            # The prompt continues all of it, so what is put back will stand for both.
+            del self._entries[key]
+            return entry.state
+        self._entries.move_to_end(key)
+        state = entry.state.copy()
+        state.truncate(usable)
+        return state
+
+    def put(self, ids: Sequence[int], state: State) -> None:
+        """Keeps a state with the tokens it holds, and drops old ones beyond the bounds."""
+        held = np.asarray(ids[: state.length], np.int32)
+        if len(held) < MIN_TOKENS or state.nbytes > self.max_bytes:
+            return
+        for key, entry in list(self._entries.items()):
+            if _common(entry.ids, held) == len(entry.ids):
+                del self._entries[key]  # the new one can stand for it
+        self._entries[self._next] = CachedState(held, state)
+        self._next += 1
+        while len(self._entries) > self.max_states or self.nbytes > self.max_bytes:
+            self._entries.popitem(last=False)
+
+    def clear(self) -> int:
+        """Drops every state; returns how many there were."""
+        count = len(self._entries)
+        self._entries.clear()
+        return count
+
+    def _longest(self, ids: _Ids) -> tuple[int | None, int]:
+        best: tuple[int | None, int] = (None, 0)
+        for key, entry in self._entries.items():
+            length = _common(entry.ids, ids)
+            if length > best[1]:
+                best = (key, length)
+        return best
+
+
+def _common(left: _Ids, right: _Ids) -> int:
+    """Length of the longest common beginning."""
+    size = min(len(left), len(right))
+    differing = np.flatnonzero(left[:size] != right[:size])
+    return int(differing[0]) if differing.size else size
