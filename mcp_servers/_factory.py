@@ -161,6 +161,8 @@ class Server(MCPServer[Any]):
         cause = error.__cause__
         if isinstance(cause, RyzansteinError):
             return cause
+        if isinstance(cause, ToolError | ResourceError):
+            return InvalidRequest(str(cause))
         if isinstance(cause, ValidationError):
             return InvalidRequest(f"{name}: {_faults(cause)}", hint="Correct the arguments.")
         if cause is None:

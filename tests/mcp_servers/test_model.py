@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Answer = Callable[..., Awaitable[dict[str, Any]]]
+
+
+async def test_the_catalogue_is_listed_with_what_is_here(answer: Answer, smollm2: Path) -> None:
+    found = await answer("model", "list_models")
+    by_name = {model["name"]: model for model in found["models"]}
+    assert by_name["smollm2-135m"]["present"] is True
+    assert by_name["smollm2-135m"]["bytes"] == 98_362_432
+    assert sum(model["default"] for model in found["models"]) == 1
+
+
+async def test_a_model_is_described_by_name_and_by_file(answer: Answer, smollm2: Path) -> None:
+    by_name = await answer("model", "describe_model", name="smollm2-135m")
+    by_file = await answer("model", "describe_model", name=str(smollm2))
+    assert by_name["config"]["num_hidden_layers"] == 30
+    assert by_name["config"] == by_file["config"]
+    assert by_name["licence"] == "Apache-2.0"
+
+
+async def test_pulling_what_is_here_returns_at_once(answer: Answer, smollm2: Path) -> None:
+    found = await answer("model", "pull_model", name="smollm2-135m")
+    assert found["already_present"] is True
+    assert found["path"] == str(smollm2)
+
+
+@pytest.mark.parametrize("tool", ["describe_model", "pull_model", "remove_model", "load_model"])
+async def test_an_unknown_model_gets_the_nearest_names(
+    fault: Callable[..., Awaitable[dict[str, str]]], tool: str
+) -> None:
+    error = await fault("model", tool, name="smollm2-153m")
+    assert error["code"] == "MODEL_NOT_FOUND"
+    assert "smollm2-135m" in error["hint"]
+
+
+async def test_a_removed_model_is_gone(
+    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RYZANSTEIN_MODELS_DIR", str(tmp_path))
+    (tmp_path / "smollm2-135m").mkdir()
+    (tmp_path / "smollm2-135m" / "part").write_bytes(b"12345")
+    found = await answer("model", "remove_model", name="smollm2-135m")
+    assert found["freed_bytes"] == 5
+    assert not (tmp_path / "smollm2-135m").exists()
+
+
+async def test_a_model_that_was_not_loaded_is_said_to_be_so(answer: Answer) -> None:
+    assert (await answer("model", "unload_model", name="smollm2-135m"))["unloaded"] is False

@@ -1,0 +1,102 @@
+"""Servers as child processes, as clients start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+START_SECONDS = 2.0
+HELLO = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "test", "version": "1"},
+}
+HANDSHAKE: list[dict[str, Any]] = [
+    {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO},
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+]
+
+
+def talk(command: list[str], folder: Path, answers: int = 2) -> tuple[list[str], str, float]:
+    """Sends the handshake, reads its answers, ends the input; returns stdout, stderr, seconds."""
+    started = perf_counter()
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write("".join(json.dumps(message) + "\n" for message in HANDSHAKE))
+        process.stdin.flush()
+        lines = [process.stdout.readline() for _ in range(answers)]
+        seconds = perf_counter() - started
+        process.stdin.close()
+        lines += process.stdout.readlines()
+        errors = process.stderr.read()
+    assert process.returncode == 0, errors
+    return lines, errors, seconds
+
+
+def processor_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def test_a_server_lists_its_tools_within_two_seconds_and_stdout_stays_clean(
+    server_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = processor_seconds()
+    lines, errors, seconds = talk(
+        [sys.executable, "-m", "ryzanstein.cli", "mcp", server_name], tmp_path
+    )
+    spent = processor_seconds() - before
+    with capsys.disabled():
+        print(f"\n{server_name}: {seconds:.2f} s, of processor time {spent:.2f} s")
+    # On a machine that others use as well, the wall says more about them.
+    assert min(seconds, spent) < START_SECONDS
+    assert [json.loads(line)["id"] for line in lines] == [1, 2]
+    assert errors == ""
+
+
+def test_mcp_run_serves_the_file_from_any_directory(server_name: str, tmp_path: Path) -> None:
+    file = ROOT / "mcp_servers" / f"{server_name}.py"
+    lines, _, _ = talk([str(SCRIPTS / "mcp"), "run", str(file)], tmp_path)
+    answers = [json.loads(line) for line in lines]
+    assert answers[0]["result"]["serverInfo"]["name"] == f"ryzanstein-{server_name}"
+    assert answers[1]["result"]["tools"]
+
+
+def test_a_toolset_is_shown_over_stdio(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ryzanstein.cli", "mcp", "tools", "--toolset", "files,git"]
+    lines, _, _ = talk(command, tmp_path)
+    names = [tool["name"] for tool in json.loads(lines[1])["result"]["tools"]]
+    assert "read_file" in names and "git_inspect" in names
+
+
+@pytest.mark.parametrize(
+    "line", ["not json", "{}", '{"jsonrpc":"1.0","id":9,"method":"ping"}', "[" * 3000]
+)
+def test_a_broken_message_does_not_end_the_server(line: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ryzanstein.cli", "mcp", "cache"]
+    messages = [json.dumps(message) for message in HANDSHAKE]
+    sent = "\n".join([messages[0], line, *messages[1:]]) + "\n"
+    done = subprocess.run(
+        command, input=sent, capture_output=True, text=True, encoding="utf-8", cwd=tmp_path
+    )
+    answers = [json.loads(text) for text in done.stdout.splitlines()]
+    assert 2 in [answer.get("id") for answer in answers]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+
+from ryzanstein.errors import InvalidRequest
+from ryzanstein.mcp_servers._tools import make
+
+Answer = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "root"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("The code word is heron.\n", encoding="utf-8")
+    monkeypatch.setenv("RYZANSTEIN_ROOTS", str(folder))
+    return folder
+
+
+async def test_a_tool_is_found_described_and_called(answer: Answer) -> None:
+    found = await answer("tools", "search_tools", query="show me what is in a text file", limit=3)
+    assert "read_file" in [tool["name"] for tool in found["tools"]]
+    described = await answer("tools", "describe_tool", name="read_file")
+    assert described["input_schema"]["properties"][described["main_argument"]]
+    outcome = await answer("tools", "call_tool", name="read_file", arguments={"path": "notes.txt"})
+    assert "heron" in outcome["text"] and outcome["ok"] is True
+
+
+async def test_an_empty_query_lists_every_tool_page_by_page(answer: Answer) -> None:
+    everything = await answer("tools", "search_tools", limit=50)
+    names = [tool["name"] for tool in everything["tools"]]
+    first = await answer("tools", "search_tools", limit=5)
+    second = await answer("tools", "search_tools", limit=50, cursor=first["next_cursor"])
+    assert [tool["name"] for tool in first["tools"] + second["tools"]] == names
+    assert len(names) >= 12
+
+
+async def test_files_outside_the_roots_are_refused(
+    fault: Callable[..., Awaitable[dict[str, str]]],
+) -> None:
+    error = await fault("tools", "call_tool", name="read_file", arguments={"path": "/etc/passwd"})
+    assert error["code"] == "INVALID_REQUEST"
+
+
+async def test_an_unknown_tool_gets_the_nearest_names(
+    fault: Callable[..., Awaitable[dict[str, str]]],
+) -> None:
+    error = await fault("tools", "call_tool", name="read_fil", arguments={})
+    assert error["code"] == "TOOL_NOT_FOUND"
+    assert "read_file" in error["hint"]
+
+
+async def test_a_toolset_is_shown_directly_beside_the_three() -> None:
+    async with Client(make(("files",))) as client:
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        result = await client.call_tool("read_file", {"path": "notes.txt"})
+        wrong = await client.call_tool("read_file", {"path": "missing.txt"})
+    assert names[:3] == ["search_tools", "describe_tool", "call_tool"]
+    assert "read_file" in names and "run_python" not in names
+    assert "heron" in result.content[0].text  # type: ignore[union-attr]
+    assert wrong.is_error
+
+
+def test_an_unknown_toolset_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidRequest, match=r"There are: .*files"):
+        make(("filez",))

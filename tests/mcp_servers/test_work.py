@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import threading
+
+import anyio
+import pytest
+
+from ryzanstein.errors import InvalidRequest
+from ryzanstein.mcp_servers._work import in_thread
+
+
+async def test_work_returns_its_result() -> None:
+    assert await in_thread(lambda stop: 42) == 42
+
+
+async def test_work_raises_its_own_error_not_a_group() -> None:
+    def work(stop: threading.Event) -> None:
+        raise InvalidRequest("no")
+
+    with pytest.raises(InvalidRequest, match="no"):
+        await in_thread(work)
+
+
+async def test_cancelling_stops_the_work_and_waits_for_it() -> None:
+    started, ended = threading.Event(), threading.Event()
+
+    def work(stop: threading.Event) -> None:
+        started.set()
+        assert stop.wait(timeout=10)
+        ended.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(in_thread, work)
+        await anyio.to_thread.run_sync(started.wait)
+        group.cancel_scope.cancel()
+    assert ended.is_set()
