@@ -99,9 +99,8 @@ def clear_cache(
     """Drop the kept states. Answers stay the same; the next one is slower."""
     if not shared().has("engine"):
         return Cleared(states=0, bytes=0)
-    before = [one for one in _states() if model is None or one["model"] == model]
-    shared().engine.clear_cache(model)
-    return Cleared(states=len(before), bytes=sum(one["bytes"] for one in before))
+    held = sum(one["bytes"] for one in _states() if model in (None, one["model"]))
+    return Cleared(states=shared().engine.clear_cache(model), bytes=held)
 
 
 @mcp.resource("cache://policy", mime_type="application/json", title="Cache policy")

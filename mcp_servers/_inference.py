@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
@@ -17,7 +17,7 @@ from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._work import Ticker, in_thread
 
 if TYPE_CHECKING:
-    from ryzanstein.inference.engine import ChatRequest, GenerateRequest, GenerateResult
+    from ryzanstein.inference.requests import GenerateResult
 
 __all__ = ["generated", "mcp"]
 
@@ -40,7 +40,9 @@ ModelName = Annotated[
 MaxTokens = Annotated[int, Field(ge=1, le=32_768)]
 Temperature = Annotated[float, Field(ge=0, le=5)]
 TopK = Annotated[int, Field(ge=0, le=1000, description="0: off.")]
-Share = Annotated[float, Field(ge=0, le=1)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+MinP = Annotated[float, Field(ge=0, le=1, description="0: off.")]
+Repetition = Annotated[float, Field(ge=0.1, le=10)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=16)]
 Seed = Annotated[int | None, Field(ge=0, lt=2**63)]
@@ -85,7 +87,7 @@ class Scored(Reply):
 
     model: str
     tokens: int
-    log_likelihood: float
+    logprob: float
     perplexity: float
 
     def brief(self) -> str:
@@ -124,9 +126,9 @@ async def chat(
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
-    top_p: Share = 1.0,
-    min_p: Share = 0.0,
-    repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0,
+    top_p: TopP = 1.0,
+    min_p: MinP = 0.0,
+    repetition_penalty: Repetition = 1.0,
     frequency_penalty: Penalty = 0.0,
     presence_penalty: Penalty = 0.0,
     stop: Stop = [],  # noqa: B006
@@ -140,24 +142,22 @@ async def chat(
     ] = "",
 ) -> Generated:
     """Continue a conversation on the local model, in its own chat template."""
-    from ryzanstein.inference.engine import ChatRequest
-
-    request = ChatRequest(
-        messages=[message.model_dump() for message in messages],
-        answer_prefix=answer_prefix,
-        model=model,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        frequency_penalty=frequency_penalty,
-        presence_penalty=presence_penalty,
-        stop=stop,
-        seed=seed,
-        constraint=constraint(choices, regex, json_schema, grammar),
-    )
+    request = {
+        "messages": [message.model_dump() for message in messages],
+        "answer_prefix": answer_prefix,
+        "model": model,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "frequency_penalty": frequency_penalty,
+        "presence_penalty": presence_penalty,
+        "stop": stop,
+        "seed": seed,
+        "constraint": constraint(choices, regex, json_schema, grammar),
+    }
     return await generated(request, context)
 
 
@@ -169,9 +169,9 @@ async def generate_text(
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
-    top_p: Share = 1.0,
-    min_p: Share = 0.0,
-    repetition_penalty: Annotated[float, Field(gt=0, le=5)] = 1.0,
+    top_p: TopP = 1.0,
+    min_p: MinP = 0.0,
+    repetition_penalty: Repetition = 1.0,
     frequency_penalty: Penalty = 0.0,
     presence_penalty: Penalty = 0.0,
     stop: Stop = [],  # noqa: B006
@@ -182,24 +182,80 @@ async def generate_text(
     grammar: Grammar = None,
 ) -> Generated:
     """Continue a raw prompt without a chat template. For questions use chat."""
-    from ryzanstein.inference.engine import GenerateRequest
-
-    request = GenerateRequest(
-        prompt=prompt,
-        model=model,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        frequency_penalty=frequency_penalty,
-        presence_penalty=presence_penalty,
-        stop=stop,
-        seed=seed,
-        constraint=constraint(choices, regex, json_schema, grammar),
-    )
+    request = {
+        "prompt": prompt,
+        "model": model,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "frequency_penalty": frequency_penalty,
+        "presence_penalty": presence_penalty,
+        "stop": stop,
+        "seed": seed,
+        "constraint": constraint(choices, regex, json_schema, grammar),
+    }
     return await generated(request, context)
+
+
+@mcp.tool(title="Complete code", annotations=READS)
+async def complete_code(
+    before: Annotated[Prompt, Field(description="The file up to the gap.")],
+    context: Context[Any, Any],
+    after: Annotated[Prompt, Field(description="The file after the gap.")] = "",
+    model: ModelName = None,
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    stop: Stop = [],  # noqa: B006
+) -> Generated:
+    """Fill the gap in a source file. Needs a model trained for it, such as qwen2.5-coder."""
+    request = {
+        "prompt": before,
+        "suffix": after,
+        "model": model,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "stop": stop,
+    }
+    return await generated(request, context)
+
+
+@mcp.tool(title="Embed texts", annotations=READS)
+def embed_text(
+    texts: Annotated[
+        list[Annotated[str, Field(max_length=20_000)]], Field(min_length=1, max_length=256)
+    ],
+) -> Embedded:
+    """Turn texts into unit vectors whose dot product is their similarity, as the memory does."""
+    from ryzanstein.memory.embed import get_embedder
+
+    embedder = get_embedder()
+    vectors = embedder.embed(texts)
+    return Embedded(model=embedder.model_id, dimension=embedder.dimension, vectors=vectors.tolist())
+
+
+@mcp.tool(title="Score a text", annotations=READS)
+async def score_text(text: Prompt, model: ModelName = None) -> Scored:
+    """Say how likely the model finds a text: lower perplexity means less surprise."""
+    result = await in_thread(lambda stop: shared().engine.score(model, text))
+    return Scored(**{name: getattr(result, name) for name in Scored.model_fields})
+
+
+@mcp.tool(title="Count tokens", annotations=READS)
+async def count_tokens(
+    text: Prompt | None = None,
+    messages: Annotated[list[Message] | None, Field(max_length=1000)] = None,
+    model: ModelName = None,
+) -> Counted:
+    """Count the tokens of a text, or of messages in the model's chat template."""
+    if (text is None) == (messages is None):
+        raise InvalidRequest("Give either text or messages.")
+    what = text if text is not None else [one.model_dump() for one in messages or []]
+    engine = shared().engine
+    tokens = await in_thread(lambda stop: engine.count_tokens(model, what))
+    return Counted(model=model or shared().catalogue.default(), tokens=tokens)
 
 
 def constraint(
@@ -223,19 +279,17 @@ def constraint(
 
 
 async def generated(
-    request: GenerateRequest | ChatRequest,
+    request: Mapping[str, Any],
     context: Context[Any, Any] | None = None,
     on_text: Callable[[str], None] | None = None,
 ) -> Generated:
     """Runs a request in a thread, reports every token as progress, and counts it.
 
     Args:
-        request: For a raw prompt or for a conversation.
+        request: Fields of a ChatRequest where it has messages, else of a GenerateRequest.
         context: Of the call that progress is reported to.
         on_text: Also given every piece of text, in the worker thread.
     """
-    from ryzanstein.inference.engine import ChatRequest
-
     engine = shared().engine
     tick = Ticker(context)
     count = 0
@@ -243,12 +297,12 @@ async def generated(
     def on_token(piece: str) -> None:
         nonlocal count
         count += 1
-        tick(count, request.max_tokens, f"{count} tokens")
+        tick(count, request["max_tokens"], f"{count} tokens")
         if on_text is not None:
             on_text(piece)
 
     def work(stop: threading.Event) -> GenerateResult:
-        run = engine.chat if isinstance(request, ChatRequest) else engine.generate
+        run = engine.chat if "messages" in request else engine.generate
         return run(request, on_token=on_token, cancel=stop)
 
     result = await in_thread(work)

@@ -249,17 +249,18 @@ async def load_model(name: NameOrPath) -> Loaded:
     from time import perf_counter
 
     started = perf_counter()
-    model = await in_thread(lambda stop: shared().engine.get(name))
-    return Loaded(name=name, seconds=round(perf_counter() - started, 3), bytes=model.nbytes)
+    loaded = await in_thread(lambda stop: shared().engine.get(name))
+    seconds = round(perf_counter() - started, 3)
+    return Loaded(name=name, seconds=seconds, bytes=loaded.model.nbytes)
 
 
 @mcp.tool(title="Unload a model", annotations=CHANGES)
 async def unload_model(name: NameOrPath) -> Unloaded:
     """Take a model out of memory; its file stays and it loads again on the next use."""
-    if not shared().has("engine") or name not in _loaded():
+    if not shared().has("engine"):
         return Unloaded(name=name, unloaded=False)
-    await in_thread(lambda stop: shared().engine.unload(name))
-    return Unloaded(name=name, unloaded=True)
+    engine = shared().engine
+    return Unloaded(name=name, unloaded=await in_thread(lambda stop: engine.unload(name)))
 
 
 @mcp.tool(title="Remove a model", annotations=DESTROYS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import time
 from typing import Annotated, Any, Literal
 
@@ -33,7 +33,7 @@ STATUS = {
     "SERVER_UNAVAILABLE": 503,
     "TIMEOUT": 504,
 }
-_REFUSED = ("tools", "functions", "logprobs", "top_logprobs", "audio", "best_of", "suffix")
+_REFUSED = ("tools", "functions", "logprobs", "top_logprobs", "audio", "best_of")
 
 
 class Part(BaseModel):
@@ -65,7 +65,7 @@ class Options(BaseModel):
     max_tokens: Annotated[int, Field(ge=1, le=32_768)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=32_768)] | None = None
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.0
-    top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
@@ -101,6 +101,7 @@ class CompletionBody(Options):
     """Body of /v1/completions."""
 
     prompt: str
+    suffix: str | None = None
 
 
 class EmbeddingBody(BaseModel):
@@ -154,20 +155,15 @@ async def _models(request: Request) -> Response:
 
 
 async def _chat(request: Request) -> Response:
-    from ryzanstein.inference.engine import ChatRequest
-
     body = await _body(request, ChatBody)
     messages = [message.plain() for message in body.messages]
-    return await _complete(request, ChatRequest(messages=messages, **body.engine_options()), body)
+    return await _complete(request, {"messages": messages, **body.engine_options()}, body)
 
 
 async def _completions(request: Request) -> Response:
-    from ryzanstein.inference.engine import GenerateRequest
-
     body = await _body(request, CompletionBody)
-    return await _complete(
-        request, GenerateRequest(prompt=body.prompt, **body.engine_options()), body
-    )
+    values = {"prompt": body.prompt, "suffix": body.suffix, **body.engine_options()}
+    return await _complete(request, values, body)
 
 
 async def _embeddings(request: Request) -> Response:
@@ -187,7 +183,7 @@ async def _embeddings(request: Request) -> Response:
     )
 
 
-async def _complete(request: Request, work: Any, body: Options) -> Response:
+async def _complete(request: Request, work: Mapping[str, Any], body: Options) -> Response:
     shape = _Shape(isinstance(body, ChatBody))
     if body.stream:
         with_usage = bool((body.stream_options or {}).get("include_usage"))
@@ -196,7 +192,7 @@ async def _complete(request: Request, work: Any, body: Options) -> Response:
     return Response(status_code=499) if result is None else JSONResponse(shape.whole(result))
 
 
-async def _unless_gone(receive: Receive, work: Any) -> Generated | None:
+async def _unless_gone(receive: Receive, work: Mapping[str, Any]) -> Generated | None:
     """Generates, or stops and returns None when the client goes away."""
     result: Generated | None = None
     failure: RyzansteinError | None = None
@@ -278,7 +274,7 @@ class _Shape:
 class _Stream(Response):
     """Server-sent events, one a piece of text; the status waits for the first of them."""
 
-    def __init__(self, work: Any, shape: _Shape, with_usage: bool) -> None:
+    def __init__(self, work: Mapping[str, Any], shape: _Shape, with_usage: bool) -> None:
         super().__init__()
         self._work = work
         self._shape = shape
@@ -304,7 +300,7 @@ class _Stream(Response):
         await send({"type": "http.response.body", "body": b""})
 
     async def _run(self, send: Send) -> None:
-        model = self._work.model or ""
+        model = self._work["model"] or ""
 
         def on_text(piece: str) -> None:
             anyio.from_thread.run(self._event, send, self._shape.chunk(piece, model))
