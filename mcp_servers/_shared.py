@@ -7,7 +7,7 @@ database or an embedding table that it may never need.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ryzanstein.config import Settings, load_settings
@@ -44,12 +44,13 @@ class Shared:
         """Says whether a part was made already."""
         return name in self._made
 
-    def reset(self, settings: Settings | None = None) -> None:
-        """Closes and forgets everything, for another configuration."""
+    def reset(self, settings: Settings | None = None, keep: Collection[str] = ()) -> None:
+        """Closes and forgets everything but the parts to keep, for another configuration."""
         with self._lock:
-            parts, self._made = self._made, {}
-            for part in reversed(list(parts.values())):
-                close = getattr(part, "close", None)
+            parts = self._made
+            self._made = {name: part for name, part in parts.items() if name in keep}
+            for name, part in reversed(list(parts.items())):
+                close = None if name in keep else getattr(part, "close", None)
                 if callable(close):
                     close()
             if settings is not None:

@@ -43,8 +43,8 @@ class Live:
 
             self._status.update(Text(text[:200]))
             return
-        stage = text.partition(":")[0]
-        if stage != self._stage:
+        stage, colon, _ = text.partition(":")
+        if colon and stage not in {self._stage, "generate"}:
             self._stage = stage
             print(text[:200], file=sys.stderr)
 

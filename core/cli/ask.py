@@ -98,17 +98,24 @@ def show(result: dict[str, Any]) -> None:
 
 def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns what is worth saying about a run besides its answer, as (name, text)."""
-    verdict = {True: "passed", False: "FAILED", None: "nothing to check"}[result["verified"]]
-    checks = "; ".join(_check(one) for one in result["checks"])
     found = [
         ("agent", result["agent"]),
         ("steps", _steps(result["steps"])),
-        ("check", f"{verdict} ({checks})" if checks else verdict),
+        ("check", _verdict(result["verified"], result["checks"])),
         ("tokens", f"{result['tokens']:,}"),
         ("time", f"{result['seconds']:.1f} s"),
         ("run", result["run_id"]),
     ]
     return [*found, *(("experience", _experience(one)) for one in result["experiences"])]
+
+
+def _verdict(verified: bool | None, checks: list[dict[str, Any]]) -> str:
+    if verified is None:
+        return "nothing could be checked"
+    if verified:
+        return f"passed: {'; '.join(check['name'] for check in checks)}"
+    failed = [check for check in checks if check["passed"] is False]
+    return f"FAILED: {'; '.join(check['name'] + ' ' + check['detail'] for check in failed)}"
 
 
 def _steps(steps: list[dict[str, Any]]) -> str:
@@ -119,14 +126,6 @@ def _steps(steps: list[dict[str, Any]]) -> str:
     return f"{len(steps)} ({used})" if used else str(len(steps))
 
 
-def _check(check: Any) -> str:
-    if not isinstance(check, dict):
-        return str(check)
-    return str(check.get("detail") or check.get("message") or check.get("name") or check)
-
-
-def _experience(experience: Any) -> str:
-    if not isinstance(experience, dict):
-        return str(experience)
-    task = " ".join(str(experience.get("task", "")).split())[:80]
-    return f"{experience.get('id', '')} {experience.get('outcome', '')}: {task}"
+def _experience(experience: dict[str, Any]) -> str:
+    task = " ".join(experience["task"].split())[:80]
+    return f"{experience['id']}, {experience['outcome']}: {task}"
