@@ -1,7 +1,7 @@
 """Which agent fits a task: declared profile and experience in one score that explains itself.
 
     P     = α·(description - m) + Σ (example - m) + Σ weight·(experience - m')   per agent
-    score = cosine(P, task - m') + t·(0.3·nearest example + 0.08·words) + cues
+    score = cosine(P, task - m') + t·(0.4·nearest example + 0.06·words) + cues
 
 The first term is the shrunk prototype: the declared profile holds until experience outweighs it.
 An example task counts as an experience of weight 1, the description as α of them (routing.alpha,
@@ -53,8 +53,8 @@ class RoutingWeights:
     """What each kind of evidence counts for; measured by scripts/bench_routing.py."""
 
     prototype: float = 1.0
-    example: float = 0.3
-    words: float = 0.08
+    example: float = 0.4
+    words: float = 0.06
     file: float = 0.45
 
 

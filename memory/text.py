@@ -40,9 +40,9 @@ def distinct_words(text: str) -> list[str]:
     return [word for word in found if word not in _STOP] or found
 
 
-def match_query(text: str) -> str:
-    """Returns an FTS5 query for any of the text's words; empty where it has none."""
-    return " OR ".join(f'"{term}"' for term in terms(text))
+def match_query(words: Sequence[str]) -> str:
+    """Returns an FTS5 query for any of the words; they hold no quotes."""
+    return " OR ".join(f'"{word}"' for word in words)
 
 
 def overlap_scores(query: Sequence[str], documents: Mapping[int, str]) -> dict[int, float]:

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ryzanstein.errors import ConfigError, StorageError, TimedOut
+from ryzanstein.memory.store import MemoryStore
+
+
+@pytest.mark.parametrize("url", ["", "memory.db", "nosuch://host/db", "sqlite+nosuch:///x.db"])
+def test_a_wrong_url_is_a_fault_of_the_configuration(url: str) -> None:
+    with pytest.raises(ConfigError, match="database URL") as caught:
+        MemoryStore(url)
+    assert caught.value.hint
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match="not installed"):
+        MemoryStore("postgresql+psycopg://nobody@localhost/none")
+
+
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    path.write_bytes(b"this is a text file, not a database" * 100)
+    with pytest.raises(StorageError, match="damaged") as caught:
+        MemoryStore(f"sqlite:///{path}")
+    assert str(path) in str(caught.value) and "backup" in caught.value.hint
+    assert path.read_bytes().startswith(b"this is a text file")
+
+
+def test_a_database_damaged_in_the_middle_says_so(url: str, tmp_path: Path) -> None:
+    with MemoryStore(url) as store:
+        for number in range(200):
+            store.remember(f"note {number} of some length to fill the pages of this file")
+    path = tmp_path / "memory.db"
+    content = bytearray(path.read_bytes())
+    content[4096:-4096] = b"\xa5" * (len(content) - 8192)
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="damaged"), MemoryStore(url) as store:
+        store.recall("note 17")
+
+
+def test_a_database_of_a_newer_version_is_refused(url: str, tmp_path: Path) -> None:
+    MemoryStore(url).close()
+    connection = sqlite3.connect(tmp_path / "memory.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StorageError, match="newer version"):
+        MemoryStore(url)
+
+
+def test_a_read_only_database_is_read_and_says_that_it_cannot_be_written(
+    url: str, tmp_path: Path
+) -> None:
+    with MemoryStore(url) as store:
+        kept = store.remember("Whales are mammals")
+    with MemoryStore(f"sqlite:///file:{tmp_path / 'memory.db'}?mode=ro&uri=true") as store:
+        assert store.recall("are whales mammals")[0].memory.id == kept.id
+        with pytest.raises(StorageError, match="read-only"):
+            store.remember("Sharks are fish")
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(StorageError, match="cannot be made"):
+        MemoryStore(f"sqlite:///{tmp_path / 'file' / 'memory.db'}")
+    with pytest.raises(StorageError, match="cannot be opened"):
+        MemoryStore(f"sqlite:///{tmp_path}")
+
+
+def test_a_database_that_stays_locked_ends_in_a_time_out(url: str, tmp_path: Path) -> None:
+    with MemoryStore(url, busy_seconds=0.1) as store:
+        other = sqlite3.connect(tmp_path / "memory.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TimedOut, match="locked"):
+            store.remember("something")
+        other.execute("ROLLBACK")
+        other.close()
+        assert store.remember("something").reinforced == 0
+
+
+FILL = """
+import resource, sys
+from ryzanstein.errors import StorageError
+from ryzanstein.memory.store import MemoryStore
+with MemoryStore(sys.argv[1]) as store:
+    store.remember("first note")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
+    for number in range(100_000):
+        try:
+            print(store.remember(f"note {number} " + "filler " * 50).id)
+        except StorageError as error:
+            print("FULL", error)
+            break
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(store.remember("there is room again").id)
+"""
+
+
+def test_a_full_disk_is_told_and_loses_nothing(url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FILL, url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("FULL") and "disk is full" in line for line in lines) == 1
+    ids = [line for line in lines if line.startswith("mem_")]
+    assert len(ids) > 10
+    with MemoryStore(url) as store:
+        assert all(store.get(id) is not None for id in ids)
+        assert store.stats().memories == len(ids) + 1

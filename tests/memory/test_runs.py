@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from ryzanstein.errors import InvalidRequest
+from ryzanstein.memory.store import MemoryStore
+
+
+def test_a_run_survives_the_process_and_can_be_updated(url: str) -> None:
+    with MemoryStore(url) as store:
+        run = store.runs.save("count to ten", id="run_mine", result={"steps": ["one"]})
+        assert run.status == "running"
+    with MemoryStore(url) as store:
+        done = store.runs.update(
+            "run_mine", status="done", agent="APEX", model="m", result={"answer": "ten\ud800"}
+        )
+        assert done.result == {"steps": ["one"], "answer": "ten\ud800"}
+        assert store.runs.get("run_mine") == done
+        assert done.created == run.created and done.updated > run.updated
+
+
+def test_runs_are_listed_newest_first(store: MemoryStore) -> None:
+    ids = [store.runs.save(f"task {number}").id for number in range(5)]
+    store.runs.update(ids[0], status="failed")
+    assert [run.id for run in store.runs.list(limit=3)] == ids[:1:-1]
+    assert [run.id for run in store.runs.list(status="failed")] == ids[:1]
+
+
+def test_wrong_runs_are_refused(store: MemoryStore) -> None:
+    store.runs.save("task", id="run_1")
+    with pytest.raises(InvalidRequest, match="already"):
+        store.runs.save("task", id="run_1")
+    with pytest.raises(InvalidRequest, match="No run"):
+        store.runs.update("run_2", status="done")
+    with pytest.raises(InvalidRequest, match="no status"):
+        store.runs.update("run_1", status="finished")
+    with pytest.raises(InvalidRequest, match="no JSON"):
+        store.runs.update("run_1", result={"bad": float("nan")})
+    assert store.runs.get("run_2") is None
