@@ -166,6 +166,11 @@ class _Run:
     facts: list[str] = field(default_factory=list)
     answer: str = ""
 
+    @property
+    def computes(self) -> bool:
+        """Whether the answer is to be counted or calculated, by a tool and not by the model."""
+        return prompting.asks_to_compute(self.task)
+
     async def tell(self, stage: str, message: str, **data: Any) -> None:
         """Emits an event; a new stage begins with it."""
         self.stage = stage
@@ -282,10 +287,12 @@ class _Run:
 
     async def _act(self, known: str, allowed: Sequence[ToolSpec], most: int) -> None:
         """Chooses and calls tools until the model has what it needs, or repeats itself."""
-        shown = await menu.menu(self.task, self.around.named, allowed, self.services)
+        shown = await menu.menu(
+            self.task, self.around.named, allowed, self.services, computes=self.computes
+        )
         by_name = {tool.name: tool for tool in shown}
         question = f"{prompting.opening(self.task, known, shown)}\n\n{prompting.first_question()}"
-        must_act = prompting.asks_to_compute(self.task) and not self.facts
+        must_act = self.computes and not self.facts
         seen: set[str] = set()
         notes: dict[str, str] = {}
         for _ in range(most):
@@ -301,7 +308,7 @@ class _Run:
             seen.add(call.key)
             made = await self._observe(call)
             self._note(made, began, spent)
-            must_act = must_act and not made.ok
+            must_act = must_act and not menu.settles(made.tool, made.ok, made.observation)
             if not made.ok:
                 notes[name] = prompting.retry_note(name, made.observation)
             result = prompting.result_text(call.tool, made.ok, made.observation)

@@ -19,6 +19,10 @@ __all__ = ["MOST", "allowed_tools", "clear_arguments", "menu", "options"]
 
 MOST = 8
 MOST_OPTIONS = 60
+SHORT = 80
+_COMPUTES = frozenset(
+    {"run_python", "evaluate_expression", "query_sqlite", "search_files", "list_files", "run_tests"}
+)
 # What there is to work on calls for its own tools, whatever the words of the task are.
 _FOR_KIND = {
     "database": ("query_sqlite",),
@@ -50,9 +54,22 @@ async def allowed_tools(
 
 
 async def menu(
-    task: str, named: Sequence[Named], allowed: Sequence[ToolSpec], services: Services
+    task: str,
+    named: Sequence[Named],
+    allowed: Sequence[ToolSpec],
+    services: Services,
+    *,
+    computes: bool = False,
 ) -> list[ToolSpec]:
-    """Picks and describes the tools to show, those for the things at hand first."""
+    """Picks and describes the tools to show, those for the things at hand first.
+
+    Args:
+        task: What the user asked.
+        named: What the task names.
+        allowed: The tools to pick from.
+        services: Ranks and describes them.
+        computes: The answer is counted or calculated: a file's text alone would not do.
+    """
     names = {tool.name for tool in allowed}
     order = [name for one in named for name in _FOR_KIND[one.kind] if name in names]
     if len(allowed) > MOST:
@@ -61,8 +78,15 @@ async def menu(
     order += [tool.name for tool in allowed]
     barred = [_NOT_FOR_KIND.get(one.kind, set()) for one in named]
     useless = set.intersection(*barred) if barred else set()
+    if computes and any(one.kind == "file" for one in named):
+        useless |= {"read_file"}
     picked = [name for name in dict.fromkeys(order) if name not in useless][:MOST]
     return [await services.describe_tool(name) for name in picked]
+
+
+def settles(tool: str, ok: bool, observation: str) -> bool:
+    """Whether a result holds a counted or calculated value, so that no counting is left to do."""
+    return ok and (tool in _COMPUTES or len(observation) <= SHORT)
 
 
 def clear_arguments(tool: str, named: Sequence[Named]) -> dict[str, str]:

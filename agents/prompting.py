@@ -127,9 +127,10 @@ def argument_question(tool: ToolSpec, argument: str, task: str) -> str:
     if tool.forms.get(argument) == "code":
         question = CODE_QUESTION.get(tool.name, f"Write the {argument} for {tool.name}: {about}.")
         return question.format(task=task)
-    example = tool.example.get(argument)
-    shown = f" For instance: {example}" if example else ""
-    return f"Write the {argument} for {tool.name}: {about}. Only that, on one line.{shown}"
+    return (
+        f"The task: {task}\nWrite the {argument} for {tool.name} that helps with it: {about}.\n"
+        f"Only the {argument}, on one line, nothing else."
+    )
 
 
 CODE_QUESTION = {

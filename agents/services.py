@@ -88,9 +88,8 @@ class ToolSpec:
 
     @property
     def line(self) -> str:
-        """The first sentence of the description."""
-        head, stop, _ = self.description.partition(". ")
-        return f"{head.strip()}." if stop else head.strip()
+        """The first line of the description, for a menu."""
+        return self.description.strip().partition("\n")[0]
 
     @property
     def properties(self) -> Mapping[str, Mapping[str, Any]]:

@@ -62,7 +62,9 @@ _ACTIONS = {
         revisions=True,
         paths=True,
     ),
-    "blame": _Action(("blame", "--date=short"), frozenset({"-w"}), revisions=True, paths=True),
+    "blame": _Action(
+        ("blame", "--date=short", "--no-textconv"), frozenset({"-w"}), revisions=True, paths=True
+    ),
     "branch": _Action(("branch", "--list", "--no-color", "-v"), frozenset({"-a", "-r", "--all"})),
     "tag": _Action(("tag", "--list", "-n1")),
     "files": _Action(("ls-files",), paths=True),
@@ -77,27 +79,26 @@ _VALUED = {"--author", "--since", "--until", "--after", "--before", "--grep"}
 # A revision as git names them; anything else is taken for a path.
 _REVISION = re.compile(r"[A-Za-z0-9_@][\w./@^~{}+-]*(?:\.{2,3}[\w./@^~{}+-]*)?")
 # Nothing of a repository's own configuration may start a program.
-_SETTINGS = (
-    "core.fsmonitor=false",
-    "core.hooksPath=/dev/null",
-    "core.pager=cat",
-    "core.untrackedCache=false",
-    "core.sshCommand=false",
-    "core.askPass=false",
-    "core.editor=false",
-    "diff.external=",
-    "diff.ignoreSubmodules=all",
-    "submodule.recurse=false",
-    "log.showSignature=false",
+_SETTINGS = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "core.pager": "cat",
+    "core.untrackedCache": "false",
+    "core.sshCommand": "false",
+    "core.askPass": "false",
+    "core.editor": "false",
+    "diff.external": "",
+    "diff.ignoreSubmodules": "all",
+    "submodule.recurse": "false",
+    "log.showSignature": "false",
     # Nor may it make git read files elsewhere, whose lines would show in messages.
-    "blame.ignoreRevsFile=",
-    "mailmap.file=/dev/null",
-    "diff.orderFile=/dev/null",
-    "core.attributesFile=/dev/null",
-    "core.excludesFile=/dev/null",
-    "protocol.allow=never",
-    "safe.directory=*",
-)
+    "mailmap.file": "/dev/null",
+    "diff.orderFile": "/dev/null",
+    "core.attributesFile": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "protocol.allow": "never",
+    "safe.directory": "*",
+}
 
 
 @tool(
@@ -114,7 +115,8 @@ async def git_inspect(
         Field(
             min_length=1,
             max_length=1000,
-            description="such as status, diff, log -n 5, show HEAD, blame FILE, count, authors",
+            description="such as status, branch, count (how many commits), authors, "
+            "log -n 20, diff, show HEAD or blame FILE",
         ),
     ],
     path: Annotated[str, Field(max_length=4096, description="a directory of the repository")] = ".",
@@ -137,8 +139,8 @@ async def git_inspect(
         os.close(place.open_directory())
         directory = place.path
     top = await _checked_repository(git, directory, ctx)
-    safe = [*_settings(await _filters(git, directory)), *_arguments(action, words, directory, top)]
-    text = await _git(git, safe, directory)
+    filters = await _filters(git, directory, top, ctx)
+    text = await _git(git, _arguments(action, words, directory, top), directory, filters)
     name = action.command[0]
     return Output(text.strip() or f"(git {name} has nothing to show)", {"repository": str(top)})
 
@@ -229,7 +231,7 @@ def _is_revision(word: str) -> bool:
 async def _checked_repository(git: str, directory: Path, ctx: ToolContext) -> Path:
     """Returns the top of the work tree; it and git's own directory must lie in the roots."""
     asked = ["--show-toplevel", "--git-dir", "--git-common-dir"]
-    command = [*_settings(()), "rev-parse", "--path-format=absolute", *asked]
+    command = ["rev-parse", "--path-format=absolute", *asked]
     lines = (await _git(git, command, directory)).splitlines()
     roots = Roots(ctx.roots)
     for line in lines:
@@ -241,23 +243,44 @@ async def _checked_repository(git: str, directory: Path, ctx: ToolContext) -> Pa
     return Path(lines[0]).resolve()
 
 
-async def _filters(git: str, directory: Path) -> list[str]:
-    """Lists the filter programs that the repository's configuration names."""
-    asked = ["config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process)$"]
+async def _filters(git: str, directory: Path, top: Path, ctx: ToolContext) -> list[str]:
+    """Lists the settings that name a filter program, and refuses a file of revisions elsewhere.
+
+    The former are overridden; the latter cannot be, and its lines would show in messages.
+    """
+    wanted = r"^(filter\..*\.(clean|smudge|process)|blame\.ignorerevsfile)$"
     try:
-        found = await _git(git, [*_settings(()), *asked], directory)
+        found = await _git(git, ["config", "-z", "--get-regexp", wanted], directory)
     except ToolError:  # status 1: there are none
         return []
-    return found.splitlines()
+    filters = []
+    for name, _, value in (entry.partition("\n") for entry in found.split("\0") if entry):
+        if name.startswith("filter."):
+            filters.append(name)
+        elif value and not Roots(ctx.roots).holds((top / value).resolve()):
+            raise ToolError(
+                "The repository's blame.ignoreRevsFile lies outside the allowed directories.",
+                hint="Remove that setting from the repository's configuration.",
+            )
+    return filters
 
 
-def _settings(filters: Sequence[str]) -> list[str]:
-    settings = [*_SETTINGS, *(f"{name}=" for name in filters)]
-    settings += [f"{name.rpartition('.')[0]}.required=false" for name in filters]
-    return [part for setting in settings for part in ("-c", setting)]
+def _settings(filters: Sequence[str]) -> dict[str, str]:
+    """Returns the variables that override settings; -c would misread a name with a = in it."""
+    settings = dict(_SETTINGS)
+    for name in filters:
+        settings[name] = ""
+        settings[f"{name.rpartition('.')[0]}.required"] = "false"
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (name, value) in enumerate(settings.items()):
+        variables[f"GIT_CONFIG_KEY_{number}"] = name
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
+    return variables
 
 
-async def _git(git: str, arguments: Sequence[str], directory: Path) -> str:
+async def _git(
+    git: str, arguments: Sequence[str], directory: Path, filters: Sequence[str] = ()
+) -> str:
     # None of the caller's GIT_* variables, no configuration but the repository's own.
     environment = {
         "PATH": os.defpath,
@@ -270,6 +293,7 @@ async def _git(git: str, arguments: Sequence[str], directory: Path) -> str:
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_LITERAL_PATHSPECS": "1",
+        **_settings(filters),
     }
     line = [git, "--no-pager", *arguments]
     done = await run_limited(
