@@ -8,7 +8,7 @@ from typing import Any
 
 from ryzanstein.errors import InvalidRequest
 
-__all__ = ["Progress", "call", "checked_text", "read_json", "read_text"]
+__all__ = ["Progress", "call", "read_json", "read_text"]
 
 Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 
@@ -67,7 +67,7 @@ def read_text(argument: str) -> str:
         InvalidRequest: It is not UTF-8.
     """
     if argument != "-":
-        return checked_text(argument)
+        return argument
     data = sys.stdin.buffer.read()
     try:
         return data.decode("utf-8")
@@ -76,16 +76,3 @@ def read_text(argument: str) -> str:
             f"stdin is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}.",
             hint="Convert it, for instance with iconv -t utf-8.",
         ) from error
-
-
-def checked_text(argument: str) -> str:
-    """Returns an argument that is whole Unicode; the shell may have passed other bytes.
-
-    Raises:
-        InvalidRequest: It is not UTF-8.
-    """
-    try:
-        argument.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidRequest("An argument is not UTF-8.", hint="Check the terminal.") from error
-    return argument

@@ -49,7 +49,8 @@ def _prepare(debug: bool) -> None:
 
 def _run(arguments: list[str], as_json: bool, debug: bool) -> int:
     try:
-        code = Root.main(args=arguments, prog_name="ryzanstein", standalone_mode=False)
+        texts = [_text(argument) for argument in arguments]
+        code = Root.main(args=texts, prog_name="ryzanstein", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -65,6 +66,18 @@ def _run(arguments: list[str], as_json: bool, debug: bool) -> int:
         return 1
     except BaseException as error:
         return _failed(error, as_json, debug)
+
+
+def _text(argument: str) -> str:
+    """An argument as UTF-8, whatever the locale made of its bytes.
+
+    Raises:
+        InvalidRequest: It is not UTF-8.
+    """
+    try:
+        return os.fsencode(argument).decode("utf-8") if not argument.isascii() else argument
+    except UnicodeError as error:
+        raise InvalidRequest("An argument is not UTF-8.", hint="Check the terminal.") from error
 
 
 def _usage(error: click.UsageError, as_json: bool) -> int:
