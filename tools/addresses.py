@@ -18,6 +18,7 @@ __all__ = ["is_public", "public_address"]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
 
 
@@ -34,6 +35,8 @@ def _plain_public(address: _Address) -> bool:
     carrier = isinstance(address, ipaddress.IPv6Address) and any(_carried(address))
     if carrier and address not in _NAT64_LOCAL:
         return True  # the address inside decides
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_unspecified
     )

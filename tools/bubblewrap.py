@@ -7,8 +7,10 @@
     everything else       not there; no network; no capability; an unused user id
 
 Two ways to get there. As root on a host that allows mounts, the namespaces need no user namespace
-and the process gets an unused uid. Otherwise a user namespace is made. `find_setup` tries them
-once and keeps what works; where nothing does, it refuses and says what to install.
+and the process gets an unused uid. Otherwise a user namespace is made; root first becomes an unused
+user, since the kernel does not limit the processes of root itself, not even in a user namespace,
+and a fork bomb would then take the host along. `find_setup` tries them once and keeps what works;
+where nothing does, it refuses and says what to install.
 
 Linux only, like bubblewrap itself: every other module asks here first.
 """
@@ -46,6 +48,8 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "2",
 }
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_KERNEL_DIRECTORIES = ("sys", "irq", "bus", "fs", "acpi", "scsi")
+_KERNEL_FILES = ("sysrq-trigger", "kcore", "kmsg", "keys", "key-users", "timer_list", "sched_debug")
 _SHM_BYTES = 16 << 20
 
 
@@ -56,12 +60,14 @@ class Setup:
     Attributes:
         bwrap: Its path.
         user_namespace: Whether it needs a user namespace.
+        user: The user id to become where the caller is root; 0 where it is not.
         proc: Whether a new /proc may be mounted.
         options: The long options that this version knows.
     """
 
     bwrap: str
     user_namespace: bool
+    user: int
     proc: bool
     options: frozenset[str]
 
@@ -90,21 +96,30 @@ def find_setup() -> Setup:
         raise ServerUnavailable(
             f"{bwrap} is too old to isolate code.", hint="Install bubblewrap 0.5 or newer."
         )
-    complaint = ""
+    complaints: list[str] = []
     for setup in _candidates(bwrap, options):
         complaint = _complaint(setup)
         if not complaint:
             return setup
+        complaints.append(complaint)
     raise ServerUnavailable(
-        f"bubblewrap cannot isolate a process here: {complaint}", hint=_refusal_hint(complaint)
+        f"bubblewrap cannot isolate a process here: {complaints[0]}",
+        hint=_refusal_hint(" ".join(complaints)),
     )
 
 
 def _candidates(bwrap: str, options: frozenset[str]) -> Iterator[Setup]:
     for proc in (True, False):
         if os.geteuid() == 0:
-            yield Setup(bwrap, False, proc, options)
-        yield Setup(bwrap, True, proc, options)
+            yield Setup(bwrap, False, _unused_user(), proc, options)
+            yield Setup(bwrap, True, _unused_user(), proc, options)
+        else:
+            yield Setup(bwrap, True, 0, proc, options)
+
+
+def _unused_user() -> int:
+    """Picks a number for this process, so that RLIMIT_NPROC counts none but its sandboxes."""
+    return 0x40000000 + secrets.randbelow(0x3FFFFFFF)
 
 
 def _complaint(setup: Setup) -> str:
@@ -140,6 +155,8 @@ def _install_hint() -> str:
 
 
 def _refusal_hint(complaint: str) -> str:
+    if "Permission denied" in complaint and os.geteuid() == 0:
+        return "Run Ryzanstein as an ordinary user, or let root mount (CAP_SYS_ADMIN)."
     if "prlimit" in complaint or "setpriv" in complaint:
         return "Install util-linux, which brings prlimit and setpriv."
     if Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").exists():
@@ -180,7 +197,8 @@ def command(
         stage: A directory of the host shown read-only as /stage.
         seccomp: A file descriptor with the filter program.
     """
-    line = [setup.bwrap, *_namespaces(setup), "--new-session", "--die-with-parent"]
+    line = _become(setup.user) if setup.user and setup.user_namespace else []
+    line += [setup.bwrap, *_namespaces(setup), "--new-session", "--die-with-parent"]
     line += _system_mounts()
     # Before the interpreter's mounts, which may lie in the host's own /tmp.
     line += _memory_dir(setup, WORK, limits.disk_bytes)
@@ -193,12 +211,13 @@ def command(
     if stage is not None:
         line += ["--ro-bind", stage, "/stage"]
     if setup.proc:
-        line += ["--proc", "/proc"]
+        line += _process_mounts()
     line += ["--dev", "/dev", *_memory_dir(setup, "/dev/shm", _SHM_BYTES), "--remount-ro", "/dev"]
     if seccomp is not None:
         line += ["--seccomp", str(seccomp)]
     line += ["--remount-ro", "/", "--chdir", WORK, "--"]
-    return [*line, *_limiter(limits), *_other_user(setup), *argv]
+    line += _limiter(limits)
+    return [*line, *([] if setup.user_namespace else _become(setup.user)), *argv]
 
 
 def _namespaces(setup: Setup) -> list[str]:
@@ -221,6 +240,18 @@ def _system_mounts() -> list[str]:
     for path in ("/etc/ld.so.cache", "/etc/alternatives", "/nix/store", "/gnu/store"):
         if os.path.exists(path):
             line += [*_parents(path), "--ro-bind", path, path]
+    return line
+
+
+def _process_mounts() -> list[str]:
+    """Mounts /proc without what changes or shows the kernel: root's files there need no right."""
+    line = ["--proc", "/proc"]
+    for name in _KERNEL_DIRECTORIES:
+        if os.path.isdir(f"/proc/{name}"):
+            line += ["--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}"]
+    for name in _KERNEL_FILES:
+        if os.path.exists(f"/proc/{name}"):
+            line += ["--ro-bind", "/dev/null", f"/proc/{name}"]
     return line
 
 
@@ -284,11 +315,7 @@ def _counts_processes_by_namespace() -> bool:
     return os.geteuid() == 0 or numbers >= (5, 14)
 
 
-def _other_user(setup: Setup) -> list[str]:
-    if setup.user_namespace:
-        return []
-    # A fresh number each time, so that RLIMIT_NPROC counts this sandbox alone.
-    user = 0x40000000 + secrets.randbelow(0x3FFFFFFF)
+def _become(user: int) -> list[str]:
     return [
         "/usr/bin/setpriv",
         f"--reuid={user}",

@@ -244,6 +244,8 @@ class _Reader:
 
     def _attribute(self, node: ast.Attribute) -> Any:
         if self._is_module(node.value):
+            if node.attr not in CONSTANTS:
+                raise _unknown(node.attr, CONSTANTS)
             return self._name(ast.Name(node.attr))
         if node.attr not in ATTRIBUTES:
             raise _unknown(node.attr, ATTRIBUTES)

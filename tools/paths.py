@@ -130,7 +130,8 @@ class Roots:
         """
         root, parts = self._split(_cleaned(path))
         if not _WALKS:
-            yield _resolved(root, parts, make_parents)
+            with _plain_errors(path):
+                yield _resolved(root, parts, make_parents)
             return
         walk = _Walk(root, make_parents)
         try:
@@ -254,9 +255,11 @@ def _cleaned(path: str) -> str:
     if _FOREIGN.match(text):
         raise ToolError(f"{text} is no path of this system.", hint="Give a path such as src/a.py.")
     try:
-        os.fsencode(text)
+        longest = max(map(len, os.fsencode(text).split(b"/")))
     except UnicodeEncodeError:
         raise ToolError("The path has a damaged character.", hint="Give a plain path.") from None
+    if longest > 255 or len(text) > 4096:
+        raise ToolError("The path is too long.", hint="Give a plain path such as src/a.py.")
     return text or "."
 
 

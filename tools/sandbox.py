@@ -123,9 +123,9 @@ async def run(
     limits = limits or Limits()
     setup = await anyio.to_thread.run_sync(find_setup)
     with contextlib.ExitStack() as stack:
-        stage = _stage(stack, files or {}, limits)
+        stage = _stage(stack, files or {}, limits, setup.user)
         seccomp = _seccomp_fd(stack)
-        packed = stack.enter_context(tempfile.TemporaryFile()) if collect else None
+        packed = stack.enter_context(_archive()) if collect else None
         target = "-" if packed is None else f"/dev/fd/{packed.fileno()}"
         line = command(
             setup,
@@ -275,7 +275,7 @@ async def _feed(process: anyio.abc.Process, stdin: bytes) -> None:
 
 
 def _stage(
-    stack: contextlib.ExitStack, files: Mapping[str, bytes | str], limits: Limits
+    stack: contextlib.ExitStack, files: Mapping[str, bytes | str], limits: Limits, user: int
 ) -> str | None:
     """Writes the input into a directory that only this user can reach."""
     if not files:
@@ -294,6 +294,8 @@ def _stage(
         path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     for path in (inner, *inner.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
+    if user:
+        os.chown(outer, user, -1)
     return str(inner)
 
 
@@ -313,6 +315,15 @@ def _seccomp_fd(stack: contextlib.ExitStack) -> int | None:
     file.flush()
     file.seek(0)
     return file.fileno()
+
+
+@contextlib.contextmanager
+def _archive() -> Iterator[io.BufferedRandom]:
+    """Opens a nameless file for what comes back."""
+    with tempfile.TemporaryFile() as file:
+        # The other user in the sandbox opens it by /dev/fd, and nobody else can.
+        os.fchmod(file.fileno(), 0o666)
+        yield file
 
 
 def _unpack(packed: io.BufferedRandom, room: int) -> tuple[dict[str, bytes], int]:

@@ -90,6 +90,8 @@ def _fault(fault: Any, schema: Mapping[str, Any]) -> str:
         return f"{name} is missing: {about.get('description') or _kind(about)}."
     shown = json.dumps(fault["input"], ensure_ascii=False, default=str)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    if fault["type"] == "string_unicode":
+        return f"{name} has a damaged character."
     if fault["type"] == "value_error":
         return f"{name}: {fault['ctx']['error']}, not {shown}."
     return f"{name} must be {_kind(about)}, not {shown}."

@@ -113,10 +113,7 @@ async def write_file(
 
 
 def _write(ctx: ToolContext, path: str, content: str, append: bool) -> Output:
-    try:
-        raw = content.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ToolError("The content has a damaged character.", hint="Give plain text.") from None
+    raw = content.encode("utf-8")
     with Roots(ctx.roots).place(path, make_parents=True) as place:
         found = place.status()
         if place.name == "." or (found is not None and not stat.S_ISREG(found.st_mode)):

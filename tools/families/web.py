@@ -128,6 +128,8 @@ async def _once(client: httpx2.AsyncClient, ctx: ToolContext, url: httpx2.URL) -
         raise ToolError(
             f"{url} is no web address.", hint="Give an address with http:// or https://."
         )
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ToolError(f"{url.port} is no port.", hint="Give a port from 1 to 65535, or none.")
     if url.userinfo:
         raise ToolError("The address holds a password.", hint="Leave out user:password@.")
     port = url.port or (443 if url.scheme == "https" else 80)
