@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
+import jsonschema
 import pytest
 from pydantic import Field
 
@@ -64,7 +65,6 @@ def test_a_tool_says_what_it_is_for(item: Tool) -> None:
 
 @each_tool
 def test_an_example_fits_its_schema(item: Tool) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft202012Validator.check_schema(item.input_schema)
     jsonschema.validate(item.example, item.input_schema)
     assert item.model.model_validate(item.example)
@@ -241,7 +241,7 @@ def test_a_declaration_that_does_not_hold_together_is_refused() -> None:
 
 def test_importing_the_package_is_light() -> None:
     code = (
-        "import time; t = time.process_time(); import ryzanstein.tools; "
+        "import ryzanstein, time; t = time.process_time(); import ryzanstein.tools; "
         "print(time.process_time() - t); import sys; "
         "print([m for m in ('sympy', 'httpx2', 'pydantic', 'sqlalchemy') if m in sys.modules])"
     )
