@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -75,9 +76,8 @@ def from_hub(
     import httpx2
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     report(Progress(f"hub {repo}", 0, total))
     _require_reachable(endpoint or constants.ENDPOINT)
     folder = target.parent / f"{target.name}.hub"
