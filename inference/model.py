@@ -9,23 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from ryzanstein.errors import InferenceError, MemoryLimitError, ValidationError
+from ryzanstein.errors import InferenceError, MemoryLimitError, ModelLoadError, ValidationError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.kernels._program import Program
+from ryzanstein.inference.kernels.pack import Precision
 from ryzanstein.inference.models import builder
 from ryzanstein.inference.models.options import Options
 from ryzanstein.inference.models.weights import Weights
 from ryzanstein.inference.state import State, StateShape
 from ryzanstein.machine import available_cpus, available_memory
 
+if TYPE_CHECKING:
+    from ryzanstein.inference.tokenizer import Tokenizer
+
 __all__ = ["PRECISIONS", "Cancel", "ForwardCancelled", "Model", "State", "build_model"]
 
-PRECISIONS: Final = ("auto", "float", "int8", "int4")
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 _BYTES_A_WEIGHT: Final = {"float": 4.0, "int8": 1.0625}
 
 Logits = npt.NDArray[np.float32]
@@ -64,6 +68,7 @@ class Model:
         self.weight_bytes_per_token = weights.read_bytes
         self.fingerprint = weights.fingerprint
         self._program = program
+        self._tokenizer: Tokenizer | None = None
         self._state_shape = StateShape(weights.fingerprint, program.page_bytes)
 
     @property
@@ -80,6 +85,21 @@ class Model:
     def vocabulary(self) -> int:
         """Number of logits."""
         return int(self.config["vocab_size"])
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's tokenizer, where `load_model` found one.
+
+        Raises:
+            ModelLoadError: the model came without a tokenizer.
+        """
+        if self._tokenizer is None:
+            raise ModelLoadError("The model came without a tokenizer.")
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
 
     def new_state(self, capacity: int | None = None) -> State:
         """Returns an empty state for at most `capacity` positions, by default the whole context.
@@ -121,7 +141,7 @@ class Model:
             float32 [1 or len(token_ids), vocabulary].
 
         Raises:
-            ValidationError: no tokens, an id out of range, a full context, a state of another model.
+            ValidationError: no tokens, an id out of range, a full context, a foreign state.
             ForwardCancelled: `cancel` was set.
         """
         tokens = self._checked(token_ids, state)
@@ -160,7 +180,7 @@ class Model:
         self._program.time_operators(on)
 
     def timings(self) -> list[tuple[str, int, float]]:
-        """Returns (name, index, seconds on the first thread) of each operator since the clock was set."""
+        """Returns (name, index, seconds on the first thread) of each operator since then."""
         return self._program.timings()
 
     def close(self) -> None:
@@ -187,8 +207,8 @@ def build_model(
     Args:
         checkpoint: an open one; it may be closed afterwards.
         threads: by default as many as this process may use CPUs.
-        precision: auto (the nearest packed form of each tensor), float (dense, unquantised, with a float32 cache),
-            int8 or int4.
+        precision: auto (the nearest packed form of each tensor), int8, int4, or float (dense,
+            unquantised, with a float32 cache).
         context_tokens: the longest sequence, by default the model's own.
         isa: instruction set to use instead of the best.
 
@@ -209,7 +229,7 @@ def build_model(
         raise ValidationError(f"A context of {context} tokens is too small.")
     make = builder(str(config.get("model_type", "")))
     _check_memory(checkpoint, precision)
-    weights = Weights(checkpoint, precision)
+    weights = Weights(checkpoint, cast(Precision, precision))
     options = Options(threads=wanted, half_cache=precision != "float", isa=isa)
     return Model(config, make(config, weights, options), weights, context)
 

@@ -1,7 +1,7 @@
 """What a model remembers of one sequence: its key/value cache, in pages that copies share.
 
-A page holds 64 positions of all layers (`kernels/ops.h` has its layout). Copying a state copies no page: both
-states share them, and whichever writes into a shared page first makes its own copy of that page.
+A page holds 64 positions of all layers (`kernels/ops.h` has its layout). Copying a state copies no
+page: both states share them, and whichever writes into a shared page first copies that page.
 
 A saved state is one file:
 
@@ -100,7 +100,7 @@ class State:
         del self._pages[kept:], self._shared[kept:]
 
     def copy(self) -> State:
-        """Returns an independent state with the same content; pages are copied when first written."""
+        """Returns an independent state with the same content; a page is copied when written."""
         other = State(self._shape, self.capacity)
         other.length = self.length
         self._shared = [True] * len(self._pages)

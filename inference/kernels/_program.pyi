@@ -1,3 +1,5 @@
+"""Types of the compiled module."""
+
 from collections.abc import Sequence
 from typing import Any
 

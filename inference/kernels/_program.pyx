@@ -293,6 +293,8 @@ cdef class Program:
         op.gated = gate_buffer is not None
         if op.gated:
             op.second = gate_buffer
+            if self.program.buffers[op.second].cols != self.program.buffers[output].cols:
+                raise ValueError("the two buffers of a gate differ in width")
         op.joins = self._joined.get(input, -1)
         self._fill_linear(op, matrices, norm, eps, biases)
         made = op.weights[0].rows if op.gated else sum(matrix.rows for matrix in matrices)
@@ -340,6 +342,7 @@ cdef class Program:
         cdef rz_program *p = &self.program
         cdef rz_op *op = self._add(RZ_LINEAR, input, -1)
         self._fill_linear(op, [matrix], norm, eps, None)
+        op.joins = self._joined.get(input, -1)
         p.head = p.op_count - 1
         p.vocabulary = op.weights[0].rows
         self._names[p.head] = "head"
@@ -349,7 +352,7 @@ cdef class Program:
         if p.scratch == NULL:
             raise MemoryError
         row = (p.heads + 2 * p.kv_heads) * p.head_dim
-        attend = max(rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block), row)
+        attend = max(rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block), row + 32)
         cells = <int64_t>p.block * p.widest
         for i in range(p.threads):
             p.scratch[i].normed = <float *>self._zeros(cells * 4)

@@ -1,9 +1,11 @@
-/* ops.h: the operators between the linear ones: norm, gate, rotary positions, attention over the KV cache.
+/* ops.h: the operators between the linear ones: norm, gate, rotary positions, attention over the KV
+ * cache.
  *
- * The cache is a list of pages of RZ_PAGE positions. One page holds, for each layer and key/value head:
+ * The cache is a list of pages of RZ_PAGE positions. One page holds, for each layer and key/value
+ * head:
  *
- *     keys    [RZ_PAGE / 16][head_dim][16]     16 positions side by side: scores need no horizontal sums
- *     values  [RZ_PAGE][value_dim]             value_dim = head_dim rounded up to 16, zero padded
+ *     keys    [RZ_PAGE / 16][head_dim][16]     16 positions side by side: scores need no horizontal
+ * sums values  [RZ_PAGE][value_dim]             value_dim = head_dim rounded up to 16, zero padded
  *
  * in fp16, or in float32 for the `float` precision.
  */
@@ -20,48 +22,54 @@
 /* What attention reads, for one layer of one sequence. */
 typedef struct rz_attention {
     int32_t heads, kv_heads, head_dim, value_dim;
-    int32_t half_cache;     /* 1: fp16 pages, 0: float32 pages */
-    int64_t layer_offset;   /* bytes from a page's start to this layer */
-    int64_t head_bytes;     /* bytes from one key/value head to the next */
+    int32_t half_cache;   /* 1: fp16 pages, 0: float32 pages */
+    int64_t layer_offset; /* bytes from a page's start to this layer */
+    int64_t head_bytes;   /* bytes from one key/value head to the next */
     uint8_t *const *pages;
 } rz_attention;
 
-/* Running softmax of one query head over part of the positions: sum of exp(score - peak) * value and of exp. */
+/* Running softmax of one query head over part of the positions: sum of exp(score - peak) * value
+ * and of exp. */
 typedef struct rz_partial {
-    float *peak; /* [heads] */
-    float *total; /* [heads] */
+    float *peak;   /* [heads] */
+    float *total;  /* [heads] */
     float *values; /* [heads][value_dim] */
 } rz_partial;
 
 typedef struct rz_ops_kernels {
     const char *isa;
-    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]; n true elements, all three padded to 32. */
+    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]; n true elements, all three padded to 32.
+     */
     void (*rmsnorm)(const float *x, const float *weight, float eps, int32_t n, float *out);
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; n a multiple of 16. */
     void (*silu_mul)(float *gate, const float *up, int64_t n);
-    /* Rotates the first 2 * half of each head of dim elements in place by cos_sin = [half] cosines, [half] sines;
-     * pairs are (i, i + half), or (2i, 2i + 1) where interleaved. Multiplies everything by scale. */
-    void (*rotate)(float *x, int32_t heads, int32_t dim, const float *cos_sin, int32_t half, int interleaved,
-                   float scale);
+    /* Rotates the first 2 * half of each head of dim elements in place by cos_sin = [half] cosines,
+     * [half] sines; pairs are (i, i + half), or (2i, 2i + 1) where interleaved. Multiplies
+     * everything by scale. */
+    void (*rotate)(float *x, int32_t heads, int32_t dim, const float *cos_sin, int32_t half,
+                   int interleaved, float scale);
     /* Stores one position's keys and values ([kv_heads][head_dim] each). */
     void (*append)(const rz_attention *a, int64_t position, const float *keys, const float *values);
     /* One query token (already scaled) over pages [first, last), positions below length only. */
-    void (*attend_one)(const rz_attention *a, const float *query, int64_t length, int64_t first, int64_t last,
-                       const rz_partial *out);
+    void (*attend_one)(const rz_attention *a, const float *query, int64_t length, int64_t first,
+                       int64_t last, const rz_partial *out);
     /* `rows` query tokens at positions start, start + 1, …, each over all positions up to its own.
      * workspace: rz_attend_floats() floats. out[row][heads * head_dim]. */
-    void (*attend_block)(const rz_attention *a, const float *queries, int64_t query_stride, int32_t rows,
-                         int64_t start, float *workspace, float *out, int64_t out_stride);
+    void (*attend_block)(const rz_attention *a, const float *queries, int64_t query_stride,
+                         int32_t rows, int64_t start, float *workspace, float *out,
+                         int64_t out_stride);
 } rz_ops_kernels;
 
 /* Floats of workspace that attend_block needs for blocks of `rows` tokens. */
-static inline int64_t rz_attend_floats(int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t rows) {
+static inline int64_t rz_attend_floats(int32_t heads, int32_t kv_heads, int32_t head_dim,
+                                       int32_t rows) {
     int64_t group = heads / kv_heads, value_dim = (head_dim + 15) / 16 * 16;
     return RZ_PAGE * (head_dim + value_dim) + 4 * RZ_PAGE + group * rows * (value_dim + 2);
 }
 
 /* Joins `count` partials of all heads into out[heads * head_dim]. */
-void rz_merge_partials(const rz_attention *a, const rz_partial *partials, int32_t count, float *out);
+void rz_merge_partials(const rz_attention *a, const rz_partial *partials, int32_t count,
+                       float *out);
 
 /* The table of the named instruction set, or of the portable one. */
 const rz_ops_kernels *rz_ops_table(const char *isa);
@@ -71,10 +79,10 @@ const rz_ops_kernels *rz_ops_table(const char *isa);
 #define rz_attend_one RZ_ISA_FN(rz_attend_one)
 #define rz_attend_block RZ_ISA_FN(rz_attend_block)
 void rz_append(const rz_attention *a, int64_t position, const float *keys, const float *values);
-void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int64_t first, int64_t last,
-                   const rz_partial *out);
-void rz_attend_block(const rz_attention *a, const float *queries, int64_t query_stride, int32_t rows, int64_t start,
-                     float *workspace, float *out, int64_t out_stride);
+void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int64_t first,
+                   int64_t last, const rz_partial *out);
+void rz_attend_block(const rz_attention *a, const float *queries, int64_t query_stride,
+                     int32_t rows, int64_t start, float *workspace, float *out, int64_t out_stride);
 #endif
 
 #endif

@@ -8,7 +8,8 @@
 
 #include "wait.h"
 
-#define SPIN_SECONDS 40e-6 /* a few times the usual difference between two threads' shares of an operator */
+#define SPIN_SECONDS                                                                               \
+    40e-6 /* a few times the usual difference between two threads' shares of an operator */
 #define SPINS_PER_CLOCK 32 /* pauses between two looks at the clock */
 
 typedef struct pool_thread {
@@ -36,24 +37,30 @@ static void wait_for_change(rz_pool *pool, atomic_int *word, int seen) {
     while (atomic_load_explicit(word, memory_order_acquire) == seen) {
         for (int spin = 0; spin < SPINS_PER_CLOCK; spin++) {
             rz_pause();
-            if (atomic_load_explicit(word, memory_order_acquire) != seen) return;
+            if (atomic_load_explicit(word, memory_order_acquire) != seen)
+                return;
         }
         double now = rz_seconds();
-        if (deadline == 0) deadline = now + SPIN_SECONDS;
-        if (now < deadline) continue;
+        if (deadline == 0)
+            deadline = now + SPIN_SECONDS;
+        if (now < deadline)
+            continue;
         atomic_fetch_add(&pool->sleepers, 1);
-        while (atomic_load(word) == seen) rz_word_sleep(word, seen);
+        while (atomic_load(word) == seen)
+            rz_word_sleep(word, seen);
         atomic_fetch_sub(&pool->sleepers, 1);
     }
 }
 
 static void change(rz_pool *pool, atomic_int *word) {
     atomic_fetch_add(word, 1);
-    if (atomic_load(&pool->sleepers) > 0) rz_word_wake(word);
+    if (atomic_load(&pool->sleepers) > 0)
+        rz_word_wake(word);
 }
 
 void rz_pool_barrier(rz_pool *pool) {
-    if (pool->threads == 1) return;
+    if (pool->threads == 1)
+        return;
     int generation = atomic_load(&pool->generation);
     if (atomic_fetch_add(&pool->arrived, 1) + 1 == pool->threads) {
         atomic_store(&pool->arrived, 0);
@@ -68,7 +75,8 @@ static void *worker_main(void *argument) {
     rz_pool *pool = self->pool;
     for (int seen = 0;; seen++) {
         wait_for_change(pool, &pool->job, seen);
-        if (pool->stopping) return NULL;
+        if (pool->stopping)
+            return NULL;
         pool->work(pool->argument, self->index);
         rz_pool_barrier(pool);
     }
@@ -77,7 +85,8 @@ static void *worker_main(void *argument) {
 static void end_threads(rz_pool *pool, int started) {
     pool->stopping = 1;
     change(pool, &pool->job);
-    for (int i = 1; i < started; i++) pthread_join(pool->workers[i].handle, NULL);
+    for (int i = 1; i < started; i++)
+        pthread_join(pool->workers[i].handle, NULL);
 }
 
 static int start_threads(rz_pool *pool) {
@@ -100,7 +109,8 @@ static int start_threads(rz_pool *pool) {
 
 rz_pool *rz_pool_new(int threads) {
     void *memory = NULL;
-    if (posix_memalign(&memory, 64, sizeof(rz_pool)) != 0) return NULL;
+    if (posix_memalign(&memory, 64, sizeof(rz_pool)) != 0)
+        return NULL;
     rz_pool *pool = memory;
     *pool = (rz_pool){.threads = threads};
     pool->workers = calloc((size_t)threads, sizeof(pool_thread));
@@ -113,20 +123,25 @@ rz_pool *rz_pool_new(int threads) {
 }
 
 void rz_pool_free(rz_pool *pool) {
-    if (pool == NULL) return;
-    if (pool->owner == getpid()) end_threads(pool, pool->threads);
+    if (pool == NULL)
+        return;
+    if (pool->owner == getpid())
+        end_threads(pool, pool->threads);
     free(pool->workers);
     free(pool);
 }
 
-int rz_pool_threads(const rz_pool *pool) { return pool->threads; }
+int rz_pool_threads(const rz_pool *pool) {
+    return pool->threads;
+}
 
 int rz_pool_run(rz_pool *pool, rz_work work, void *argument) {
     if (pool->threads == 1) {
         work(argument, 0);
         return 0;
     }
-    if (pool->owner != getpid() && start_threads(pool) != 0) return -1;
+    if (pool->owner != getpid() && start_threads(pool) != 0)
+        return -1;
     pool->work = work;
     pool->argument = argument;
     change(pool, &pool->job);

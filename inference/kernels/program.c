@@ -15,9 +15,11 @@ typedef struct run {
 
 static void run_embed(const rz_span *span, const rz_op *op) {
     int64_t first = 0, last = span->count;
-    if (span->wide) rz_share(span, span->count, &first, &last);
+    if (span->wide)
+        rz_share(span, span->count, &first, &last);
     for (int64_t t = span->first + first; t < span->first + last; t++)
-        span->program->linear->row(op->weights[0], span->call->tokens[t], rz_row(span, op->output, (int32_t)t));
+        span->program->linear->row(op->weights[0], span->call->tokens[t],
+                                   rz_row(span, op->output, (int32_t)t));
 }
 
 static void run_op(const rz_span *span, rz_op *op) {
@@ -38,11 +40,13 @@ static void run_op(const rz_span *span, rz_op *op) {
         rz_run_attend(span, op);
         break;
     }
-    if (begin != 0) op->seconds += rz_seconds() - begin;
+    if (begin != 0)
+        op->seconds += rz_seconds() - begin;
 }
 
 static void poll(run *r, int thread) {
-    if (thread == 0 && r->call->poll != NULL && r->call->poll(r->call->poll_argument)) atomic_store(&r->stopped, 1);
+    if (thread == 0 && r->call->poll != NULL && r->call->poll(r->call->poll_argument))
+        atomic_store(&r->stopped, 1);
 }
 
 /* Every operator but the head over the whole chunk. */
@@ -50,7 +54,8 @@ static void run_wide(run *r, int thread) {
     rz_program *p = r->program;
     rz_span span = {p, r->call, thread, 0, r->call->count, 1, 0};
     for (int32_t i = 0; i < p->head; i++) {
-        if (p->ops[i].code == RZ_APPEND && r->call->count == 1) continue; /* attention does it, a barrier less */
+        if (p->ops[i].code == RZ_APPEND && r->call->count == 1)
+            continue; /* attention does it, a barrier less */
         run_op(&span, &p->ops[i]);
         rz_pool_barrier(p->pool);
     }
@@ -63,43 +68,51 @@ static int32_t block_size(const rz_program *p, int32_t tokens) {
     return size < p->block ? size : p->block;
 }
 
-/* Operators [first, last) for blocks of tokens, the last block, whose attention costs most, first. */
+/* Operators [first, last) for blocks of tokens, the last block, whose attention costs most, first.
+ */
 static void run_segment(run *r, int thread, int32_t first, int32_t last) {
     rz_program *p = r->program;
     int32_t size = block_size(p, r->call->count), blocks = (r->call->count + size - 1) / size;
     for (;;) {
         int32_t block = blocks - 1 - atomic_fetch_add(&p->next_block[first], 1);
-        if (block < 0) return;
+        if (block < 0)
+            return;
         int32_t left = r->call->count - block * size;
         rz_span span = {p, r->call, thread, block * size, left < size ? left : size, 0, thread};
-        for (int32_t i = first; i < last; i++) run_op(&span, &p->ops[i]);
+        for (int32_t i = first; i < last; i++)
+            run_op(&span, &p->ops[i]);
     }
 }
 
 static void run_blocks(run *r, int thread) {
     rz_program *p = r->program;
     for (int32_t first = 0, last; first < p->head; first = last) {
-        for (last = first + 1; last < p->head && p->ops[last].code != RZ_ATTEND;) last++;
+        for (last = first + 1; last < p->head && p->ops[last].code != RZ_ATTEND;)
+            last++;
         run_segment(r, thread, first, last);
         poll(r, thread);
         rz_pool_barrier(p->pool);
-        if (atomic_load(&r->stopped)) return;
+        if (atomic_load(&r->stopped))
+            return;
     }
 }
 
 static void run_head(run *r, int thread) {
     rz_program *p = r->program;
     const rz_call *call = r->call;
-    if (call->logits == NULL || atomic_load(&r->stopped)) return;
+    if (call->logits == NULL || atomic_load(&r->stopped))
+        return;
     int32_t token = call->all_logits ? 0 : call->count - 1;
-    for (float *out = call->logits; token < call->count; token += p->block, out += (int64_t)p->block * p->vocabulary) {
+    for (float *out = call->logits; token < call->count;
+         token += p->block, out += (int64_t)p->block * p->vocabulary) {
         int32_t left = call->count - token;
         rz_span span = {p, call, thread, token, left < p->block ? left : p->block, 1, 0};
         rz_op *op = &p->ops[p->head];
         double begin = p->timed && thread == 0 ? rz_seconds() : 0;
         rz_run_linear(&span, op, out, p->vocabulary);
         rz_pool_barrier(p->pool);
-        if (begin != 0) op->seconds += rz_seconds() - begin;
+        if (begin != 0)
+            op->seconds += rz_seconds() - begin;
     }
 }
 
@@ -128,8 +141,11 @@ static void fill_rope(const rz_rope *rope, int64_t start, int32_t count) {
 
 int rz_program_run(rz_program *program, const rz_call *call) {
     run r = {.program = program, .call = call};
-    for (int32_t i = 0; i < program->op_count; i++) atomic_store(&program->next_block[i], 0);
-    for (int32_t i = 0; i < program->rope_count; i++) fill_rope(&program->ropes[i], call->start, call->count);
-    if (rz_pool_run(program->pool, work, &r) != 0) return -1;
+    for (int32_t i = 0; i < program->op_count; i++)
+        atomic_store(&program->next_block[i], 0);
+    for (int32_t i = 0; i < program->rope_count; i++)
+        fill_rope(&program->ropes[i], call->start, call->count);
+    if (rz_pool_run(program->pool, work, &r) != 0)
+        return -1;
     return atomic_load(&r.stopped);
 }

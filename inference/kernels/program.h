@@ -1,15 +1,17 @@
 /* program.h: a model as a list of operators that runs whole: without Python, on a thread pool.
  *
- * Buffers hold one row of floats a token, padded with zeros to 32 columns. A WHOLE buffer has a row for every token
- * of a chunk and is shared; a BLOCK buffer has a set of rows for each thread, enough for one block of tokens.
+ * Buffers hold one row of floats a token, padded with zeros to 32 columns. A WHOLE buffer has a row
+ * for every token of a chunk and is shared; a BLOCK buffer has a set of rows for each thread,
+ * enough for one block of tokens.
  *
  * Two schedules run the same list:
  *
- *   wide     few tokens (decode): every operator is split over the threads by weight panels, heads or positions,
- *            with a barrier after it. All threads use the block buffers of thread 0.
- *   blocks   many tokens (prefill): a thread takes a block of tokens through all operators up to the next one that
- *            reads other tokens (attention), then takes another block. One barrier a layer; what a block needs stays
- *            in the thread's cache. Blocks are handed out by a counter, so a slow core takes fewer.
+ *   wide     few tokens (decode): every operator is split over the threads by weight panels, heads
+ * or positions, with a barrier after it. All threads use the block buffers of thread 0. blocks many
+ * tokens (prefill): a thread takes a block of tokens through all operators up to the next one that
+ *            reads other tokens (attention), then takes another block. One barrier a layer; what a
+ * block needs stays in the thread's cache. Blocks are handed out by a counter, so a slow core takes
+ * fewer.
  */
 #ifndef RZ_PROGRAM_H
 #define RZ_PROGRAM_H
@@ -27,8 +29,9 @@
 #define RZ_BLOCK_MIN 32 /* tokens a thread that make the `blocks` schedule worth while */
 
 enum rz_opcode {
-    RZ_EMBED = 0,  /* output[t] = matrix row of token t */
-    RZ_LINEAR = 1, /* output[t] (=, +=) matrices * norm(input[t]) + biases, or silu(first) * second */
+    RZ_EMBED = 0, /* output[t] = matrix row of token t */
+    RZ_LINEAR =
+        1, /* output[t] (=, +=) matrices * norm(input[t]) + biases, or silu(first) * second */
     RZ_APPEND = 2, /* rotate queries and keys in input[t], store keys and values in the cache */
     RZ_ATTEND = 3, /* output[t] = attention of input[t]'s queries; reads what all tokens appended */
     RZ_OPCODES = 4
@@ -42,45 +45,47 @@ typedef struct rz_buffer {
 
 typedef struct rz_rope {
     int32_t half, interleaved;
-    float factor;      /* multiplies cosines and sines (yarn) */
+    float factor;       /* multiplies cosines and sines (yarn) */
     float *frequencies; /* [half] radians a position */
-    float *table;      /* [chunk][2 * half], cosines and sines of the present chunk */
+    float *table;       /* [chunk][2 * half], cosines and sines of the present chunk */
 } rz_rope;
 
 typedef struct rz_op {
-    int32_t code, input, output, second; /* buffers; second: where a gated linear's other matrix goes */
+    int32_t code, input, output,
+        second; /* buffers; second: where a gated linear's other matrix goes */
     int32_t matrices, accumulate, gated, quantized;
-    int32_t layer, rope;  /* of attention and append */
-    int32_t joins;        /* a linear that reads attention's output: index of that operator, else -1 */
+    int32_t layer, rope; /* of attention and append */
+    int32_t joins; /* a linear that reads attention's output: index of that operator, else -1 */
     float eps, scale;
-    const float *norm;    /* [input cols, padded], or NULL */
+    const float *norm; /* [input cols, padded], or NULL */
     const rz_matrix *weights[RZ_MATRICES];
     const float *biases[RZ_MATRICES];
     int32_t columns[RZ_MATRICES]; /* first column of output that each matrix fills */
-    int32_t *shares;      /* [matrices][threads + 1]: panels of each thread in the wide schedule */
-    double seconds;       /* spent by thread 0, where timing is on */
+    int32_t *shares; /* [matrices][threads + 1]: panels of each thread in the wide schedule */
+    double seconds;  /* spent by thread 0, where timing is on */
 } rz_op;
 
 /* Scratch memory of one thread. */
 typedef struct rz_scratch {
-    float *normed;   /* [block][widest] */
-    int8_t *codes;   /* [block][widest] */
-    float *scales;   /* [block][widest / 32] */
-    int32_t *sums;   /* [block][2 * widest / 32] */
-    float *attend;   /* rz_attend_floats(), and one row of queries, keys and values */
+    float *normed; /* [block][widest] */
+    int8_t *codes; /* [block][widest] */
+    float *scales; /* [block][widest / 32] */
+    int32_t *sums; /* [block][2 * widest / 32] */
+    float *attend; /* rz_attend_floats(), at least one row of queries, keys and values */
 } rz_scratch;
 
 typedef struct rz_program {
     int32_t threads, chunk, block, widest;
-    int32_t op_count, buffer_count, rope_count, head; /* head: the operator that makes logits, the last */
+    int32_t op_count, buffer_count, rope_count,
+        head; /* head: the operator that makes logits, the last */
     int32_t heads, kv_heads, head_dim, value_dim, half_cache;
     int64_t layer_bytes, head_bytes; /* inside a page */
     int32_t vocabulary, timed;
     rz_op *ops;
     rz_buffer *buffers;
     rz_rope *ropes;
-    rz_scratch *scratch;  /* [threads] */
-    float *partials;      /* [RZ_CHUNKS][heads * (value_dim + 2)] */
+    rz_scratch *scratch; /* [threads] */
+    float *partials;     /* [RZ_CHUNKS][heads * (value_dim + 2)] */
     const rz_linear_kernels *linear;
     const rz_ops_kernels *kernels;
     rz_pool *pool;
@@ -92,8 +97,8 @@ typedef struct rz_call {
     const int32_t *tokens;
     int32_t count;
     int64_t start;
-    uint8_t *const *pages;       /* enough for start + count positions */
-    float *logits;               /* [1 or count][vocabulary], or NULL */
+    uint8_t *const *pages; /* enough for start + count positions */
+    float *logits;         /* [1 or count][vocabulary], or NULL */
     int32_t all_logits;
     int (*poll)(void *argument); /* asked now and then by thread 0; nonzero gives up. May be NULL */
     void *poll_argument;
@@ -123,7 +128,8 @@ void rz_join_attention(const rz_span *span, const rz_op *attend, float *out);
 /* Row of the chunk's token `token` in a buffer, as this span sees it. */
 static inline float *rz_row(const rz_span *span, int32_t buffer, int32_t token) {
     const rz_buffer *b = &span->program->buffers[buffer];
-    int64_t row = b->whole ? token : (int64_t)span->set * span->program->block + token - span->first;
+    int64_t row =
+        b->whole ? token : (int64_t)span->set * span->program->block + token - span->first;
     return b->data + row * b->stride;
 }
 

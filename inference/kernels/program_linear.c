@@ -1,5 +1,8 @@
-/* The linear operator: norm and quantise the activations, then one to four matrices on them, then the gate. */
+/* The linear operator: norm and quantise the activations, then one to four matrices on them, then
+ * the gate. */
 #include "program.h"
+
+#include <string.h>
 
 /* Activations of the span's tokens: dense from `dense`, codes in the scratch memory of `owner`. */
 static rz_acts activations(const rz_span *span, const rz_op *op, float *dense, int32_t owner) {
@@ -16,23 +19,26 @@ static rz_acts activations(const rz_span *span, const rz_op *op, float *dense, i
     };
 }
 
-static void prepare(const rz_span *span, const rz_op *op, rz_acts *acts, const float *raw, int64_t first,
-                    int64_t last) {
+static void prepare(const rz_span *span, const rz_op *op, rz_acts *acts, const float *raw,
+                    int64_t first, int64_t last) {
     const rz_program *p = span->program;
     if (op->norm != NULL)
         for (int64_t t = first; t < last; t++)
-            p->kernels->rmsnorm(raw + t * acts->stride, op->norm, op->eps, acts->cols, acts->dense + t * acts->stride);
-    if (op->quantized) p->linear->quantize(acts, (int32_t)first, (int32_t)last);
+            p->kernels->rmsnorm(raw + t * acts->stride, op->norm, op->eps, acts->cols,
+                                acts->dense + t * acts->stride);
+    if (op->quantized)
+        p->linear->quantize(acts, (int32_t)first, (int32_t)last);
 }
 
-/* Few tokens: every thread prepares all of them in its own scratch memory, which spares a barrier. */
+/* Few tokens: every thread prepares all of them in its own scratch memory, which spares a barrier.
+ */
 static rz_acts prepare_alone(const rz_span *span, const rz_op *op) {
     float *raw = rz_row(span, op->input, span->first);
     if (op->joins >= 0 && span->wide && span->call->count == 1) {
-        const rz_program *p = span->program;
-        const rz_buffer *input = &p->buffers[op->input];
-        raw = input->data + (int64_t)span->thread * p->block * input->stride;
-        rz_join_attention(span, &p->ops[op->joins], raw);
+        const rz_buffer *input = &span->program->buffers[op->input];
+        raw = span->program->scratch[span->thread].attend;
+        memset(raw + input->cols, 0, sizeof(float) * (size_t)(input->stride - input->cols));
+        rz_join_attention(span, &span->program->ops[op->joins], raw);
     }
     float *dense = op->norm != NULL ? span->program->scratch[span->thread].normed : raw;
     rz_acts acts = activations(span, op, dense, span->thread);
@@ -51,8 +57,8 @@ static rz_acts prepare_together(const rz_span *span, const rz_op *op) {
     return acts;
 }
 
-static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int32_t matrix, float *out,
-                  int64_t out_stride) {
+static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int32_t matrix,
+                  float *out, int64_t out_stride) {
     const rz_matrix *w = op->weights[matrix];
     int32_t first = 0, last = w->panels;
     if (span->wide) {
@@ -61,8 +67,8 @@ static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int
         last = shares[span->thread + 1];
     }
     if (first < last)
-        span->program->linear->linear(w, acts, span->count, first, last, out + op->columns[matrix], out_stride,
-                                      op->biases[matrix], op->accumulate);
+        span->program->linear->linear(w, acts, span->count, first, last, out + op->columns[matrix],
+                                      out_stride, op->biases[matrix], op->accumulate);
 }
 
 /* silu(gate) * up on the columns that this thread made. */
@@ -74,12 +80,14 @@ static void gate(const rz_span *span, const rz_op *op, float *out, int64_t out_s
     if (span->wide) {
         first = (int64_t)op->shares[span->thread] * w->panel_rows;
         int64_t end = (int64_t)op->shares[span->thread + 1] * w->panel_rows;
-        if (end < last) last = end;
+        if (end < last)
+            last = end;
     }
     const float *up = rz_row(span, op->second, span->first);
     if (first < last)
         for (int64_t t = 0; t < span->count; t++)
-            p->kernels->silu_mul(out + t * out_stride + first, up + t * other->stride + first, last - first);
+            p->kernels->silu_mul(out + t * out_stride + first, up + t * other->stride + first,
+                                 last - first);
 }
 
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride) {
@@ -92,15 +100,17 @@ void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out
         gate(span, op, out, out_stride);
         return;
     }
-    for (int32_t i = 0; i < op->matrices; i++) apply(span, op, &acts, i, out, out_stride);
+    for (int32_t i = 0; i < op->matrices; i++)
+        apply(span, op, &acts, i, out, out_stride);
 }
 
-/* Every thread gets a contiguous run of panels of the matrices laid end to end, equal in bytes; the two matrices of a
- * gated operator are cut at the same rows. */
+/* Every thread gets a contiguous run of panels of the matrices laid end to end, equal in bytes; the
+ * two matrices of a gated operator are cut at the same rows. */
 void rz_share_panels(rz_op *op, int32_t threads) {
     int32_t distinct = op->gated ? 1 : op->matrices;
     int64_t total = 0, before = 0;
-    for (int32_t i = 0; i < distinct; i++) total += op->weights[i]->panels * op->weights[i]->panel_bytes;
+    for (int32_t i = 0; i < distinct; i++)
+        total += op->weights[i]->panels * op->weights[i]->panel_bytes;
     for (int32_t i = 0; i < distinct; i++) {
         const rz_matrix *w = op->weights[i];
         int32_t *shares = op->shares + i * (threads + 1);
@@ -113,5 +123,6 @@ void rz_share_panels(rz_op *op, int32_t threads) {
         before += w->panels * w->panel_bytes;
     }
     for (int32_t i = distinct; i < op->matrices; i++)
-        for (int32_t t = 0; t <= threads; t++) op->shares[i * (threads + 1) + t] = op->shares[t];
+        for (int32_t t = 0; t <= threads; t++)
+            op->shares[i * (threads + 1) + t] = op->shares[t];
 }

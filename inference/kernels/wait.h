@@ -1,7 +1,8 @@
-/* wait.h: sleep until a 32-bit word changes, and wake its sleepers: the only operating-system call of the pool.
+/* wait.h: sleep until a 32-bit word changes, and wake its sleepers: the only operating-system call
+ * of the pool.
  *
- * Linux has the futex for exactly this. Elsewhere one mutex and one condition serve all words, which is slower to
- * wake but right.
+ * Linux has the futex for exactly this. Elsewhere one mutex and one condition serve all words,
+ * which is slower to wake but right.
  */
 #ifndef RZ_WAIT_H
 #define RZ_WAIT_H
@@ -29,7 +30,8 @@ static pthread_cond_t rz_word_changed = PTHREAD_COND_INITIALIZER;
 
 static inline void rz_word_sleep(atomic_int *word, int seen) {
     pthread_mutex_lock(&rz_word_mutex);
-    if (atomic_load(word) == seen) pthread_cond_wait(&rz_word_changed, &rz_word_mutex);
+    if (atomic_load(word) == seen)
+        pthread_cond_wait(&rz_word_changed, &rz_word_mutex);
     pthread_mutex_unlock(&rz_word_mutex);
 }
 

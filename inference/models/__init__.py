@@ -1,6 +1,7 @@
 """Architectures, one file each, named after config.json's `model_type`.
 
-To add one, write `models/NAME.py` with `build(config, weights, options) -> Program` and enter it here.
+To add one, write `models/NAME.py` with `build(config, weights, options) -> Program` and enter it
+in ARCHITECTURES.
 """
 
 from __future__ import annotations

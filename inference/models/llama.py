@@ -6,7 +6,8 @@
         x += down(silu(gate) * up)                 gate, up = projections of norm(x)
     logits = head * norm(x)
 
-Biases on any projection are used where the checkpoint has them. Follows transformers' `modeling_llama`.
+Biases on any projection are used where the checkpoint has them. Follows transformers'
+`modeling_llama`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class ModelArgs:
         """Keeps the keys it knows and refuses what the program would compute wrongly.
 
         Raises:
-            ModelLoadError: a key is missing or out of range, or asks for something that is not there.
+            ModelLoadError: a key is missing, out of range, or asks for something unsupported.
         """
         _refuse_unsupported(config)
         known = {field.name for field in fields(cls)}
@@ -136,11 +137,12 @@ class _Decoder:
         size = (args.vocab_size, args.hidden_size)
         tied = args.tie_word_embeddings
         embedding = self.weights.matrix("model.embed_tokens.weight", *size, streamed=tied)
+        # The largest matrices first: while one is packed its source is in memory too.
+        head = embedding if tied else self.weights.matrix("lm_head.weight", *size)
         program.embed(embedding, self.x)
         for layer in range(args.num_hidden_layers):
             self._attention(layer, f"model.layers.{layer}")
             self._mlp(f"model.layers.{layer}")
-        head = embedding if tied else self.weights.matrix("lm_head.weight", *size)
         norm = self.weights.vector("model.norm.weight", args.hidden_size)
         program.finish(self.x, head, norm=norm, eps=args.rms_norm_eps)
         return program

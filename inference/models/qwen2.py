@@ -1,7 +1,6 @@
-"""Qwen2 and Qwen2.5: Llama's computation with biases on q, k and v, and an optional sliding window.
+"""Qwen2 and Qwen2.5: Llama's computation with biases on q, k and v.
 
-Follows transformers' `modeling_qwen2`. The window is used by no published checkpoint of these sizes; one that asks
-for it is refused by `ModelArgs`.
+Follows transformers' `modeling_qwen2`. A checkpoint that asks for the window is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rotary position frequencies and their scalings, as transformers' `modeling_rope_utils` computes them.
+"""Rotary position frequencies and their scalings, after transformers' `modeling_rope_utils`.
 
 default   theta^(-2i/d)
 linear    divided by `factor`

@@ -1,7 +1,7 @@
 """Takes a checkpoint's tensors one by one into packed form, checking each shape.
 
-A tensor is packed as soon as it is asked for and its pages of the mapped file are given back, so that the peak is
-one packed copy of the model plus one tensor.
+A tensor is packed as soon as it is asked for and its pages of the mapped file are given back, so
+that the peak is one packed copy of the model plus one tensor.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.dequantize import dequantize
 from ryzanstein.inference.formats.raw import RawTensor
-from ryzanstein.inference.kernels.pack import PackedMatrix, pack
+from ryzanstein.inference.kernels.pack import PackedMatrix, Precision, pack
 
 __all__ = ["Weights"]
 
@@ -31,7 +31,7 @@ class Weights:
         read_bytes: what one token reads of them: all matrices, without an untied embedding.
     """
 
-    def __init__(self, checkpoint: Checkpoint, precision: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
         self._checkpoint = checkpoint
         self._names = set(checkpoint.names())
         self._precision = precision
@@ -42,7 +42,7 @@ class Weights:
 
     @property
     def fingerprint(self) -> str:
-        """Tells this model in this form from others: configuration, precision, a sample of each tensor."""
+        """Tells this model in this form from others, by configuration and samples of tensors."""
         return self._digest.hexdigest()
 
     def matrix(self, name: str, rows: int, cols: int, *, streamed: bool = True) -> PackedMatrix:
@@ -82,7 +82,7 @@ class Weights:
         raw = self._checkpoint.tensor(name)
         if tuple(raw.shape) != shape:
             raise ModelLoadError(
-                f"The tensor {name} has shape {tuple(raw.shape)}, not {shape} as the configuration says."
+                f"The tensor {name} has shape {tuple(raw.shape)}, but {shape} was expected."
             )
         self._digest.update(name.encode())
         self._digest.update(raw.data[:_SAMPLE].tobytes())

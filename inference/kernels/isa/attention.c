@@ -2,8 +2,8 @@
  *
  * Both forms keep a running softmax (peak, total, weighted values) and look at one page at a time:
  * attend_one   one token: up to four query heads of a group share each loaded key and value vector;
- * attend_block many tokens: a page is turned to float once and used by every head of the group and every token
- *              through one register tile, rows x vectors, that serves both Q*K and P*V.
+ * attend_block many tokens: a page is turned to float once and used by every head of the group and
+ * every token through one register tile, rows x vectors, that serves both Q*K and P*V.
  */
 #include "ops.h"
 #include "vec.h"
@@ -21,7 +21,9 @@ typedef struct head_page {
     const uint8_t *keys, *values;
 } head_page;
 
-RZ_INLINE int64_t element_bytes(const rz_attention *a) { return a->half_cache ? 2 : 4; }
+RZ_INLINE int64_t element_bytes(const rz_attention *a) {
+    return a->half_cache ? 2 : 4;
+}
 
 RZ_INLINE head_page find_page(const rz_attention *a, int64_t page, int32_t kv_head) {
     const uint8_t *keys = a->pages[page] + a->layer_offset + kv_head * a->head_bytes;
@@ -29,7 +31,8 @@ RZ_INLINE head_page find_page(const rz_attention *a, int64_t page, int32_t kv_he
 }
 
 RZ_INLINE vf load_cache(const uint8_t *base, int64_t index, int half) {
-    return half ? vf_load_half((const uint16_t *)base + index) : vf_load((const float *)base + index);
+    return half ? vf_load_half((const uint16_t *)base + index)
+                : vf_load((const float *)base + index);
 }
 
 /* Index of vector `v` (VL positions) of a page's keys, element 0. */
@@ -50,25 +53,28 @@ void rz_append(const rz_attention *a, int64_t position, const float *keys, const
                 int32_t n = dim - i < VL ? dim - i : VL;
                 memcpy(padded, keys + i, sizeof(float) * (size_t)n);
                 vf_store_half(halves, vf_load(padded));
-                for (int32_t j = 0; j < n; j++) k[(i + j) * 16] = halves[j];
+                for (int32_t j = 0; j < n; j++)
+                    k[(i + j) * 16] = halves[j];
                 memcpy(padded, values + i, sizeof(float) * (size_t)n);
                 vf_store_half(halves, vf_load(padded));
                 memcpy(v + i, halves, sizeof(uint16_t) * (size_t)n);
             }
         } else {
             float *k = (float *)page.keys + key, *v = (float *)page.values + value;
-            for (int32_t i = 0; i < dim; i++) k[i * 16] = keys[i];
+            for (int32_t i = 0; i < dim; i++)
+                k[i * 16] = keys[i];
             memcpy(v, values, sizeof(float) * (size_t)dim);
         }
     }
 }
 
 /* scores[head][position] of two vectors of positions for `heads` query heads. */
-RZ_INLINE void score_two(const uint8_t *keys, const float *query, int32_t dim, int heads, int half, int32_t vector,
-                         float *scores) {
+RZ_INLINE void score_two(const uint8_t *keys, const float *query, int32_t dim, int heads, int half,
+                         int32_t vector, float *scores) {
     int64_t first = key_vector(vector, dim), second = key_vector(vector + 1, dim);
     vf sums[HEADS_AT_ONCE][2];
-    for (int h = 0; h < heads; h++) sums[h][0] = sums[h][1] = vf_set(0);
+    for (int h = 0; h < heads; h++)
+        sums[h][0] = sums[h][1] = vf_set(0);
     for (int32_t d = 0; d < dim; d++) {
         vf a = load_cache(keys, first + d * 16, half), b = load_cache(keys, second + d * 16, half);
         for (int h = 0; h < heads; h++) {
@@ -83,10 +89,11 @@ RZ_INLINE void score_two(const uint8_t *keys, const float *query, int32_t dim, i
     }
 }
 
-/* values[head] = values[head] * decay[head] + sum over positions of weights[head][position] * V[position], for
- * `vectors` vectors from element d on. */
-RZ_INLINE void add_vectors(const uint8_t *cache, const float *weights, const float *decay, int32_t count,
-                           int32_t wide, int32_t d, int vectors, int heads, int half, float *values) {
+/* values[head] = values[head] * decay[head] + sum over positions of weights[head][position] *
+ * V[position], for `vectors` vectors from element d on. */
+RZ_INLINE void add_vectors(const uint8_t *cache, const float *weights, const float *decay,
+                           int32_t count, int32_t wide, int32_t d, int vectors, int heads, int half,
+                           float *values) {
     vf sums[HEADS_AT_ONCE][2];
     for (int h = 0; h < heads; h++)
         for (int v = 0; v < vectors; v++)
@@ -98,24 +105,28 @@ RZ_INLINE void add_vectors(const uint8_t *cache, const float *weights, const flo
                 sums[h][v] = vf_fma(value, vf_set(weights[h * RZ_PAGE + p]), sums[h][v]);
         }
     for (int h = 0; h < heads; h++)
-        for (int v = 0; v < vectors; v++) vf_store(values + h * wide + d + v * VL, sums[h][v]);
+        for (int v = 0; v < vectors; v++)
+            vf_store(values + h * wide + d + v * VL, sums[h][v]);
 }
 
-RZ_INLINE void add_values(const uint8_t *cache, const float *weights, const float *decay, int32_t count, int32_t wide,
-                          int heads, int half, float *values) {
+RZ_INLINE void add_values(const uint8_t *cache, const float *weights, const float *decay,
+                          int32_t count, int32_t wide, int heads, int half, float *values) {
     int32_t d = 0;
     for (; d + 2 * VL <= wide; d += 2 * VL)
         add_vectors(cache, weights, decay, count, wide, d, 2, heads, half, values);
-    for (; d < wide; d += VL) add_vectors(cache, weights, decay, count, wide, d, 1, heads, half, values);
+    for (; d < wide; d += VL)
+        add_vectors(cache, weights, decay, count, wide, d, 1, heads, half, values);
 }
 
-/* Turns scores into weights exp(score - peak) in place; positions from count on get none. Returns the decay that
- * what was summed before must be multiplied by. */
+/* Turns scores into weights exp(score - peak) in place; positions from count on get none. Returns
+ * the decay that what was summed before must be multiplied by. */
 RZ_INLINE float soften(float *scores, int32_t count, float *peak, float *total) {
     int32_t vectors = (count + VL - 1) / VL;
-    for (int32_t i = count; i < vectors * VL; i++) scores[i] = MASKED;
+    for (int32_t i = count; i < vectors * VL; i++)
+        scores[i] = MASKED;
     vf top = vf_load(scores);
-    for (int32_t v = 1; v < vectors; v++) top = vf_max(top, vf_load(scores + v * VL));
+    for (int32_t v = 1; v < vectors; v++)
+        top = vf_max(top, vf_load(scores + v * VL));
     float new_peak = fmaxf(*peak, vf_peak(top));
     vf base = vf_set(new_peak), sum = vf_set(0);
     for (int32_t v = 0; v < vectors; v++) {
@@ -129,28 +140,29 @@ RZ_INLINE float soften(float *scores, int32_t count, float *peak, float *total) 
     return decay;
 }
 
-RZ_INLINE void attend_page(const rz_attention *a, head_page page, const float *query, int32_t count, int heads,
-                           int half, float *peak, float *total, float *values) {
+RZ_INLINE void attend_page(const rz_attention *a, head_page page, const float *query, int32_t count,
+                           int heads, int half, float *peak, float *total, float *values) {
     float scores[HEADS_AT_ONCE * RZ_PAGE], decay[HEADS_AT_ONCE];
     int32_t vector = 0;
     do { /* a page that is looked at has at least one position */
         score_two(page.keys, query, a->head_dim, heads, half, vector, scores);
         vector += 2;
     } while (vector * VL < count);
-    for (int h = 0; h < heads; h++) decay[h] = soften(scores + h * RZ_PAGE, count, peak + h, total + h);
+    for (int h = 0; h < heads; h++)
+        decay[h] = soften(scores + h * RZ_PAGE, count, peak + h, total + h);
     add_values(page.values, scores, decay, count, a->value_dim, heads, half, values);
 }
 
-#define ATTEND_HEADS(n)                                                                      \
-    case n:                                                                                  \
-        if (a->half_cache)                                                                   \
-            attend_page(a, page, query, count, n, 1, peak, total, values);                   \
-        else                                                                                 \
-            attend_page(a, page, query, count, n, 0, peak, total, values);                   \
+#define ATTEND_HEADS(n)                                                                            \
+    case n:                                                                                        \
+        if (a->half_cache)                                                                         \
+            attend_page(a, page, query, count, n, 1, peak, total, values);                         \
+        else                                                                                       \
+            attend_page(a, page, query, count, n, 0, peak, total, values);                         \
         break
 
-static void attend_heads(const rz_attention *a, head_page page, const float *query, int32_t count, int32_t heads,
-                         float *peak, float *total, float *values) {
+static void attend_heads(const rz_attention *a, head_page page, const float *query, int32_t count,
+                         int32_t heads, float *peak, float *total, float *values) {
     switch (heads) {
         ATTEND_HEADS(1);
         ATTEND_HEADS(2);
@@ -159,8 +171,8 @@ static void attend_heads(const rz_attention *a, head_page page, const float *que
     }
 }
 
-void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int64_t first, int64_t last,
-                   const rz_partial *out) {
+void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int64_t first,
+                   int64_t last, const rz_partial *out) {
     int32_t group = a->heads / a->kv_heads;
     for (int32_t h = 0; h < a->heads; h++) {
         out->peak[h] = MASKED;
@@ -173,43 +185,51 @@ void rz_attend_one(const rz_attention *a, const float *query, int64_t length, in
             int32_t count = left < RZ_PAGE ? (int32_t)left : RZ_PAGE;
             head_page page = find_page(a, p, kv);
             for (int32_t g = 0; g < group; g += HEADS_AT_ONCE) {
-                int32_t head = kv * group + g, heads = group - g < HEADS_AT_ONCE ? group - g : HEADS_AT_ONCE;
-                attend_heads(a, page, query + (int64_t)head * a->head_dim, count, heads, out->peak + head,
-                             out->total + head, out->values + (int64_t)head * a->value_dim);
+                int32_t head = kv * group + g,
+                        heads = group - g < HEADS_AT_ONCE ? group - g : HEADS_AT_ONCE;
+                attend_heads(a, page, query + (int64_t)head * a->head_dim, count, heads,
+                             out->peak + head, out->total + head,
+                             out->values + (int64_t)head * a->value_dim);
             }
         }
 }
 
-/* c[row][vector] = c * decay[row] + a[row][k] * b[k][vector], or without c where decay is NULL. Vector v of b
- * begins at b + v * VL / 16 * panel + v * VL % 16 and its rows are b_stride apart. */
-RZ_INLINE void tile(const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t panel, int32_t depth,
-                    float *c, int64_t c_stride, const float *decay, int rows, int vectors) {
+/* c[row][vector] = c * decay[row] + a[row][k] * b[k][vector], or without c where decay is NULL.
+ * Vector v of b begins at b + v * VL / 16 * panel + v * VL % 16 and its rows are b_stride apart. */
+RZ_INLINE void tile(const float *a, int64_t a_stride, const float *b, int64_t b_stride,
+                    int64_t panel, int32_t depth, float *c, int64_t c_stride, const float *decay,
+                    int rows, int vectors) {
     vf sums[ROWS_AT_ONCE][TILE_VECTORS];
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++)
-            sums[r][v] = decay ? vf_mul(vf_load(c + r * c_stride + v * VL), vf_set(decay[r])) : vf_set(0);
+            sums[r][v] =
+                decay ? vf_mul(vf_load(c + r * c_stride + v * VL), vf_set(decay[r])) : vf_set(0);
     for (int32_t k = 0; k < depth; k++) {
         vf right[TILE_VECTORS];
-        for (int v = 0; v < vectors; v++) right[v] = vf_load(b + v * VL / 16 * panel + v * VL % 16 + k * b_stride);
+        for (int v = 0; v < vectors; v++)
+            right[v] = vf_load(b + v * VL / 16 * panel + v * VL % 16 + k * b_stride);
         for (int r = 0; r < rows; r++) {
             vf left = vf_set(a[r * a_stride + k]);
-            for (int v = 0; v < vectors; v++) sums[r][v] = vf_fma(right[v], left, sums[r][v]);
+            for (int v = 0; v < vectors; v++)
+                sums[r][v] = vf_fma(right[v], left, sums[r][v]);
         }
     }
     for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) vf_store(c + r * c_stride + v * VL, sums[r][v]);
+        for (int v = 0; v < vectors; v++)
+            vf_store(c + r * c_stride + v * VL, sums[r][v]);
 }
 
 /* A strip of `rows` (4 or 1) by any number of vectors. */
-RZ_INLINE void strip(const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t panel, int32_t depth,
-                     float *c, int64_t c_stride, const float *decay, int rows, int32_t vectors) {
+RZ_INLINE void strip(const float *a, int64_t a_stride, const float *b, int64_t b_stride,
+                     int64_t panel, int32_t depth, float *c, int64_t c_stride, const float *decay,
+                     int rows, int32_t vectors) {
     int32_t v = 0;
     for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
-        tile(a, a_stride, b + v * VL / 16 * panel, b_stride, panel, depth, c + v * VL, c_stride, decay, rows,
-             TILE_VECTORS);
+        tile(a, a_stride, b + v * VL / 16 * panel, b_stride, panel, depth, c + v * VL, c_stride,
+             decay, rows, TILE_VECTORS);
     for (; v < vectors; v++)
-        tile(a, a_stride, b + v * VL / 16 * panel + v * VL % 16, b_stride, panel, depth, c + v * VL, c_stride, decay,
-             rows, 1);
+        tile(a, a_stride, b + v * VL / 16 * panel + v * VL % 16, b_stride, panel, depth, c + v * VL,
+             c_stride, decay, rows, 1);
 }
 
 typedef struct block_head {
@@ -219,62 +239,75 @@ typedef struct block_head {
     float *values;       /* [rows][value_dim] */
 } block_head;
 
-/* `rows` (4 or 1) tokens from `row` on over one page in float; the first of them may see `count` positions, each
- * further one another position more, up to the page's end. */
-RZ_INLINE void attend_rows(const rz_attention *a, const block_head *head, const float *keys, const float *values,
-                           int32_t row, int rows, int64_t count, float *scores) {
+/* `rows` (4 or 1) tokens from `row` on over one page in float; the first of them may see `count`
+ * positions, each further one another position more, up to the page's end. */
+RZ_INLINE void attend_rows(const rz_attention *a, const block_head *head, const float *keys,
+                           const float *values, int32_t row, int rows, int64_t count,
+                           float *scores) {
     int64_t most = count + rows - 1;
     int32_t seen = most < RZ_PAGE ? (int32_t)most : RZ_PAGE, wide = a->value_dim;
     int32_t vectors = (seen + VL - 1) / VL;
     float decay[ROWS_AT_ONCE];
-    strip(head->queries + row * head->query_stride, head->query_stride, keys, 16, (int64_t)a->head_dim * 16,
-          a->head_dim, scores, RZ_PAGE, NULL, rows, vectors);
+    strip(head->queries + row * head->query_stride, head->query_stride, keys, 16,
+          (int64_t)a->head_dim * 16, a->head_dim, scores, RZ_PAGE, NULL, rows, vectors);
     for (int r = 0; r < rows; r++) {
         int32_t own = count + r < RZ_PAGE ? (int32_t)(count + r) : RZ_PAGE;
-        for (int32_t i = own; i < seen; i++) scores[r * RZ_PAGE + i] = MASKED;
+        for (int32_t i = own; i < seen; i++)
+            scores[r * RZ_PAGE + i] = MASKED;
         decay[r] = soften(scores + r * RZ_PAGE, seen, head->peak + row + r, head->total + row + r);
     }
-    strip(scores, RZ_PAGE, values, wide, 16, seen, head->values + (int64_t)row * wide, wide, decay, rows, wide / VL);
+    strip(scores, RZ_PAGE, values, wide, 16, seen, head->values + (int64_t)row * wide, wide, decay,
+          rows, wide / VL);
 }
 
 static void load_page(const rz_attention *a, head_page page, float *keys, float *values) {
     int32_t key_count = RZ_PAGE * a->head_dim, value_count = RZ_PAGE * a->value_dim;
-    for (int32_t i = 0; i < key_count; i += VL) vf_store(keys + i, load_cache(page.keys, i, a->half_cache));
-    for (int32_t i = 0; i < value_count; i += VL) vf_store(values + i, load_cache(page.values, i, a->half_cache));
+    for (int32_t i = 0; i < key_count; i += VL)
+        vf_store(keys + i, load_cache(page.keys, i, a->half_cache));
+    for (int32_t i = 0; i < value_count; i += VL)
+        vf_store(values + i, load_cache(page.values, i, a->half_cache));
 }
 
-static void attend_head(const rz_attention *a, const block_head *head, const float *keys, const float *values,
-                        int32_t rows, int64_t start, int64_t page_start, float *scores) {
+static void attend_head(const rz_attention *a, const block_head *head, const float *keys,
+                        const float *values, int32_t rows, int64_t start, int64_t page_start,
+                        float *scores) {
     int64_t skipped = page_start - start; /* rows before this one see nothing of the page */
     int32_t row = skipped > 0 ? (int32_t)skipped : 0;
     for (; row + ROWS_AT_ONCE <= rows; row += ROWS_AT_ONCE)
         attend_rows(a, head, keys, values, row, ROWS_AT_ONCE, start + row - page_start + 1, scores);
-    for (; row < rows; row++) attend_rows(a, head, keys, values, row, 1, start + row - page_start + 1, scores);
+    for (; row < rows; row++)
+        attend_rows(a, head, keys, values, row, 1, start + row - page_start + 1, scores);
 }
 
-static void finish_head(const rz_attention *a, const block_head *head, int32_t rows, float *out, int64_t out_stride) {
+static void finish_head(const rz_attention *a, const block_head *head, int32_t rows, float *out,
+                        int64_t out_stride) {
     for (int32_t row = 0; row < rows; row++) {
         const float *restrict from = head->values + (int64_t)row * a->value_dim;
         float *restrict to = out + row * out_stride, scale = 1.0f / head->total[row];
-        for (int32_t d = 0; d < a->head_dim; d++) to[d] = from[d] * scale;
+        for (int32_t d = 0; d < a->head_dim; d++)
+            to[d] = from[d] * scale;
     }
 }
 
-void rz_attend_block(const rz_attention *a, const float *queries, int64_t query_stride, int32_t rows, int64_t start,
-                     float *workspace, float *out, int64_t out_stride) {
+void rz_attend_block(const rz_attention *a, const float *queries, int64_t query_stride,
+                     int32_t rows, int64_t start, float *workspace, float *out,
+                     int64_t out_stride) {
     int32_t group = a->heads / a->kv_heads, dim = a->head_dim;
-    float *keys = workspace, *values = keys + RZ_PAGE * dim, *scores = values + RZ_PAGE * a->value_dim;
+    float *keys = workspace, *values = keys + RZ_PAGE * dim,
+          *scores = values + RZ_PAGE * a->value_dim;
     float *running = scores + ROWS_AT_ONCE * RZ_PAGE;
     int64_t head_floats = (int64_t)rows * (a->value_dim + 2), end = start + rows;
     for (int32_t kv = 0; kv < a->kv_heads; kv++) {
         memset(running, 0, sizeof(float) * (size_t)(head_floats * group));
         for (int32_t g = 0; g < group; g++)
-            for (int32_t row = 0; row < rows; row++) running[g * head_floats + row] = MASKED;
+            for (int32_t row = 0; row < rows; row++)
+                running[g * head_floats + row] = MASKED;
         for (int64_t page = 0; page * RZ_PAGE < end; page++) {
             load_page(a, find_page(a, page, kv), keys, values);
             for (int32_t g = 0; g < group; g++) {
                 float *own = running + g * head_floats;
-                block_head head = {queries + (kv * group + g) * dim, query_stride, own, own + rows, own + 2 * rows};
+                block_head head = {queries + (kv * group + g) * dim, query_stride, own, own + rows,
+                                   own + 2 * rows};
                 attend_head(a, &head, keys, values, rows, start, page * RZ_PAGE, scores);
             }
         }

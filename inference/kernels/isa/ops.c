@@ -30,8 +30,8 @@ static void silu_mul(float *gate, const float *up, int64_t n) {
     }
 }
 
-static void rotate_halves(float *restrict x, const float *restrict cosine, const float *restrict sine, int32_t half,
-                          float scale) {
+static void rotate_halves(float *restrict x, const float *restrict cosine,
+                          const float *restrict sine, int32_t half, float scale) {
     for (int32_t i = 0; i < half; i++) {
         float a = x[i], b = x[i + half];
         x[i] = (a * cosine[i] - b * sine[i]) * scale;
@@ -39,8 +39,8 @@ static void rotate_halves(float *restrict x, const float *restrict cosine, const
     }
 }
 
-static void rotate_pairs(float *restrict x, const float *restrict cosine, const float *restrict sine, int32_t half,
-                         float scale) {
+static void rotate_pairs(float *restrict x, const float *restrict cosine,
+                         const float *restrict sine, int32_t half, float scale) {
     for (int32_t i = 0; i < half; i++) {
         float a = x[2 * i], b = x[2 * i + 1];
         x[2 * i] = (a * cosine[i] - b * sine[i]) * scale;
@@ -48,15 +48,16 @@ static void rotate_pairs(float *restrict x, const float *restrict cosine, const 
     }
 }
 
-static void rotate(float *x, int32_t heads, int32_t dim, const float *cos_sin, int32_t half, int interleaved,
-                   float scale) {
+static void rotate(float *x, int32_t heads, int32_t dim, const float *cos_sin, int32_t half,
+                   int interleaved, float scale) {
     for (int32_t head = 0; head < heads; head++, x += dim) {
         if (interleaved)
             rotate_pairs(x, cos_sin, cos_sin + half, half, scale);
         else
             rotate_halves(x, cos_sin, cos_sin + half, half, scale);
         if (scale != 1.0f)
-            for (int32_t i = 2 * half; i < dim; i++) x[i] *= scale;
+            for (int32_t i = 2 * half; i < dim; i++)
+                x[i] *= scale;
     }
 }
 

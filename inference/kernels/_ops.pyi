@@ -1,0 +1,15 @@
+"""Types of the compiled module."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+def rmsnorm(x: ArrayLike, weight: ArrayLike, eps: float, isa: str) -> NDArray[np.float32]: ...
+def silu_mul(gate: ArrayLike, up: ArrayLike, isa: str) -> NDArray[np.float32]: ...
+def rotate(
+    x: ArrayLike,
+    cos_sin: ArrayLike,
+    isa: str,
+    *,
+    interleaved: bool = False,
+    scale: float = 1.0,
+) -> NDArray[np.float32]: ...
