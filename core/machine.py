@@ -13,6 +13,7 @@ __all__ = [
     "cpu_name",
     "is_linux",
     "peak_memory",
+    "release_memory",
     "total_memory",
 ]
 
@@ -60,6 +61,15 @@ def peak_memory() -> int:
 
     info = psutil.Process().memory_info()
     return int(getattr(info, "peak_wset", info.rss))
+
+
+def release_memory() -> None:
+    """Gives memory that was freed back to the system, where the C library can (glibc)."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if is_linux() else None
+    if trim is not None:
+        trim(0)
 
 
 def cpu_name() -> str:

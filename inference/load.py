@@ -9,6 +9,7 @@ from ryzanstein.inference.formats.checkpoint import open_checkpoint
 from ryzanstein.inference.model import Model, build_model
 from ryzanstein.inference.tokenizer import load_tokenizer
 from ryzanstein.inference.vocabulary import has_vocabulary
+from ryzanstein.machine import release_memory
 
 __all__ = ["load_model"]
 
@@ -40,6 +41,8 @@ def load_model(
     """
     with closing(open_checkpoint(_resolve(path))) as checkpoint:
         tokenizer = load_tokenizer(checkpoint) if has_vocabulary(checkpoint) else None
+        # The tables it was made from leave holes of tens of megabytes that the weights cannot use.
+        release_memory()
         model = build_model(
             checkpoint, threads=threads, precision=precision, context_tokens=context_tokens
         )

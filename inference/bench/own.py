@@ -1,0 +1,111 @@
+"""This project's engine as the benchmarks measure it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ryzanstein.inference.kernels._linear import read_bytes
+from ryzanstein.inference.load import load_model
+from ryzanstein.inference.model import Model
+
+__all__ = ["OwnEngine", "log_probabilities"]
+
+_PROBE_BYTES: Final = 256 << 20
+_PROBE_SECONDS: Final = 0.2
+_SCORED_AT_ONCE: Final = 128
+
+
+class OwnEngine:
+    """A model of this project, loaded when it is described."""
+
+    def __init__(self, path: Path, threads: int, context: int, precision: str) -> None:
+        self._path = path
+        self._threads = threads
+        self._context = context
+        self._precision = precision
+        self._loaded: Model | None = None
+
+    @property
+    def _model(self) -> Model:
+        if self._loaded is None:
+            self._loaded = load_model(
+                self._path, self._threads, self._precision, context_tokens=self._context
+            )
+        return self._loaded
+
+    def describe(self) -> dict[str, Any]:
+        """Loads the model; returns load_s, isa, threads and the bytes of its weights."""
+        started = time.perf_counter()
+        model = self._model
+        return {
+            "load_s": time.perf_counter() - started,
+            "isa": model.isa,
+            "threads": model.threads,
+            "weight_bytes": model.nbytes,
+            "bytes_per_token": model.weight_bytes_per_token,
+        }
+
+    def speed(self, ids: Sequence[int], new_tokens: int) -> dict[str, float]:
+        """Times a prefill and a greedy decode."""
+        model, state = self._model, self._model.new_state()
+        started = time.perf_counter()
+        token = int(model.forward(ids, state)[0].argmax())
+        first = time.perf_counter()
+        for _ in range(new_tokens):
+            token = int(model.forward([token], state)[0].argmax())
+        return {"prefill": first - started, "decode": time.perf_counter() - first}
+
+    def score(self, ids: Sequence[int], first: int) -> float:
+        """Sums the log-probabilities of ids[first:]."""
+        model, state = self._model, self._model.new_state()
+        if first > 1:
+            model.forward(ids[: first - 1], state)
+        total = 0.0
+        for at in range(first - 1, len(ids) - 1, _SCORED_AT_ONCE):
+            part = ids[at : min(at + _SCORED_AT_ONCE, len(ids) - 1)]
+            logits = model.forward(part, state, all_logits=True)
+            total += log_probabilities(logits, ids[at + 1 : at + 1 + len(part)])
+        return total
+
+    def probe(self) -> float:
+        """Reads a large buffer with as many threads; best of several passes."""
+        buffer = np.ones(_PROBE_BYTES, np.uint8)
+        parts = np.array_split(buffer, self._threads)
+        barrier = threading.Barrier(self._threads)
+        ends: list[float] = []
+        starts: list[float] = []
+
+        def read(part: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+            barrier.wait()
+            started = time.perf_counter()
+            passes = 0
+            while time.perf_counter() - started < _PROBE_SECONDS:
+                read_bytes(part)
+                passes += 1
+            starts.append(passes * part.nbytes)
+            ends.append(time.perf_counter() - started)
+
+        threads = [threading.Thread(target=read, args=(part,)) for part in parts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(count / seconds for count, seconds in zip(starts, ends, strict=True))
+
+
+def log_probabilities(
+    logits: np.ndarray[Any, np.dtype[np.float32]], targets: Sequence[int]
+) -> float:
+    """Sum of the natural log-probabilities of one target a row."""
+    top = logits.max(axis=1, keepdims=True)
+    norm = np.log(np.exp(logits - top).sum(axis=1, dtype=np.float64)) + top[:, 0]
+    chosen = logits[np.arange(len(targets)), np.asarray(targets)]
+    total = float((chosen - norm).sum())
+    return total if math.isfinite(total) else -math.inf
