@@ -21,6 +21,8 @@ __all__ = ["Attempt", "Told", "write_code"]
 CODE_TOKENS = 500
 ASSERT_TOKENS = 160
 EXPLAIN_TOKENS = 90
+# What follows the code itself: the checks are run apart from it, and cost tokens here.
+STOPS = ["```", "\nassert ", "\n# Test", "\n# Example", "\nif __name__", "\nprint("]
 
 Told = Callable[[str, str], Awaitable[None]]
 
@@ -44,7 +46,12 @@ class Attempt:
 
 
 async def write_code(
-    task: str, opening: str, talk: Conversation, services: Services, told: Told
+    task: str,
+    opening: str,
+    talk: Conversation,
+    services: Services,
+    told: Told,
+    original: str = "",
 ) -> Attempt:
     """Returns the best attempt of at most two.
 
@@ -54,21 +61,27 @@ async def write_code(
         talk: The conversation, with its system text only.
         services: Runs the code.
         told: Hears of stage and message.
+        original: Code that is to be corrected; empty where new code is asked for.
     """
     given = verify.given_asserts(task)
-    name = verify.function_name(task)
+    name = verify.function_name(task) or verify.function_name(original)
     own: list[str] = []
     if not given:
         own = await _own_asserts(opening, name, talk)
         opening = ""
     await told("act", "writes the code")
-    asked = "Now write the complete Python code that does this. Only the code, with its imports."
-    code = await _code(f"{opening}\n\n{asked}".strip(), talk)
-    first = await _tried(code, [*given, *own], services, told)
+    code = await _code(f"{opening}\n\n{_asked(task, original)}".strip(), talk)
+    first = await _tried(code, [*given, *own], services, told, original)
     if not first.failed:
         return first
     await told("reflect", f"{len(first.failed)} of {len(first.checks)} checks failed")
-    return await _second(task, first, given, own, talk, services, told)
+    return await _second(task, first, given, own, talk, services, told, original)
+
+
+def _asked(task: str, original: str) -> str:
+    if original:
+        return f"{task}\nNow write the corrected Python code, complete, with the fault mended."
+    return "Now write the complete Python code that does this. Only the code, with its imports."
 
 
 async def _own_asserts(opening: str, name: str, talk: Conversation) -> list[str]:
@@ -76,24 +89,31 @@ async def _own_asserts(opening: str, name: str, talk: Conversation) -> list[str]
         "Before writing the code, write three simple asserts that correct code passes, "
         "one on each line. Choose values whose result is certain."
     )
+    start = f"assert {name}(" if name else "assert "
     found = await talk.ask(
         f"{opening}\n\n{question}",
         max_tokens=ASSERT_TOKENS,
-        prefix=f"```python\nassert {name}(" if name else "```python\nassert ",
+        prefix=f"```python\n{start}",
         stop=["```", "\n\n"],
     )
-    start = f"assert {name}(" if name else "assert "
     return verify.parsed_asserts(start + found.text, name)
 
 
 async def _code(question: str, talk: Conversation) -> str:
-    found = await talk.ask(question, max_tokens=CODE_TOKENS, prefix="```python\n", stop=["```"])
+    found = await talk.ask(question, max_tokens=CODE_TOKENS, prefix="```python\n", stop=STOPS)
     return found.text.strip() + "\n"
 
 
-async def _tried(code: str, asserts: Sequence[str], services: Services, told: Told) -> Attempt:
+async def _tried(
+    code: str, asserts: Sequence[str], services: Services, told: Told, original: str
+) -> Attempt:
     await told("verify", f"runs the code with {len(asserts)} asserts")
-    return Attempt(code, tuple(await verify.run_asserts(services, code, asserts)))
+    checks = await verify.run_asserts(services, code, asserts)
+    if original:
+        changed = not _same_code(code, original)
+        said = "" if changed else "It is the code that was to be corrected, unchanged."
+        checks.append(Check("something was corrected", changed, said))
+    return Attempt(code, tuple(checks))
 
 
 async def _second(
@@ -104,6 +124,7 @@ async def _second(
     talk: Conversation,
     services: Services,
     told: Told,
+    original: str,
 ) -> Attempt:
     """One reflection: correct the code, or take back an assert of one's own."""
     faults = "\n".join(f"- {check.name}: {check.detail}" for check in first.failed)
@@ -119,7 +140,7 @@ async def _second(
         kept = [line for line in own if line not in failed]
         checks = tuple(check for check in first.checks if check.name not in failed)
         return Attempt(first.code, checks) if kept else first
-    second = await _tried(code, [*given, *own], services, told)
+    second = await _tried(code, [*given, *own], services, told, original)
     return second if second.passed > first.passed else first
 
 

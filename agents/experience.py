@@ -16,7 +16,7 @@ from typing import Any
 from ryzanstein.agents.step import Step
 from ryzanstein.agents.verify import Check
 
-__all__ = ["MOST", "chosen", "experience", "reminder"]
+__all__ = ["MOST", "as_used", "chosen", "experience", "reminder"]
 
 # One or two work best; more of them crowd a small model's prompt.
 MOST = 2
@@ -72,6 +72,12 @@ def chosen(hits: Sequence[dict[str, Any]], least: float = LEAST_SIMILARITY) -> l
     """The experiences worth showing: alike enough, one where the best is far ahead, else two."""
     near = [hit for hit in hits if hit.get("similarity", hit["score"]) >= least]
     return near[:MOST]
+
+
+def as_used(fact: dict[str, Any]) -> dict[str, Any]:
+    """A recalled fact in the form in which a result lists what was put into the prompt."""
+    kept = {name: fact[name] for name in ("id", "score", "similarity") if name in fact}
+    return {**kept, "task": fact["text"], "outcome": "fact"}
 
 
 def reminder(hit: dict[str, Any]) -> str:

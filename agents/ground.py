@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 
 from ryzanstein.agents.services import Services
 
-__all__ = ["Named", "Place", "find_names", "head", "look"]
+__all__ = ["GIT", "Named", "Place", "find_names", "head", "look"]
 
 DATABASES = frozenset({".db", ".sqlite", ".sqlite3", ".db3"})
 MOST = 3
@@ -31,7 +31,7 @@ MOST_SHOWN = 40
 LATEST_COMMITS = 3
 _WORD = re.compile(r"[\w@~+./\\-]*[\w/]")
 _PLACE = re.compile(r"\b(files?|folders?|director(?:y|ies))\b", re.I)
-_GIT = re.compile(r"\b(git|commit(?:s|ted)?|branch(?:es)?|repositor(?:y|ies)|repo)\b", re.I)
+GIT = re.compile(r"\b(git|commit(?:s|ted)?|branch(?:es)?|repositor(?:y|ies)|repo)\b", re.I)
 _TABLE = re.compile(
     r"(?:CREATE TABLE\s+(?:IF NOT EXISTS\s+)?|^)[\"'`\[]?(\w+)[\"'`\]]?\s*\(", re.I | re.M
 )
@@ -92,7 +92,7 @@ async def look(task: str, services: Services) -> Surroundings:
     place = Place(files, bool(data.get("complete", False)))
     found = [await _look_at(path, task, place, services) for path in find_names(task, place)]
     named = [one for one in found if one is not None]
-    if not named and _GIT.search(task):
+    if not named and GIT.search(task):
         repository = await _repository(".", services)
         named += [repository] if repository else []
     if not named and files and _PLACE.search(task):
@@ -104,7 +104,7 @@ async def _look_at(path: str, task: str, place: Place, services: Services) -> Na
     if PurePosixPath(path).suffix.lower() in DATABASES:
         return await _database(path, services)
     if path in place.folders:
-        repository = await _repository(path, services) if _GIT.search(task) else None
+        repository = await _repository(path, services) if GIT.search(task) else None
         inside = [file for file in place.files if file.startswith(f"{path}/")]
         return repository or Named(path, "folder", _joined(inside))
     outcome = await services.call_tool("read_file", {"path": path})

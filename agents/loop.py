@@ -42,7 +42,6 @@ WINDOW = 6144
 MOST_CHARACTERS = 100_000
 ANSWER_TOKENS = 200
 FACTS = 2
-_CALCULATES = frozenset({"run_python", "evaluate_expression"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +163,7 @@ class _Run:
     checks: list[Check] = field(default_factory=list)
     recalled: list[dict[str, Any]] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
+    reminders: list[str] = field(default_factory=list)
     answer: str = ""
 
     @property
@@ -233,9 +233,10 @@ class _Run:
         hits = await self.services.find_experiences(self.task, limit=experience.MOST)
         near = experience.chosen(facts, experience.LEAST_FACT_SIMILARITY)
         self.facts = [fact["text"] for fact in near]
-        self.recalled = experience.chosen(hits)
-        count = len(self.facts) + len(self.recalled)
-        await self.tell("recall", f"{count} memories fit", facts=self.facts)
+        self.reminders = [experience.reminder(hit) for hit in experience.chosen(hits)]
+        self.recalled = [*experience.chosen(hits), *map(experience.as_used, near)]
+        names = [used["id"] for used in self.recalled]
+        await self.tell("recall", f"{len(names)} memories fit", used=names)
 
     async def work(self, tools: bool, steps: int) -> None:
         """Finds the answer: by code, by tools, or from what is known."""
@@ -256,14 +257,16 @@ class _Run:
             await self._say(question)
 
     async def _known(self) -> str:
-        reminders = [experience.reminder(hit) for hit in self.recalled]
-        text = prompting.known_text(self.around.named, [*self.facts, *reminders])
+        memories = [*self.facts, *self.reminders]
+        text = prompting.known_text(self.around.named, memories)
         return await self.talk.fit(text, int(self.talk.window * prompting.KNOWN_SHARE))
 
     async def _code(self, known: str) -> None:
         began, spent = monotonic(), self.budget.spent
         opening = prompting.task_text(self.task, known)
-        attempt = await coding.write_code(self.task, opening, self.talk, self.services, self._told)
+        attempt = await coding.write_code(
+            self.task, opening, self.talk, self.services, self._told, self._original()
+        )
         self.checks = list(attempt.checks)
         said = "\n".join(f"{check.name}: {check.detail}" for check in attempt.failed)
         self._note(
@@ -276,6 +279,13 @@ class _Run:
             stop=["```"],
         )
         self.answer = f"```python\n{attempt.code.strip()}\n```\n\n{found.text.strip()}".strip()
+
+    def _original(self) -> str:
+        """The code a task wants corrected, where it names a Python file."""
+        if not prompting.asks_to_correct(self.task):
+            return ""
+        texts = [one.text for one in self.around.named if one.path.endswith(".py")]
+        return texts[0] if len(texts) == 1 else ""
 
     async def _told(self, stage: str, message: str) -> None:
         await self.tell(stage, message)
@@ -294,6 +304,7 @@ class _Run:
         question = f"{prompting.opening(self.task, known, shown)}\n\n{prompting.first_question()}"
         must_act = self.computes and not self.facts
         seen: set[str] = set()
+        repeated = False
         notes: dict[str, str] = {}
         for _ in range(most):
             names = list(by_name) if must_act else [*by_name, prompting.ANSWER]
@@ -304,7 +315,12 @@ class _Run:
                 break
             call = await self._call(by_name[name], notes.pop(name, ""))
             if call.key in seen:
-                break
+                del by_name[name]
+                if repeated or not by_name:
+                    break
+                repeated = True
+                question = prompting.repeated_question(name, self.task)
+                continue
             seen.add(call.key)
             made = await self._observe(call)
             self._note(made, began, spent)
@@ -313,6 +329,9 @@ class _Run:
                 notes[name] = prompting.retry_note(name, made.observation)
             result = prompting.result_text(call.tool, made.ok, made.observation)
             question = f"{result}\n\n{prompting.next_question(self.task)}"
+        if must_act:
+            await self._say(prompting.unknown_question(self.task))
+            return
         await self._recalculate()
         await self._say(prompting.answer_question(self.task))
         await self._compare()
@@ -320,7 +339,7 @@ class _Run:
     async def _recalculate(self) -> None:
         """Lets a calculated number be found a second way; where both differ, the model decides."""
         last = self.steps[-1] if self.steps else None
-        if self.around.named or last is None or last.tool not in _CALCULATES or not last.ok:
+        if self.around.named or last is None or last.tool != "run_python" or not last.ok:
             return
         found = verify.numbers(last.observation)
         if len(found) != 1:
@@ -375,7 +394,17 @@ class _Run:
         await self.tell("act", f"uses {tool.name}")
         known = menu.clear_arguments(tool.name, self.around.named)
         choices = menu.options(tool.name, self.around)
-        return Call(tool.name, await step.fill(self.talk, tool, self.task, known, choices, note))
+        named = self.around.named
+        only_files = all(one.kind == "file" for one in named)
+        paths = [one.path for one in named] if only_files else None
+
+        def question(argument: str) -> str:
+            return note + prompting.argument_question(tool, argument, self.task, paths)
+
+        # Greedy decoding would write the call that just failed again.
+        heat = 0.6 if note else 0.0
+        found = await step.fill(self.talk, tool, question, known, choices, temperature=heat)
+        return Call(tool.name, found)
 
     async def _observe(self, call: Call) -> Step:
         outcome = await self.services.call_tool(call.tool, call.arguments)

@@ -6,10 +6,12 @@ so the reading tools for the things named are allowed besides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ryzanstein.agents.ground import Named, Surroundings
+from ryzanstein.agents import prompting
+from ryzanstein.agents.ground import GIT, Named, Surroundings
 from ryzanstein.agents.services import Services, ToolSpec
 
 if TYPE_CHECKING:
@@ -18,6 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "allowed_tools", "clear_arguments", "menu", "options"]
 
 MOST = 8
+# These are for something that a task names, or at least speaks of.
+_ONLY_WITH = {
+    "query_sqlite": (
+        "database",
+        re.compile(r"\b(sql|sqlite|database|tables?|query)\b|\.db\b", re.I),
+    ),
+    "git_inspect": ("repository", GIT),
+    "fetch_url": ("page", re.compile(r"https?://|\bwww\.|\b(web|page|site|url|online)\b", re.I)),
+}
 MOST_OPTIONS = 60
 SHORT = 80
 _COMPUTES = frozenset(
@@ -71,17 +82,36 @@ async def menu(
         computes: The answer is counted or calculated: a file's text alone would not do.
     """
     names = {tool.name for tool in allowed}
-    order = [name for one in named for name in _FOR_KIND[one.kind] if name in names]
+    order = ["write_file"] if prompting.asks_to_write(task) and "write_file" in names else []
+    order += [name for one in named for name in _FOR_KIND[one.kind] if name in names]
     if len(allowed) > MOST:
         found = await services.search_tools(task, limit=50)
         order += [tool.name for tool in found if tool.name in names]
     order += [tool.name for tool in allowed]
+    useless = _useless(task, named, computes)
+    picked = [name for name in dict.fromkeys(order) if name not in useless][:MOST]
+    return [await services.describe_tool(name) for name in picked]
+
+
+def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
+    """Tools that could only mislead here."""
     barred = [_NOT_FOR_KIND.get(one.kind, set()) for one in named]
     useless = set.intersection(*barred) if barred else set()
     if computes and any(one.kind == "file" for one in named):
         useless |= {"read_file"}
-    picked = [name for name in dict.fromkeys(order) if name not in useless][:MOST]
-    return [await services.describe_tool(name) for name in picked]
+    if computes and not named:
+        useless |= {"read_file", "search_files", "list_files", "write_file"}
+    if prompting.asks_to_write(task) and all(one.path == "." for one in named):
+        useless |= {"search_files", "list_files", "read_file"}
+    if prompting.only_asks(task):
+        useless |= {"remember", "write_file"}
+    if prompting.is_about_dates(task):
+        useless |= {"evaluate_expression"}
+    kinds = {one.kind for one in named}
+    for tool, (kind, words) in _ONLY_WITH.items():
+        if kind not in kinds and not words.search(task):
+            useless |= {tool}
+    return useless
 
 
 def settles(tool: str, ok: bool, observation: str) -> bool:

@@ -42,9 +42,17 @@ EXAMPLE = (
     "when its result is there, the next is answer."
 )
 
-_CODE = re.compile(r"\b(function|class|method|program|script|code|decorator|generator)\b", re.I)
+_CODE = re.compile(
+    r"\b(function|class|method|program|script|decorator|generator|python code)\b|"
+    r"\b(write|implement|improve|refactor)\b[^.?!]*\bcode\b",
+    re.I,
+)
 _MAKE = re.compile(
-    r"\b(write|implement|create|make|need|give|show|fix|correct(?:ed)?|complete|improve|refactor|code)\b",
+    r"\b(write|implement|create|make|need|give|show|fix|correct(?:ed)?|complete|improve|refactor)\b",
+    re.I,
+)
+_CORRECT = re.compile(
+    r"\b(fix|correct(?:ed)?|wrong|bugs?|buggy|mend|repair|fails?|broken|improve|refactor|rewrite)\b",
     re.I,
 )
 _OTHER_LANGUAGE = re.compile(
@@ -62,11 +70,51 @@ _COMPUTE = re.compile(
 )
 
 
+_DATES = re.compile(
+    r"\b(january|february|march|april|may|june|july|august|september|october|november|december|"
+    r"monday|tuesday|wednesday|thursday|friday|saturday|sunday|dates?|days?|weeks?|weekdays?|"
+    r"leap year|calendar)\b|\b\d{4}-\d\d-\d\d\b",
+    re.I,
+)
+
+
+def is_about_dates(task: str) -> bool:
+    """Whether dates are reckoned with, which is more than arithmetic."""
+    return bool(_DATES.search(task))
+
+
+_WRITE = re.compile(
+    r"\b(make|create|write|save|store|put|add|append|update|change|edit|replace)\b[^.?!]*"
+    r"(\bfiles?\b|\b[\w-]+\.[a-z]\w{0,4}\b)",
+    re.I,
+)
+_KEEP = re.compile(
+    r"\b(remember|memori[sz]e|keep|note|save|store|write|create|make|add|append|put|change|edit|"
+    r"replace|rename|fix|update)\b",
+    re.I,
+)
+
+
+def asks_to_write(task: str) -> bool:
+    """Whether a file is to be made or changed."""
+    return bool(_WRITE.search(task)) and not only_asks(task)
+
+
+def only_asks(task: str) -> bool:
+    """Whether a task is a question and nothing else: then nothing is to be changed or kept."""
+    return task.rstrip().endswith("?") and not _KEEP.search(task)
+
+
 def asks_for_code(task: str) -> bool:
     """Whether the answer is to be Python code, not the result of running some."""
     if _OTHER_LANGUAGE.search(task) and not re.search(r"\bpython\b|\.py\b", task, re.I):
         return False
     return bool(_CODE.search(task) and _MAKE.search(task)) and not _SAVE.search(task)
+
+
+def asks_to_correct(task: str) -> bool:
+    """Whether code that is there already is to be mended or changed."""
+    return bool(_CORRECT.search(task))
 
 
 def asks_to_compute(task: str) -> bool:
@@ -121,24 +169,40 @@ def next_question(task: str) -> str:
     )
 
 
-def argument_question(tool: ToolSpec, argument: str, task: str) -> str:
-    """Asks for one argument of a tool in its natural form."""
+def argument_question(
+    tool: ToolSpec, argument: str, task: str, paths: Sequence[str] | None = None
+) -> str:
+    """Asks for one argument of a tool in its natural form.
+
+    Args:
+        tool: The tool, described.
+        argument: The argument's name.
+        task: What the user asked.
+        paths: The files a program for the task needs, empty for none, None where that is open.
+    """
     about = str(tool.properties.get(argument, {}).get("description", "")).rstrip(".")
-    if tool.forms.get(argument) == "code":
-        question = CODE_QUESTION.get(tool.name, f"Write the {argument} for {tool.name}: {about}.")
-        return question.format(task=task)
-    return (
-        f"The task: {task}\nWrite the {argument} for {tool.name} that helps with it: {about}.\n"
-        f"Only the {argument}, on one line, nothing else."
-    )
+    if tool.forms.get(argument) != "code":
+        return (
+            f"The task: {task}\nWrite the {argument} for {tool.name} that helps with it: {about}.\n"
+            f"Only the {argument}, on one line, nothing else."
+        )
+    if tool.name == "run_python":
+        reads = "reads the files it needs"
+        if paths is not None:
+            reads = f"reads {' and '.join(paths)}" if paths else "opens no files"
+        return (
+            f"Write a short Python program for this task: {task}\n"
+            f"It uses the standard library only, {reads}, and prints the result with print()."
+        )
+    question = CODE_QUESTION.get(tool.name, f"Write the {argument} for {tool.name}: {about}.")
+    return question.format(task=task)
 
 
 CODE_QUESTION = {
-    "run_python": (
-        "Write a short Python program for this task: {task}\n"
-        "It opens the files it needs by their names and prints the result with print()."
+    "query_sqlite": (
+        "Write one SQLite query whose result answers this: {task}\n"
+        "Dates are text; their parts come from strftime, as in strftime('%Y', column)."
     ),
-    "query_sqlite": "Write one SQLite query whose result answers this: {task}",
     "write_file": "Write the whole text of the file, and nothing else.",
 }
 
@@ -170,6 +234,22 @@ def decide_question(task: str, ways: Mapping[str, str]) -> str:
 def restate_question(task: str, result: str) -> str:
     """Asks for an answer that states the result."""
     return f"The result is: {result}\nAnswer the task in one sentence that states it: {task}"
+
+
+def repeated_question(tool: str, task: str) -> str:
+    """Asks for another tool, after the same call was made again."""
+    return (
+        f"{tool} was called like that before; it would give the same. The task was: {task}\n"
+        "Which other tool is needed? Reply with its name alone."
+    )
+
+
+def unknown_question(task: str) -> str:
+    """Asks for an answer that admits that nothing was found out."""
+    return (
+        f"No tool gave a result for the task: {task}\n"
+        "Say in one or two sentences that it could not be found out, and why. Give no number."
+    )
 
 
 def answer_question(task: str) -> str:

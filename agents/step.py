@@ -13,11 +13,10 @@ So a call always parses and always fits its schema; optional arguments keep thei
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ryzanstein.agents import prompting
 from ryzanstein.agents.conversation import Conversation
 from ryzanstein.agents.services import ToolSpec
 
@@ -27,6 +26,7 @@ CODE_TOKENS = 400
 LINE_TOKENS = 120
 JSON_TOKENS = 400
 MOST_FIELDS = 3
+SEED = 1
 _PATTERNS = {"integer": r"-?[0-9]{1,12}", "number": r"-?[0-9]{1,12}(\.[0-9]{1,9})?"}
 
 
@@ -79,28 +79,28 @@ async def choose(talk: Conversation, text: str, names: Sequence[str]) -> str:
 async def fill(
     talk: Conversation,
     tool: ToolSpec,
-    task: str,
+    question: Callable[[str], str],
     known: Mapping[str, Any] | None = None,
     options: Mapping[str, Sequence[str]] | None = None,
-    note: str = "",
+    *,
+    temperature: float = 0.0,
 ) -> dict[str, Any]:
     """Asks for the arguments a call needs.
 
     Args:
         talk: The conversation, in which the tool was just chosen.
         tool: The tool, described.
-        task: For the question.
+        question: What to say to get an argument, given its name.
         known: Arguments whose value is clear already.
         options: The values an argument can take, where they are few.
-        note: What to heed besides, such as why the last call failed.
+        temperature: Above 0 to get something else than before.
     """
     if len(tool.forms) > MOST_FIELDS or not tool.forms:
         return await _json(talk, tool)
     filled = dict(known or {})
     for name in tool.forms:
         if name not in filled:
-            question = f"{note}{prompting.argument_question(tool, name, task)}"
-            filled[name] = await _argument(talk, tool, name, question, options)
+            filled[name] = await _argument(talk, tool, name, question(name), options, temperature)
     return filled
 
 
@@ -117,13 +117,14 @@ async def _argument(
     name: str,
     question: str,
     options: Mapping[str, Sequence[str]] | None,
+    temperature: float,
 ) -> Any:
     schema = tool.properties.get(name, {})
     choices = (options or {}).get(name) or _enumerated(schema)
     if choices:
         return choices[0] if len(choices) == 1 else await choose(talk, question, choices)
     if tool.forms.get(name) == "code":
-        return await _code(talk, question, tool)
+        return await _code(talk, question, tool, temperature)
     kind = schema.get("type", "string")
     if kind == "boolean":
         return await choose(talk, question, ["true", "false"]) == "true"
@@ -133,7 +134,7 @@ async def _argument(
     if kind != "string":
         found = await talk.ask(question, max_tokens=JSON_TOKENS, json_schema=dict(schema))
         return json.loads(found.text)
-    return await _line(talk, question, tool.name)
+    return await _line(talk, question, tool.name, temperature)
 
 
 def _enumerated(schema: Mapping[str, Any]) -> list[str]:
@@ -142,14 +143,18 @@ def _enumerated(schema: Mapping[str, Any]) -> list[str]:
     return [str(schema["const"])] if "const" in schema else []
 
 
-async def _code(talk: Conversation, question: str, tool: ToolSpec) -> str:
+async def _code(talk: Conversation, question: str, tool: ToolSpec, heat: float) -> str:
     prefix = f"```{tool.language}\n"
-    found = await talk.ask(question, max_tokens=CODE_TOKENS, prefix=prefix, stop=["```"])
+    found = await talk.ask(
+        question, max_tokens=CODE_TOKENS, prefix=prefix, stop=["```"], temperature=heat, seed=SEED
+    )
     return found.text.rstrip() + "\n"
 
 
-async def _line(talk: Conversation, question: str, tool: str) -> str:
-    found = await talk.ask(question, max_tokens=LINE_TOKENS, stop=["\n"])
+async def _line(talk: Conversation, question: str, tool: str, heat: float) -> str:
+    found = await talk.ask(
+        question, max_tokens=LINE_TOKENS, stop=["\n"], temperature=heat, seed=SEED
+    )
     return bare(found.text, tool)
 
 

@@ -129,7 +129,8 @@ async def run_asserts(services: Services, code: str, asserts: Sequence[str]) -> 
 
 def last_line(text: str) -> str:
     """The last line of a program's output, where Python names the error."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip(" \t[]")]
+    lines = [line for line in lines if not line.startswith("[")] or lines
     return lines[-1][:300] if lines else "It failed and printed nothing."
 
 

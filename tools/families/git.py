@@ -50,7 +50,8 @@ _ACTIONS = {
         paths=True,
     ),
     "log": _Action(
-        ("log", "--date=iso-strict", *_NO_PROGRAMS),
+        # One line a commit: a model that reads blocks takes the author of one for that of the next.
+        ("log", "--date=short", "--format=%h %ad %an <%ae>: %s", *_NO_PROGRAMS),
         _LOG_OPTIONS,
         revisions=True,
         paths=True,
