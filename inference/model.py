@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -229,7 +229,7 @@ def build_model(
         raise ValidationError(f"A context of {context} tokens is too small.")
     make = builder(str(config.get("model_type", "")))
     _check_memory(checkpoint, precision)
-    weights = Weights(checkpoint, cast(Precision, precision))
+    weights = Weights(checkpoint, precision)
     options = Options(threads=wanted, half_cache=precision != "float", isa=isa)
     return Model(config, make(config, weights, options), weights, context)
 

@@ -34,6 +34,7 @@ cdef extern from "pool.h":
 cdef extern from "ops.h":
     enum:
         RZ_PAGE
+        RZ_PARTS
     ctypedef struct rz_ops_kernels:
         const char *isa
     const rz_ops_kernels *rz_ops_table(const char *isa)
@@ -42,7 +43,6 @@ cdef extern from "ops.h":
 cdef extern from "program.h":
     enum:
         RZ_MATRICES
-        RZ_CHUNKS
         RZ_EMBED
         RZ_LINEAR
         RZ_APPEND
@@ -347,7 +347,7 @@ cdef class Program:
         p.vocabulary = op.weights[0].rows
         self._names[p.head] = "head"
         p.next_block = self._zeros(4 * p.op_count)
-        p.partials = <float *>self._zeros(<int64_t>RZ_CHUNKS * p.heads * (p.value_dim + 2) * 4)
+        p.partials = <float *>self._zeros(<int64_t>RZ_PARTS * p.heads * (p.value_dim + 2) * 4)
         p.scratch = <rz_scratch *>calloc(p.threads, sizeof(rz_scratch))
         if p.scratch == NULL:
             raise MemoryError

@@ -1,7 +1,6 @@
-/* Chooses the operators' table, and the one operator that is the same everywhere. */
+/* Chooses the operators' table of an instruction set. */
 #include "ops.h"
 
-#include <math.h>
 #include <string.h>
 
 extern const rz_ops_kernels rz_ops_portable;
@@ -33,24 +32,4 @@ const rz_ops_kernels *rz_ops_table(const char *isa) {
         if (strcmp(tables[i]->isa, isa) == 0)
             return tables[i];
     return &rz_ops_portable;
-}
-
-void rz_merge_partials(const rz_attention *a, const rz_partial *partials, int32_t count,
-                       float *out) {
-    for (int32_t head = 0; head < a->heads; head++) {
-        float peak = partials[0].peak[head], total = 0;
-        for (int32_t i = 1; i < count; i++)
-            peak = fmaxf(peak, partials[i].peak[head]);
-        float *restrict to = out + (int64_t)head * a->head_dim;
-        memset(to, 0, sizeof(float) * (size_t)a->head_dim);
-        for (int32_t i = 0; i < count; i++) {
-            const float *restrict from = partials[i].values + (int64_t)head * a->value_dim;
-            float weight = expf(partials[i].peak[head] - peak);
-            total += weight * partials[i].total[head];
-            for (int32_t d = 0; d < a->head_dim; d++)
-                to[d] += weight * from[d];
-        }
-        for (int32_t d = 0; d < a->head_dim; d++)
-            to[d] /= total;
-    }
 }

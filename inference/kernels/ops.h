@@ -18,6 +18,7 @@
 #include "rz.h"
 
 #define RZ_PAGE 64
+#define RZ_PARTS 32 /* most parts that attention of one token is cut into */
 
 /* What attention reads, for one layer of one sequence. */
 typedef struct rz_attention {
@@ -58,6 +59,8 @@ typedef struct rz_ops_kernels {
     void (*attend_block)(const rz_attention *a, const float *queries, int64_t query_stride,
                          int32_t rows, int64_t start, float *workspace, float *out,
                          int64_t out_stride);
+    /* Joins at most RZ_PARTS partials of all heads into out[heads * head_dim]. */
+    void (*merge)(const rz_attention *a, const rz_partial *parts, int32_t count, float *out);
 } rz_ops_kernels;
 
 /* Floats of workspace that attend_block needs for blocks of `rows` tokens. */
@@ -67,10 +70,6 @@ static inline int64_t rz_attend_floats(int32_t heads, int32_t kv_heads, int32_t 
     return RZ_PAGE * (head_dim + value_dim) + 4 * RZ_PAGE + group * rows * (value_dim + 2);
 }
 
-/* Joins `count` partials of all heads into out[heads * head_dim]. */
-void rz_merge_partials(const rz_attention *a, const rz_partial *partials, int32_t count,
-                       float *out);
-
 /* The table of the named instruction set, or of the portable one. */
 const rz_ops_kernels *rz_ops_table(const char *isa);
 
@@ -78,11 +77,13 @@ const rz_ops_kernels *rz_ops_table(const char *isa);
 #define rz_append RZ_ISA_FN(rz_append)
 #define rz_attend_one RZ_ISA_FN(rz_attend_one)
 #define rz_attend_block RZ_ISA_FN(rz_attend_block)
+#define rz_merge_partials RZ_ISA_FN(rz_merge_partials)
 void rz_append(const rz_attention *a, int64_t position, const float *keys, const float *values);
 void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int64_t first,
                    int64_t last, const rz_partial *out);
 void rz_attend_block(const rz_attention *a, const float *queries, int64_t query_stride,
                      int32_t rows, int64_t start, float *workspace, float *out, int64_t out_stride);
+void rz_merge_partials(const rz_attention *a, const rz_partial *parts, int32_t count, float *out);
 #endif
 
 #endif

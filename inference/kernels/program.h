@@ -24,7 +24,6 @@
 #include "rz.h"
 
 #define RZ_MATRICES 4   /* most matrices that one linear operator applies to the same activations */
-#define RZ_CHUNKS 32    /* most parts that attention of one token is cut into */
 #define RZ_NARROW 2     /* up to so many tokens, every thread prepares all activations for itself */
 #define RZ_BLOCK_MIN 32 /* tokens a thread that make the `blocks` schedule worth while */
 
@@ -85,7 +84,7 @@ typedef struct rz_program {
     rz_buffer *buffers;
     rz_rope *ropes;
     rz_scratch *scratch; /* [threads] */
-    float *partials;     /* [RZ_CHUNKS][heads * (value_dim + 2)] */
+    float *partials;     /* [RZ_PARTS][heads * (value_dim + 2)] */
     const rz_linear_kernels *linear;
     const rz_ops_kernels *kernels;
     rz_pool *pool;

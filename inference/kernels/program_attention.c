@@ -60,11 +60,11 @@ typedef struct cut {
     int32_t count;
 } cut;
 
-/* Cuts the pages of `length` positions into at most RZ_CHUNKS parts. It does not depend on the
+/* Cuts the pages of `length` positions into at most RZ_PARTS parts. It does not depend on the
  * number of threads, so that neither does the result. */
 static cut cut_pages(int64_t length) {
     cut c = {.pages = (length + RZ_PAGE - 1) / RZ_PAGE};
-    c.step = (c.pages + RZ_CHUNKS - 1) / RZ_CHUNKS;
+    c.step = (c.pages + RZ_PARTS - 1) / RZ_PARTS;
     c.count = (int32_t)((c.pages + c.step - 1) / c.step);
     return c;
 }
@@ -94,10 +94,10 @@ static void attend_one(const rz_span *span, const rz_op *op, const rz_attention 
 void rz_join_attention(const rz_span *span, const rz_op *attend, float *out) {
     rz_attention a = view(span, attend);
     cut c = cut_pages(span->call->start + 1);
-    rz_partial parts[RZ_CHUNKS];
+    rz_partial parts[RZ_PARTS];
     for (int32_t i = 0; i < c.count; i++)
         parts[i] = part(span->program, i);
-    rz_merge_partials(&a, parts, c.count, out);
+    span->program->kernels->merge(&a, parts, c.count, out);
 }
 
 static void attend_rows(const rz_span *span, const rz_op *op, const rz_attention *a, int64_t first,

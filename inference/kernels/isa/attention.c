@@ -1,7 +1,8 @@
 /* Attention over the paged KV cache for one instruction set; the layout is in ops.h.
  *
  * Both forms keep a running softmax (peak, total, weighted values) and look at one page at a time:
- * attend_one   one token: up to four query heads of a group share each loaded key and value vector;
+ * attend_one   one token: up to four query heads of a group share each loaded key and value vector,
+ *              and what comes next is prefetched, since every page lies elsewhere;
  * attend_block many tokens: a page is turned to float once and used by every head of the group and
  * every token through one register tile, rows x vectors, that serves both Q*K and P*V.
  */
@@ -30,6 +31,11 @@ RZ_INLINE head_page find_page(const rz_attention *a, int64_t page, int32_t kv_he
     return (head_page){keys, keys + element_bytes(a) * RZ_PAGE * a->head_dim};
 }
 
+/* Into the second cache level; an address past the end does no harm. */
+RZ_INLINE void rz_prefetch(const uint8_t *address) {
+    __builtin_prefetch(address, 0, 2);
+}
+
 RZ_INLINE vf load_cache(const uint8_t *base, int64_t index, int half) {
     return half ? vf_load_half((const uint16_t *)base + index)
                 : vf_load((const float *)base + index);
@@ -47,17 +53,17 @@ void rz_append(const rz_attention *a, int64_t position, const float *keys, const
         int64_t key = (int64_t)(slot / 16) * dim * 16 + slot % 16, value = (int64_t)slot * wide;
         if (a->half_cache) {
             uint16_t *k = (uint16_t *)page.keys + key, *v = (uint16_t *)page.values + value;
-            float padded[VL];
             uint16_t halves[VL];
-            for (int32_t i = 0; i < dim; i += VL) {
-                int32_t n = dim - i < VL ? dim - i : VL;
-                memcpy(padded, keys + i, sizeof(float) * (size_t)n);
-                vf_store_half(halves, vf_load(padded));
-                for (int32_t j = 0; j < n; j++)
+            int32_t i = 0;
+            for (; i + VL <= dim; i += VL) {
+                vf_store_half(v + i, vf_load(values + i));
+                vf_store_half(halves, vf_load(keys + i));
+                for (int32_t j = 0; j < VL; j++)
                     k[(i + j) * 16] = halves[j];
-                memcpy(padded, values + i, sizeof(float) * (size_t)n);
-                vf_store_half(halves, vf_load(padded));
-                memcpy(v + i, halves, sizeof(uint16_t) * (size_t)n);
+            }
+            for (; i < dim; i++) {
+                v[i] = rz_to_half(values[i]);
+                k[i * 16] = rz_to_half(keys[i]);
             }
         } else {
             float *k = (float *)page.keys + key, *v = (float *)page.values + value;
@@ -69,14 +75,15 @@ void rz_append(const rz_attention *a, int64_t position, const float *keys, const
 }
 
 /* scores[head][position] of two vectors of positions for `heads` query heads. */
-RZ_INLINE void score_two(const uint8_t *keys, const float *query, int32_t dim, int heads, int half,
-                         int32_t vector, float *scores) {
+RZ_INLINE void score_two(const uint8_t *keys, const uint8_t *next, const float *query, int32_t dim,
+                         int heads, int half, int32_t vector, float *scores) {
     int64_t first = key_vector(vector, dim), second = key_vector(vector + 1, dim);
     vf sums[HEADS_AT_ONCE][2];
     for (int h = 0; h < heads; h++)
         sums[h][0] = sums[h][1] = vf_set(0);
     for (int32_t d = 0; d < dim; d++) {
         vf a = load_cache(keys, first + d * 16, half), b = load_cache(keys, second + d * 16, half);
+        rz_prefetch(next + ((int64_t)vector / 2 * dim + d) * 64);
         for (int h = 0; h < heads; h++) {
             vf q = vf_set(query[h * dim + d]);
             sums[h][0] = vf_fma(a, q, sums[h][0]);
@@ -91,31 +98,34 @@ RZ_INLINE void score_two(const uint8_t *keys, const float *query, int32_t dim, i
 
 /* values[head] = values[head] * decay[head] + sum over positions of weights[head][position] *
  * V[position], for `vectors` vectors from element d on. */
-RZ_INLINE void add_vectors(const uint8_t *cache, const float *weights, const float *decay,
-                           int32_t count, int32_t wide, int32_t d, int vectors, int heads, int half,
-                           float *values) {
+RZ_INLINE void add_vectors(const uint8_t *cache, const uint8_t *next, const float *weights,
+                           const float *decay, int32_t count, int32_t wide, int32_t d, int vectors,
+                           int heads, int half, float *values) {
     vf sums[HEADS_AT_ONCE][2];
     for (int h = 0; h < heads; h++)
         for (int v = 0; v < vectors; v++)
             sums[h][v] = vf_mul(vf_load(values + h * wide + d + v * VL), vf_set(decay[h]));
-    for (int32_t p = 0; p < count; p++)
+    for (int32_t p = 0; p < count; p++) {
+        rz_prefetch(next + (int64_t)d * RZ_PAGE * 2 + p * 64);
         for (int v = 0; v < vectors; v++) {
             vf value = load_cache(cache, (int64_t)p * wide + d + v * VL, half);
             for (int h = 0; h < heads; h++)
                 sums[h][v] = vf_fma(value, vf_set(weights[h * RZ_PAGE + p]), sums[h][v]);
         }
+    }
     for (int h = 0; h < heads; h++)
         for (int v = 0; v < vectors; v++)
             vf_store(values + h * wide + d + v * VL, sums[h][v]);
 }
 
-RZ_INLINE void add_values(const uint8_t *cache, const float *weights, const float *decay,
-                          int32_t count, int32_t wide, int heads, int half, float *values) {
+RZ_INLINE void add_values(const uint8_t *cache, const uint8_t *next, const float *weights,
+                          const float *decay, int32_t count, int32_t wide, int heads, int half,
+                          float *values) {
     int32_t d = 0;
     for (; d + 2 * VL <= wide; d += 2 * VL)
-        add_vectors(cache, weights, decay, count, wide, d, 2, heads, half, values);
+        add_vectors(cache, next, weights, decay, count, wide, d, 2, heads, half, values);
     for (; d < wide; d += VL)
-        add_vectors(cache, weights, decay, count, wide, d, 1, heads, half, values);
+        add_vectors(cache, next, weights, decay, count, wide, d, 1, heads, half, values);
 }
 
 /* Turns scores into weights exp(score - peak) in place; positions from count on get none. Returns
@@ -140,29 +150,30 @@ RZ_INLINE float soften(float *scores, int32_t count, float *peak, float *total) 
     return decay;
 }
 
-RZ_INLINE void attend_page(const rz_attention *a, head_page page, const float *query, int32_t count,
-                           int heads, int half, float *peak, float *total, float *values) {
+RZ_INLINE void attend_page(const rz_attention *a, head_page page, head_page next,
+                           const float *query, int32_t count, int heads, int half, float *peak,
+                           float *total, float *values) {
     float scores[HEADS_AT_ONCE * RZ_PAGE], decay[HEADS_AT_ONCE];
     int32_t vector = 0;
     do { /* a page that is looked at has at least one position */
-        score_two(page.keys, query, a->head_dim, heads, half, vector, scores);
+        score_two(page.keys, next.keys, query, a->head_dim, heads, half, vector, scores);
         vector += 2;
     } while (vector * VL < count);
     for (int h = 0; h < heads; h++)
         decay[h] = soften(scores + h * RZ_PAGE, count, peak + h, total + h);
-    add_values(page.values, scores, decay, count, a->value_dim, heads, half, values);
+    add_values(page.values, next.values, scores, decay, count, a->value_dim, heads, half, values);
 }
 
 #define ATTEND_HEADS(n)                                                                            \
     case n:                                                                                        \
         if (a->half_cache)                                                                         \
-            attend_page(a, page, query, count, n, 1, peak, total, values);                         \
+            attend_page(a, page, next, query, count, n, 1, peak, total, values);                   \
         else                                                                                       \
-            attend_page(a, page, query, count, n, 0, peak, total, values);                         \
+            attend_page(a, page, next, query, count, n, 0, peak, total, values);                   \
         break
 
-static void attend_heads(const rz_attention *a, head_page page, const float *query, int32_t count,
-                         int32_t heads, float *peak, float *total, float *values) {
+static void attend_heads(const rz_attention *a, head_page page, head_page next, const float *query,
+                         int32_t count, int32_t heads, float *peak, float *total, float *values) {
     switch (heads) {
         ATTEND_HEADS(1);
         ATTEND_HEADS(2);
@@ -179,19 +190,48 @@ void rz_attend_one(const rz_attention *a, const float *query, int64_t length, in
         out->total[h] = 0;
     }
     memset(out->values, 0, sizeof(float) * (size_t)a->heads * (size_t)a->value_dim);
-    for (int32_t kv = 0; kv < a->kv_heads; kv++)
-        for (int64_t p = first; p < last; p++) {
+    for (int64_t p = first; p < last; p++)
+        for (int32_t kv = 0; kv < a->kv_heads; kv++) {
             int64_t left = length - p * RZ_PAGE;
             int32_t count = left < RZ_PAGE ? (int32_t)left : RZ_PAGE;
-            head_page page = find_page(a, p, kv);
+            head_page page = find_page(a, p, kv), next = page;
+            if (kv + 1 < a->kv_heads)
+                next = find_page(a, p, kv + 1);
+            else if (left > RZ_PAGE)
+                next = find_page(a, p + 1, 0);
             for (int32_t g = 0; g < group; g += HEADS_AT_ONCE) {
                 int32_t head = kv * group + g,
                         heads = group - g < HEADS_AT_ONCE ? group - g : HEADS_AT_ONCE;
-                attend_heads(a, page, query + (int64_t)head * a->head_dim, count, heads,
+                attend_heads(a, page, next, query + (int64_t)head * a->head_dim, count, heads,
                              out->peak + head, out->total + head,
                              out->values + (int64_t)head * a->value_dim);
             }
         }
+}
+
+void rz_merge_partials(const rz_attention *a, const rz_partial *parts, int32_t count, float *out) {
+    float weights[RZ_PARTS];
+    for (int32_t head = 0; head < a->heads; head++) {
+        float peak = MASKED, total = 0, values[VL];
+        for (int32_t i = 0; i < count; i++)
+            peak = fmaxf(peak, parts[i].peak[head]);
+        for (int32_t i = 0; i < RZ_PARTS; i++)
+            weights[i] = i < count ? parts[i].peak[head] - peak : MASKED;
+        for (int32_t i = 0; i < count; i += VL)
+            vf_store(weights + i, vf_exp(vf_load(weights + i)));
+        for (int32_t i = 0; i < count; i++)
+            total += weights[i] * parts[i].total[head];
+        for (int32_t d = 0; d < a->head_dim; d += VL) {
+            vf sum = vf_set(0);
+            for (int32_t i = 0; i < count; i++)
+                sum = vf_fma(vf_set(weights[i]),
+                             vf_load(parts[i].values + (int64_t)head * a->value_dim + d), sum);
+            vf_store(values, vf_div(sum, vf_set(total)));
+            int32_t left = a->head_dim - d;
+            memcpy(out + head * a->head_dim + d, values,
+                   sizeof(float) * (size_t)(left < VL ? left : VL));
+        }
+    }
 }
 
 /* c[row][vector] = c * decay[row] + a[row][k] * b[k][vector], or without c where decay is NULL.
