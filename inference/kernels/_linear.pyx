@@ -64,7 +64,7 @@ def _check_forced_isa():
     forced = os.environ.get("RYZANSTEIN_ISA", "")
     if rz_isa_choose(forced.encode()) != 0:
         raise ConfigError(
-            f"RYZANSTEIN_ISA={forced}: not an instruction set of this build and CPU",
+            f"RYZANSTEIN_ISA={forced}: not an instruction set of this build and CPU.",
             hint=f"Unset it, or choose one of {', '.join(available_isas())}.",
         )
 
@@ -74,7 +74,7 @@ _check_forced_isa()
 
 cdef const rz_linear_kernels *_table(object isa) except NULL:
     if isa is not None and isa not in available_isas():
-        raise ConfigError(f"instruction set {isa!r} is not available", hint=f"Available: {available_isas()}.")
+        raise ConfigError(f"instruction set {isa!r} is not available.", hint=f"Available: {available_isas()}.")
     return rz_linear_table_of(rz_isa_chosen() if isa is None else ISA_NAMES.index(isa))
 
 

@@ -98,7 +98,8 @@ def integer_dots(codes: Codes, activations: NDArray[np.int8]) -> NDArray[np.int6
     tokens, rows = activations.shape[0], codes.shape[0]
     left = codes.reshape(rows, -1, 2, 16).astype(np.int64)
     right = activations.reshape(tokens, -1, 2, 16).astype(np.int64)
-    return np.einsum("rghk,tghk->trgh", left, right)
+    dots: NDArray[np.int64] = np.einsum("rghk,tghk->trgh", left, right)
+    return dots
 
 
 def linear(packed: PackedMatrix, x: Floats) -> NDArray[np.float64]:
@@ -112,4 +113,5 @@ def linear(packed: PackedMatrix, x: Floats) -> NDArray[np.float64]:
     activations, factors, sums = quantize(x)
     dots = integer_dots(codes, activations) * scales.astype(np.float64)
     dots = dots + sums.reshape(x.shape[0], 1, -1, 2) * minima.astype(np.float64)
-    return np.einsum("trgh,tg->tr", dots, factors.astype(np.float64))
+    product: NDArray[np.float64] = np.einsum("trgh,tg->tr", dots, factors.astype(np.float64))
+    return product

@@ -12,19 +12,16 @@
 
 #include "panel.h"
 
-#if defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)
-#include "lanes_avx512.h"
-#elif defined(RZ_ISA_AVX2)
-#include "lanes_avx2.h"
-#else
-#include "lanes_portable.h"
+/* Plain C lanes: where there is nothing better, and where tests ask for them. */
+#if defined(RZ_ISA_PORTABLE) && !defined(__SSE2__) && !defined(RZ_PLAIN)
+#define RZ_PLAIN
 #endif
 
 #if defined(__GNUC__)
 #define RZ_INLINE static inline __attribute__((always_inline))
-#define RZ_PREFETCH(p) __builtin_prefetch(p, 0, 3)
+#define RZ_PREFETCH(p) __builtin_prefetch(p, 0, 2)
 #define RZ_PRAGMA(x) _Pragma(#x)
-#if defined(RZ_ISA_PORTABLE)
+#ifdef RZ_PLAIN
 #define RZ_UNROLL(n) /* no registers to keep anything in */
 #else
 #define RZ_UNROLL(n) RZ_PRAGMA(GCC unroll n)
@@ -35,6 +32,16 @@
 #define RZ_PREFETCH(p) ((void)(p))
 #define RZ_UNROLL(n)
 #define RZ_ALIGNED
+#endif
+
+#if defined(RZ_PLAIN)
+#include "lanes_plain.h"
+#elif defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)
+#include "lanes_avx512.h"
+#elif defined(RZ_ISA_AVX2)
+#include "lanes_avx2.h"
+#else
+#include "lanes_sse2.h"
 #endif
 
 /* The eight quads of a block as bytes, from codes and high bits as panel.h lays them out. */

@@ -20,6 +20,8 @@ RZ_INLINE void dense_tile(int tokens, const rz_matrix *w, const float *stream, i
     }
     for (int g = 0; g < w->groups; g++, stream += RZ_GROUP * RZ_PANEL, x += RZ_GROUP) {
         for (int k = 0; k < RZ_GROUP; k++) {
+            RZ_PREFETCH(stream + 1024 + k * RZ_PANEL);
+            RZ_PREFETCH(stream + 1040 + k * RZ_PANEL);
             RZ_UNROLL(2)
             for (int b = 0; b < TILE_BLOCKS; b++) {
                 const lanes_f weight = lf_load(stream + ((block + b) * RZ_GROUP + k) * RZ_LANES);

@@ -25,7 +25,7 @@ static inline float group_scale(uint32_t bits, float *inverse) {
     return absmax / 127.0f;
 }
 
-#if defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)
+#if (defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)) && !defined(RZ_PLAIN)
 static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t *sums) {
     const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
@@ -83,7 +83,7 @@ void RZ_ISA_FN(rz_quantize)(rz_acts *acts, int32_t first, int32_t last) {
 
 uint64_t RZ_ISA_FN(rz_read_bytes)(const uint8_t *data, size_t bytes) {
     uint64_t sum[4] = {0, 0, 0, 0};
-#if defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)
+#if (defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)) && !defined(RZ_PLAIN)
     __m512i lanes[4];
     for (int i = 0; i < 4; i++)
         lanes[i] = _mm512_setzero_si512();

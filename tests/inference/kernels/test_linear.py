@@ -87,7 +87,7 @@ def test_the_extreme_codes_never_saturate(isa: str, form: str, scale: str) -> No
 def test_every_number_of_tokens_gives_each_token_the_same_bits(
     isa: str, form: str, scale: str, tokens: int
 ) -> None:
-    """A token's outputs do not depend on the tokens beside it, so prefill and decode agree exactly."""
+    """A token is the same alone and among others: prefill and decode agree exactly."""
     packed = random_matrix(form, scale, 70, 1100)
     x = np.random.default_rng(2).normal(size=(tokens, 1100)).astype(np.float32)
     together = _linear.linear(packed, x, isa)

@@ -1,0 +1,108 @@
+/* lanes_sse2.h: 16 lanes as four 128-bit registers: the portable set where SSE2 is the baseline. */
+#include <emmintrin.h>
+
+#include "half.h"
+
+typedef struct {
+    __m128i v[4];
+} lanes_b;
+typedef lanes_b lanes_i;
+typedef struct {
+    __m128 v[4];
+} lanes_f;
+typedef struct {
+    __m128i even, odd; /* 16-bit activations of k 0 and 2, of k 1 and 3 */
+} lanes_a;
+
+#define TILE_BLOCKS 1
+#define TILE_TOKENS 2
+#define SIGNED_BYTES 0
+
+#define EACH(expression)                                                                           \
+    RZ_UNROLL(4)                                                                                   \
+    for (int i = 0; i < 4; i++)                                                                    \
+        out.v[i] = (expression);                                                                   \
+    return out
+
+RZ_INLINE lanes_b lb_load(const uint8_t *p) {
+    lanes_b out;
+    EACH(_mm_loadu_si128((const __m128i *)(const void *)p + i));
+}
+RZ_INLINE void lb_store(uint8_t *p, lanes_b b) {
+    RZ_UNROLL(4)
+    for (int i = 0; i < 4; i++)
+        _mm_storeu_si128((__m128i *)(void *)p + i, b.v[i]);
+}
+RZ_INLINE lanes_b lb_splat(int c) {
+    lanes_b out;
+    EACH(_mm_set1_epi8((char)c));
+}
+RZ_INLINE lanes_b lb_and(lanes_b a, lanes_b b) {
+    lanes_b out;
+    EACH(_mm_and_si128(a.v[i], b.v[i]));
+}
+RZ_INLINE lanes_b lb_right(lanes_b a, int n) {
+    lanes_b out;
+    EACH(_mm_srli_epi32(a.v[i], n));
+}
+RZ_INLINE lanes_b lb_left(lanes_b a, int n) {
+    lanes_b out;
+    EACH(_mm_slli_epi32(a.v[i], n));
+}
+RZ_INLINE lanes_b lb_and_or(lanes_b a, lanes_b mask, lanes_b b) {
+    lanes_b out;
+    EACH(_mm_or_si128(_mm_and_si128(a.v[i], mask.v[i]), b.v[i]));
+}
+RZ_INLINE lanes_i li_splat(int32_t x) {
+    lanes_i out;
+    EACH(_mm_set1_epi32(x));
+}
+RZ_INLINE lanes_f lf_load(const float *p) {
+    lanes_f out;
+    EACH(_mm_loadu_ps(p + 4 * i));
+}
+RZ_INLINE void lf_store(float *p, lanes_f f) {
+    RZ_UNROLL(4)
+    for (int i = 0; i < 4; i++)
+        _mm_storeu_ps(p + 4 * i, f.v[i]);
+}
+RZ_INLINE lanes_f lf_splat(float x) {
+    lanes_f out;
+    EACH(_mm_set1_ps(x));
+}
+RZ_INLINE lanes_f lf_int(lanes_i a) {
+    lanes_f out;
+    EACH(_mm_cvtepi32_ps(a.v[i]));
+}
+RZ_INLINE lanes_f lf_half(const uint16_t *p) {
+    RZ_ALIGNED float values[16];
+    for (int lane = 0; lane < 16; lane++)
+        values[lane] = rz_half_to_float(p[lane]);
+    return lf_load(values);
+}
+RZ_INLINE lanes_f lf_add(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(_mm_add_ps(a.v[i], b.v[i]));
+}
+RZ_INLINE lanes_f lf_mul(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(_mm_mul_ps(a.v[i], b.v[i]));
+}
+RZ_INLINE lanes_f lf_fma(lanes_f a, lanes_f b, lanes_f c) {
+    return lf_add(lf_mul(a, b), c);
+}
+RZ_INLINE lanes_a la_load(const int8_t *p) {
+    int32_t word;
+    memcpy(&word, p, 4);
+    const __m128i bytes = _mm_set1_epi32(word);
+    return (lanes_a){_mm_srai_epi16(_mm_slli_epi16(bytes, 8), 8), _mm_srai_epi16(bytes, 8)};
+}
+/* Even and odd bytes as 16-bit lanes: exact for any code, 2 x 255 x 127 fits the 32-bit sums. */
+RZ_INLINE lanes_i dot4(lanes_i acc, lanes_b w, lanes_a a) {
+    lanes_i out;
+    EACH(_mm_add_epi32(
+        _mm_add_epi32(acc.v[i],
+                      _mm_madd_epi16(_mm_and_si128(w.v[i], _mm_set1_epi16(0xff)), a.even)),
+        _mm_madd_epi16(_mm_srli_epi16(w.v[i], 8), a.odd)));
+}
+#define dot4_wide dot4
