@@ -109,7 +109,7 @@ def _own_figures(
         "rounds": len(rounds),
         "prefill_tok_s": round(prompt / median(r["prefill"] for r in rounds), 1),
         "decode_tok_s": round(decode, 1),
-        "ttft_ms": round(1000 * median(r["prefill"] for r in rounds), 1),
+        "ttft_ms": round(1000 * median(r["prefill"] for r in rounds), 2),
         "load_s": round(facts["load_s"], 2),
         "peak_rss_mb": round(memory / 1e6, 1),
         "weights_mb": round(facts["weight_bytes"] / 1e6, 1),

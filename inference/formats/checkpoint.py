@@ -66,6 +66,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise ModelLoadError(
             f"There is no model file {path}.", hint="`ryzanstein models list` shows known models."
         )
+    if not path.is_file():  # opening a pipe would wait for its other end
+        raise ModelLoadError(f"{path} is no regular file.")
     if path.suffix == ".safetensors":
         hint = f"Give the directory {path.parent}."
         raise ModelLoadError(f"{path.name} alone has no configuration and no tokenizer.", hint=hint)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -244,6 +245,13 @@ def test_a_missing_file_a_directory_and_a_lone_shard_are_refused(tmp_path: Path)
     shard = tmp_path / "model.safetensors"
     shard.write_bytes(b"")
     assert "Give the directory" in refusal(shard)
+
+
+def test_a_pipe_or_device_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "m.gguf"
+    os.mkfifo(pipe)
+    assert "no regular file" in refusal(pipe)
+    assert "no regular file" in refusal(Path("/dev/zero"))
 
 
 def test_every_truncation_of_a_gguf_file_is_refused(tmp_path: Path) -> None:
