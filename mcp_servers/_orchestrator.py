@@ -331,8 +331,7 @@ async def complete(ref: Any, argument: Any, context: Any) -> Completion | None:
     return Completion(values=names[:100], total=len(names), has_more=len(names) > 100)
 
 
-_complete: Any = mcp.completion()
-_complete(complete)
+mcp.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK's decorator has no types
 
 
 def _brief(agent: AgentProfile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ works and a restart knows what was under way. The other servers are reached as a
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -147,8 +148,8 @@ async def _bring_model(live: Live, services: Services, name: str | None) -> None
         return
     name = str(wanted[0]["name"])
 
-    async def report(done: float, total: float | None, message: str | None) -> None:
-        share = f"{100 * done / total:.0f} %" if total else f"{done / 1e6:.0f} MB"
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        share = f"{100 * progress / total:.0f} %" if total else f"{progress / 1e6:.0f} MB"
         await live.report(f"model: brings {name}, {share}", often=True)
 
     await services.call("model", "pull_model", {"name": name}, progress=report)
@@ -217,7 +218,9 @@ def state(run_id: str) -> dict[str, Any]:
     """
     kept = _kept(run_id)
     live = _LIVE.get(run_id)
-    result = {key: value for key, value in kept.result.items() if key != "events"}
+    if kept.status == "running" and live is None:
+        kept = _noticed_end(kept)
+    result = {key: value for key, value in kept.result.items() if key not in {"events", "process"}}
     return {
         "run_id": run_id,
         "status": kept.status,
@@ -255,10 +258,21 @@ def _kept(run_id: str) -> Run:
     return found
 
 
+def _noticed_end(kept: Run) -> Run:
+    """Closes the row of a run whose process is gone; another process may still be at it."""
+    import psutil
+
+    if psutil.pid_exists(int(kept.result.get("process", 0))):
+        return kept
+    error = AgentInvocationError("The process that ran it ended before the run did.")
+    return shared().runs.update(kept.id, status="failed", result={"error": error.to_wire()})
+
+
 async def _save(live: Live, agent: str | None, model: str | None) -> None:
     runs = shared().runs
+    result = {"process": os.getpid()}
     await anyio.to_thread.run_sync(
-        lambda: runs.save(live.task, id=live.run_id, agent=agent, model=model)
+        lambda: runs.save(live.task, id=live.run_id, agent=agent, model=model, result=result)
     )
 
 

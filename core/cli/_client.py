@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ryzanstein.errors import InvalidRequest
 
-__all__ = ["Progress", "call", "read_json", "read_text"]
+__all__ = ["call", "read_json", "read_text"]
 
-Progress = Callable[[float, float | None, str | None], Awaitable[None]]
+if TYPE_CHECKING:
+    from ryzanstein.agents.services import Progress
 
 
 def call(
@@ -39,6 +40,7 @@ def call(
         async with Services(shared().registry, names=(server,)) as services:
             return await services.call(server, tool, arguments or {}, progress=progress)
 
+    _import_client()
     return anyio.run(run)
 
 
@@ -57,7 +59,13 @@ def read_json(server: str, uri: str) -> dict[str, Any]:
         async with Services(shared().registry, names=(server,)) as services:
             return await services.read_json(server, uri)
 
+    _import_client()
     return anyio.run(run)
+
+
+def _import_client() -> None:
+    """Imports what takes a second before the event loop runs: an interrupt ends that at once."""
+    importlib.import_module("mcp")
 
 
 def read_text(argument: str) -> str:

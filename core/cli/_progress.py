@@ -35,7 +35,7 @@ class Live:
         if self._status is not None:
             self._status.stop()
 
-    async def report(self, done: float, total: float | None, message: str | None) -> None:
+    async def report(self, progress: float, total: float | None, message: str | None) -> None:
         """Shows a message of the form "stage: what happens"."""
         text = " ".join((message or "").split())
         if self._status is not None:
@@ -95,13 +95,13 @@ class Bytes:
         if self._bar is not None:
             self._bar.stop()
 
-    async def report(self, done: float, total: float | None, message: str | None) -> None:
+    async def report(self, progress: float, total: float | None, message: str | None) -> None:
         """Moves the bar; without a terminal, a line every tenth of the way."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total)
+            self._bar.update(self._task, completed=progress, total=total)
             return
-        tenth = int(10 * done / total) if total else 0
+        tenth = int(10 * progress / total) if total else 0
         if tenth > self._tenth:
             self._tenth = tenth
             whole = f" of {total / 1e6:.0f}" if total else ""
-            print(f"{done / 1e6:.0f}{whole} MB", file=sys.stderr)
+            print(f"{progress / 1e6:.0f}{whole} MB", file=sys.stderr)

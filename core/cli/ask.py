@@ -106,7 +106,7 @@ def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("time", f"{result['seconds']:.1f} s"),
         ("run", result["run_id"]),
     ]
-    return [*found, *(("experience", _experience(one)) for one in result["experiences"])]
+    return [*found, *_experiences(result["experiences"])]
 
 
 def _verdict(verified: bool | None, checks: list[dict[str, Any]]) -> str:
@@ -126,6 +126,10 @@ def _steps(steps: list[dict[str, Any]]) -> str:
     return f"{len(steps)} ({used})" if used else str(len(steps))
 
 
-def _experience(experience: dict[str, Any]) -> str:
-    task = " ".join(experience["task"].split())[:80]
-    return f"{experience['id']}, {experience['outcome']}: {task}"
+def _experiences(used: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    if not used:
+        return []
+    tasks = [(one["id"], one["outcome"], " ".join(one["task"].split())[:80]) for one in used]
+    found = "1 similar past task" if len(used) == 1 else f"{len(used)} similar past tasks"
+    lines = [f"{id}, {outcome}: {task}" for id, outcome, task in tasks]
+    return [("experience", f"used {found}"), *(("", line) for line in lines)]

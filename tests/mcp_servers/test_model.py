@@ -40,6 +40,13 @@ async def test_an_unknown_model_gets_the_nearest_names(
     assert "smollm2-135m" in error["hint"]
 
 
+async def test_a_model_is_measured(answer: Answer, smollm2: Path) -> None:
+    found = await answer(
+        "model", "benchmark_model", name="smollm2-135m", prompt_tokens=16, new_tokens=4, threads=1
+    )
+    assert found["prefill_tok_s"] > 0 and found["decode_tok_s"] > 0
+
+
 async def test_a_removed_model_is_gone(
     answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import ResourceTemplateReference
 
+from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.registry import load_registry
 
 Answer = Callable[..., Awaitable[dict[str, Any]]]
@@ -116,3 +117,10 @@ async def test_an_agent_is_a_resource_with_completion(server: Callable[[str], An
             await client.read_resource("agent://NOBODY")
     assert json.loads(read.contents[0].text)["codename"] == "CIPHER"  # type: ignore[union-attr]
     assert done.completion.values == ["ARCHITECT", "ARBITER"]
+
+
+async def test_a_run_whose_process_is_gone_is_closed_as_failed(answer: Answer) -> None:
+    shared().runs.save("say hello", id="run-lost", result={"process": 2**22 + 1})
+    found = await answer("orchestrator", "get_run", run_id="run-lost")
+    assert found["status"] == "failed"
+    assert found["result"]["error"]["code"] == "AGENT_INVOCATION_FAILED"

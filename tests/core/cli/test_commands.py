@@ -96,6 +96,7 @@ def test_ask_answers_and_finds_the_run_again(
     second = run(*arguments)
     for word in ("agent ", "steps ", "check ", "tokens ", "time ", "run ", "experience "):
         assert f"\n{word}" in second.out
+    assert "used 1 similar past task\n" in second.out
 
 
 def test_memory_goes_out_and_comes_back(run: Run, tmp_path: Path) -> None:
@@ -136,6 +137,24 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(
     assert done.code == 1 and done.json["ok"] is False
     assert checks["model"]["detail"].endswith("ryzanstein models pull smollm2-135m")
     assert checks["registry"]["ok"] and checks["kernels"]["ok"] and "vscode" in checks
+
+
+def test_bench_inference_ends_in_a_line_of_json_with_every_figure(
+    run: Run, smollm2: Path, tmp_path: Path
+) -> None:
+    arguments = ("--model", "smollm2-135m", "--threads", "1")
+    sizes = ("--prompt-tokens", "32", "--new-tokens", "8")
+    done = run("bench", "inference", *arguments, *sizes)
+    figures = json.loads(done.out.splitlines()[-1])
+    wanted = """model threads isa prefill_tok_s decode_tok_s ttft_ms load_s peak_rss_mb
+        bytes_per_token bandwidth_gb_s share_of_peak"""
+    assert set(wanted.split()) <= set(figures)
+    text = tmp_path / "text.txt"
+    text.write_text("The heron stands in the water and waits for a fish. " * 20, encoding="utf-8")
+    perplexity = ("--suite", "perplexity", "--data", str(text))
+    windows = ("--windows", "1", "--window-tokens", "64")
+    found = run("bench", "inference", *arguments, *perplexity, *windows, "--json").json
+    assert 1 < found["perplexity"] < 1000
 
 
 def test_bench_routing_and_memory_end_in_a_line_of_json(run: Run) -> None:
