@@ -65,7 +65,8 @@ class RyzansteinError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        stop = "." if self.hint and self.message[-1:].isalnum() else ""
+        return f"{self.message}{stop} {self.hint}".strip()
 
     def to_wire(self) -> dict[str, str]:
         """Returns the form that crosses a process border: code, message and hint."""

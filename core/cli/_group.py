@@ -36,6 +36,13 @@ class LazyGroup(click.Group):
         loaded: click.Command = getattr(importlib.import_module(module), attribute)
         return loaded
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; click would print an empty line for an interrupt."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise click.Abort from interrupt
+
     def add(self, made: click.Command) -> click.Command:
         """Adds a command; used as a decorator."""
         self.add_command(made)

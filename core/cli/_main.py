@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import click
 
 from ryzanstein.cli._group import Root
 from ryzanstein.cli._output import print_error
-from ryzanstein.errors import InvalidRequest, RyzansteinError
+from ryzanstein.errors import InvalidRequest, RyzansteinError, StorageError
 
 __all__ = ["main"]
 
@@ -29,12 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given or bool(os.environ.get("RYZANSTEIN_DEBUG"))
     _prepare(debug)
-    code = _run(given, as_json="--json" in given, debug=debug)
-    sys.exit(_flushed(code))
+    code = _flushed(_run(given, as_json="--json" in given, debug=debug))
+    if arguments is None:
+        # All is said; an interrupt of the interpreter's own end must not print a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def _prepare(debug: bool) -> None:
     """Output in UTF-8 whatever the locale says, and logging that keeps to itself."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -47,6 +52,24 @@ def _prepare(debug: bool) -> None:
     )
 
 
+def _open_closed_streams() -> None:
+    """Takes up the descriptors of streams that the caller closed.
+
+    Another file would get their numbers otherwise. stdin is empty then; writing to stdout fails,
+    so that a result is never lost in silence.
+    """
+    kinds = (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY))
+    for number, (name, flags) in enumerate(kinds):
+        if getattr(sys, name) is not None:
+            continue
+        opened = os.open(os.devnull, flags)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        mode = "w" if number else "r"
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+
+
 def _run(arguments: list[str], as_json: bool, debug: bool) -> int:
     try:
         texts = [_text(argument) for argument in arguments]
@@ -57,10 +80,7 @@ def _run(arguments: list[str], as_json: bool, debug: bool) -> int:
     except click.UsageError as error:
         return _usage(error, as_json)
     except (KeyboardInterrupt, click.Abort):
-        print_error(RyzansteinError("Interrupted."), as_json)
-        return INTERRUPTED
-    except BrokenPipeError:
-        return _closed_pipe()
+        return _interrupted(as_json)
     except click.ClickException as error:
         print_error(InvalidRequest(error.format_message()), as_json)
         return 1
@@ -92,15 +112,21 @@ def _failed(error: BaseException, as_json: bool, debug: bool) -> int:
         traceback.print_exception(error, file=sys.stderr)
     causes = list(_leaves(error))
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
-        print_error(RyzansteinError("Interrupted."), as_json)
-        return INTERRUPTED
+        return _interrupted(as_json)
     if any(isinstance(cause, BrokenPipeError) for cause in causes):
-        return _closed_pipe()
+        return 1
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     known = [cause for cause in causes if isinstance(cause, RyzansteinError)]
     print_error(known[0] if known else _unexpected(causes[0]), as_json)
     return 1
+
+
+def _interrupted(as_json: bool) -> int:
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # the terminal shows ^C without an end of line
+    print_error(RyzansteinError("Interrupted."), as_json)
+    return INTERRUPTED
 
 
 def _unexpected(error: BaseException) -> RyzansteinError:
@@ -118,16 +144,19 @@ def _leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-def _closed_pipe() -> int:
-    """Gives up quietly when the reader of stdout went away."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-
-
 def _flushed(code: int) -> int:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _closed_pipe()
+    """Writes out what is left for stdout; 1 in place of `code` where that cannot be done.
+
+    A reader that went away has seen enough: nothing is said then.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            if not code and not isinstance(error, BrokenPipeError):
+                print_error(StorageError(f"stdout cannot be written: {error.strerror}."), False)
+            # What is left goes nowhere, so that the interpreter's end does not stumble over it.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = code or 1
     return code

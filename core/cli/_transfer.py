@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from ryzanstein.cli._client import read_text
 from ryzanstein.mcp_servers._shared import shared
 
 __all__ = ["export_to", "import_from", "records"]
@@ -40,5 +40,5 @@ def import_from(file: str) -> dict[str, int]:
         return asdict(shared().store.import_jsonl(Path(file)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stdin.jsonl"
-        path.write_bytes(sys.stdin.buffer.read())
+        path.write_text(read_text("-"), encoding="utf-8", newline="")
         return asdict(shared().store.import_jsonl(path))

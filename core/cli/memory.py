@@ -10,7 +10,7 @@ import click
 
 from ryzanstein.cli._client import call, read_text
 from ryzanstein.cli._group import command, group
-from ryzanstein.cli._output import Output, table
+from ryzanstein.cli._output import Output, table, written_out
 
 __all__ = ["memory"]
 
@@ -126,7 +126,8 @@ def export(out: Output, file: str) -> None:
     from ryzanstein.cli._transfer import export_to
 
     if file == "-" and not out.as_json:
-        export_to(sys.stdout)
+        with written_out():
+            export_to(sys.stdout)
         return
     if file == "-":
         from ryzanstein.cli._transfer import records
