@@ -34,7 +34,6 @@ cdef extern from "pool.h":
 cdef extern from "ops.h":
     enum:
         RZ_PAGE
-        RZ_PARTS
     ctypedef struct rz_ops_kernels:
         const char *isa
     const rz_ops_kernels *rz_ops_table(const char *isa)
@@ -59,7 +58,7 @@ cdef extern from "program.h":
     ctypedef struct rz_op:
         int32_t code, input, output, second
         int32_t matrices, accumulate, gated, quantized
-        int32_t layer, rope, joins
+        int32_t layer, rope
         float eps, scale
         const float *norm
         const rz_matrix **weights
@@ -74,7 +73,7 @@ cdef extern from "program.h":
         int32_t *sums
         float *attend
     ctypedef struct rz_program:
-        int32_t threads, chunk, block, widest
+        int32_t threads, chunk, block, widest, widest_norm
         int32_t op_count, buffer_count, rope_count, head
         int32_t heads, kv_heads, head_dim, value_dim, half_cache
         int64_t layer_bytes, head_bytes
@@ -83,7 +82,6 @@ cdef extern from "program.h":
         rz_buffer *buffers
         rz_rope *ropes
         rz_scratch *scratch
-        float *partials
         const rz_linear_kernels *linear
         const rz_ops_kernels *kernels
         rz_pool *pool
@@ -145,7 +143,6 @@ cdef class Program:
     cdef rz_program program
     cdef list _kept  # everything the C side points at
     cdef list _names
-    cdef dict _joined  # buffer -> index of the attention that fills it
     cdef object _lock
     cdef int64_t _bytes
 
@@ -168,7 +165,7 @@ cdef class Program:
         p.head_bytes = RZ_PAGE * (p.head_dim + p.value_dim) * (2 if half_cache else 4)
         p.layer_bytes = p.head_bytes * kv_heads
         p.head = -1
-        self._kept, self._names, self._joined = [], [], {}
+        self._kept, self._names = [], []
         self._lock = threading.Lock()
         self.page_bytes = p.layer_bytes * layers
 
@@ -233,7 +230,7 @@ cdef class Program:
         cdef rz_op *op = &ops[p.op_count]
         memset(op, 0, sizeof(rz_op))
         op.code, op.input, op.output = code, input, output
-        op.second = op.joins = -1
+        op.second = -1
         p.op_count += 1
         self._names.append(_OP_NAMES[code])
         return op
@@ -251,7 +248,6 @@ cdef class Program:
         buffers[p.buffer_count].whole = whole
         buffers[p.buffer_count].stride = stride
         buffers[p.buffer_count].data = <float *>self._zeros(rows * stride * 4)
-        p.widest = max(p.widest, stride)
         p.buffer_count += 1
         return p.buffer_count - 1
 
@@ -295,7 +291,6 @@ cdef class Program:
             op.second = gate_buffer
             if self.program.buffers[op.second].cols != self.program.buffers[output].cols:
                 raise ValueError("the two buffers of a gate differ in width")
-        op.joins = self._joined.get(input, -1)
         self._fill_linear(op, matrices, norm, eps, biases)
         made = op.weights[0].rows if op.gated else sum(matrix.rows for matrix in matrices)
         if made != self.program.buffers[output].cols:
@@ -307,7 +302,11 @@ cdef class Program:
         op.matrices, op.eps = len(matrices), eps
         if not 1 <= op.matrices <= RZ_MATRICES or (op.gated and op.matrices != 2):
             raise ValueError(f"{op.matrices} matrices cannot share one operator")
-        op.norm = self._vector(norm, cols, self.program.buffers[op.input].stride)
+        stride = self.program.buffers[op.input].stride
+        self.program.widest = max(self.program.widest, stride)
+        if norm is not None:
+            self.program.widest_norm = max(self.program.widest_norm, stride)
+        op.norm = self._vector(norm, cols, stride)
         for i in range(op.matrices):
             op.weights[i] = self._matrix(matrices[i])
             if op.weights[i].cols != cols:
@@ -335,27 +334,23 @@ cdef class Program:
         for code in (RZ_APPEND, RZ_ATTEND):
             op = self._add(code, input, output)
             op.layer, op.rope, op.scale = layer, rope, scale
-        self._joined[output] = p.op_count - 1
 
     def finish(self, int input, matrix, *, norm=None, float eps=0.0):
         """Ends the list with the matrix that makes logits, allocates scratch memory, starts the threads."""
         cdef rz_program *p = &self.program
         cdef rz_op *op = self._add(RZ_LINEAR, input, -1)
         self._fill_linear(op, [matrix], norm, eps, None)
-        op.joins = self._joined.get(input, -1)
         p.head = p.op_count - 1
         p.vocabulary = op.weights[0].rows
         self._names[p.head] = "head"
         p.next_block = self._zeros(4 * p.op_count)
-        p.partials = <float *>self._zeros(<int64_t>RZ_PARTS * p.heads * (p.value_dim + 2) * 4)
         p.scratch = <rz_scratch *>calloc(p.threads, sizeof(rz_scratch))
         if p.scratch == NULL:
             raise MemoryError
-        row = (p.heads + 2 * p.kv_heads) * p.head_dim
-        attend = max(rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block), row + 32)
+        attend = rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block)
         cells = <int64_t>p.block * p.widest
         for i in range(p.threads):
-            p.scratch[i].normed = <float *>self._zeros(cells * 4)
+            p.scratch[i].normed = <float *>self._zeros(<int64_t>p.block * p.widest_norm * 4)
             p.scratch[i].codes = <signed char *>self._zeros(cells)
             p.scratch[i].scales = <float *>self._zeros(cells // 8)
             p.scratch[i].sums = <int32_t *>self._zeros(cells // 4)

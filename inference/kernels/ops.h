@@ -18,7 +18,6 @@
 #include "rz.h"
 
 #define RZ_PAGE 64
-#define RZ_PARTS 32 /* most parts that attention of one token is cut into */
 
 /* What attention reads, for one layer of one sequence. */
 typedef struct rz_attention {
@@ -28,14 +27,6 @@ typedef struct rz_attention {
     int64_t head_bytes;   /* bytes from one key/value head to the next */
     uint8_t *const *pages;
 } rz_attention;
-
-/* Running softmax of one query head over part of the positions: sum of exp(score - peak) * value
- * and of exp. */
-typedef struct rz_partial {
-    float *peak;   /* [heads] */
-    float *total;  /* [heads] */
-    float *values; /* [heads][value_dim] */
-} rz_partial;
 
 typedef struct rz_ops_kernels {
     const char *isa;
@@ -51,23 +42,24 @@ typedef struct rz_ops_kernels {
                    int interleaved, float scale);
     /* Stores one position's keys and values ([kv_heads][head_dim] each). */
     void (*append)(const rz_attention *a, int64_t position, const float *keys, const float *values);
-    /* One query token (already scaled) over pages [first, last), positions below length only. */
-    void (*attend_one)(const rz_attention *a, const float *query, int64_t length, int64_t first,
-                       int64_t last, const rz_partial *out);
+    /* One query token (already scaled) over `length` positions, query heads [first, last) of
+     * query and out, each [heads][head_dim]. workspace: rz_attend_floats() floats. The result is
+     * the same, bit for bit, as attend_block's for that token. */
+    void (*attend_one)(const rz_attention *a, const float *query, int64_t length, int32_t first,
+                       int32_t last, float *workspace, float *out);
     /* `rows` query tokens at positions start, start + 1, …, each over all positions up to its own.
      * workspace: rz_attend_floats() floats. out[row][heads * head_dim]. */
     void (*attend_block)(const rz_attention *a, const float *queries, int64_t query_stride,
                          int32_t rows, int64_t start, float *workspace, float *out,
                          int64_t out_stride);
-    /* Joins at most RZ_PARTS partials of all heads into out[heads * head_dim]. */
-    void (*merge)(const rz_attention *a, const rz_partial *parts, int32_t count, float *out);
 } rz_ops_kernels;
 
-/* Floats of workspace that attend_block needs for blocks of `rows` tokens. */
+/* Floats of workspace that attention needs for blocks of `rows` tokens, or for one. */
 static inline int64_t rz_attend_floats(int32_t heads, int32_t kv_heads, int32_t head_dim,
                                        int32_t rows) {
-    int64_t group = heads / kv_heads, value_dim = (head_dim + 15) / 16 * 16;
-    return RZ_PAGE * (head_dim + value_dim) + 4 * RZ_PAGE + group * rows * (value_dim + 2);
+    int64_t value_dim = (head_dim + 15) / 16 * 16, group = heads / kv_heads;
+    int64_t running = group * rows > heads ? group * rows : heads;
+    return RZ_PAGE * (head_dim + value_dim) + 4 * RZ_PAGE + running * (value_dim + 2);
 }
 
 /* The table of the named instruction set, or of the portable one. */
@@ -77,13 +69,11 @@ const rz_ops_kernels *rz_ops_table(const char *isa);
 #define rz_append RZ_ISA_FN(rz_append)
 #define rz_attend_one RZ_ISA_FN(rz_attend_one)
 #define rz_attend_block RZ_ISA_FN(rz_attend_block)
-#define rz_merge_partials RZ_ISA_FN(rz_merge_partials)
 void rz_append(const rz_attention *a, int64_t position, const float *keys, const float *values);
-void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int64_t first,
-                   int64_t last, const rz_partial *out);
+void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int32_t first,
+                   int32_t last, float *workspace, float *out);
 void rz_attend_block(const rz_attention *a, const float *queries, int64_t query_stride,
                      int32_t rows, int64_t start, float *workspace, float *out, int64_t out_stride);
-void rz_merge_partials(const rz_attention *a, const rz_partial *parts, int32_t count, float *out);
 #endif
 
 #endif

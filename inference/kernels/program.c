@@ -54,8 +54,8 @@ static void run_wide(run *r, int thread) {
     rz_program *p = r->program;
     rz_span span = {p, r->call, thread, 0, r->call->count, 1, 0};
     for (int32_t i = 0; i < p->head; i++) {
-        if (p->ops[i].code == RZ_APPEND && r->call->count == 1)
-            continue; /* attention does it, a barrier less */
+        if (p->ops[i].code == RZ_APPEND && rz_appends_itself(p, r->call->count))
+            continue;
         run_op(&span, &p->ops[i]);
         rz_pool_barrier(p->pool);
     }

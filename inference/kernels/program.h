@@ -29,8 +29,8 @@
 
 enum rz_opcode {
     RZ_EMBED = 0, /* output[t] = matrix row of token t */
-    RZ_LINEAR =
-        1, /* output[t] (=, +=) matrices * norm(input[t]) + biases, or silu(first) * second */
+    /* output[t] (=, +=) matrices * norm(input[t]) + biases, or silu(first) * second */
+    RZ_LINEAR = 1,
     RZ_APPEND = 2, /* rotate queries and keys in input[t], store keys and values in the cache */
     RZ_ATTEND = 3, /* output[t] = attention of input[t]'s queries; reads what all tokens appended */
     RZ_OPCODES = 4
@@ -50,11 +50,11 @@ typedef struct rz_rope {
 } rz_rope;
 
 typedef struct rz_op {
-    int32_t code, input, output,
-        second; /* buffers; second: where a gated linear's other matrix goes */
+    int32_t code;
+    int32_t input, output; /* buffers */
+    int32_t second;        /* buffer for a gated linear's other matrix */
     int32_t matrices, accumulate, gated, quantized;
     int32_t layer, rope; /* of attention and append */
-    int32_t joins; /* a linear that reads attention's output: index of that operator, else -1 */
     float eps, scale;
     const float *norm; /* [input cols, padded], or NULL */
     const rz_matrix *weights[RZ_MATRICES];
@@ -66,15 +66,16 @@ typedef struct rz_op {
 
 /* Scratch memory of one thread. */
 typedef struct rz_scratch {
-    float *normed; /* [block][widest] */
-    int8_t *codes; /* [block][widest] */
+    float *normed; /* [block][widest input of a norm] */
+    int8_t *codes; /* [block][widest input of a linear operator] */
     float *scales; /* [block][widest / 32] */
     int32_t *sums; /* [block][2 * widest / 32] */
-    float *attend; /* rz_attend_floats(), at least one row of queries, keys and values */
+    float *attend; /* rz_attend_floats() */
 } rz_scratch;
 
 typedef struct rz_program {
-    int32_t threads, chunk, block, widest;
+    int32_t threads, chunk, block;
+    int32_t widest, widest_norm; /* strides of the widest inputs of linear operators and of norms */
     int32_t op_count, buffer_count, rope_count,
         head; /* head: the operator that makes logits, the last */
     int32_t heads, kv_heads, head_dim, value_dim, half_cache;
@@ -84,7 +85,6 @@ typedef struct rz_program {
     rz_buffer *buffers;
     rz_rope *ropes;
     rz_scratch *scratch; /* [threads] */
-    float *partials;     /* [RZ_PARTS][heads * (value_dim + 2)] */
     const rz_linear_kernels *linear;
     const rz_ops_kernels *kernels;
     rz_pool *pool;
@@ -121,8 +121,6 @@ void rz_share_panels(rz_op *op, int32_t threads);
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride);
 void rz_run_append(const rz_span *span, const rz_op *op);
 void rz_run_attend(const rz_span *span, const rz_op *op);
-/* Writes a single token's attention output from the parts that rz_run_attend left. */
-void rz_join_attention(const rz_span *span, const rz_op *attend, float *out);
 
 /* Row of the chunk's token `token` in a buffer, as this span sees it. */
 static inline float *rz_row(const rz_span *span, int32_t buffer, int32_t token) {
@@ -130,6 +128,11 @@ static inline float *rz_row(const rz_span *span, int32_t buffer, int32_t token) 
     int64_t row =
         b->whole ? token : (int64_t)span->set * span->program->block + token - span->first;
     return b->data + row * b->stride;
+}
+
+/* Says whether attention itself stores the position: one token, whole key/value heads a thread. */
+static inline int rz_appends_itself(const rz_program *p, int32_t tokens) {
+    return tokens == 1 && p->kv_heads % p->threads == 0;
 }
 
 /* This thread's share [first, last) of `count` things. */

@@ -1,8 +1,6 @@
 /* The operators on the KV cache: append, and attention for one token or for a block of them. */
 #include "program.h"
 
-#include <string.h>
-
 static rz_attention view(const rz_span *span, const rz_op *op) {
     const rz_program *p = span->program;
     return (rz_attention){
@@ -17,87 +15,48 @@ static rz_attention view(const rz_span *span, const rz_op *op) {
     };
 }
 
-static const float *angles(const rz_program *p, const rz_op *op, int32_t token) {
+/* Rotates query heads [first, last) of a row of the chunk, and rotates and stores their key/value
+ * heads. */
+static void rotate_and_append(const rz_program *p, const rz_op *op, const rz_attention *a,
+                              float *row, int64_t start, int32_t token, int32_t first,
+                              int32_t last) {
     const rz_rope *rope = &p->ropes[op->rope];
-    return rope->table + (int64_t)token * 2 * rope->half;
-}
-
-static void rotate_queries(const rz_program *p, const rz_op *op, int32_t token, float *row) {
-    const rz_rope *rope = &p->ropes[op->rope];
-    p->kernels->rotate(row, p->heads, p->head_dim, angles(p, op, token), rope->half,
-                       rope->interleaved, op->scale);
-}
-
-static void append(const rz_span *span, const rz_op *op, const rz_attention *a, int32_t token,
-                   float *row) {
-    const rz_program *p = span->program;
-    const rz_rope *rope = &p->ropes[op->rope];
-    float *keys = row + p->heads * p->head_dim, *values = keys + p->kv_heads * p->head_dim;
-    p->kernels->rotate(keys, p->kv_heads, p->head_dim, angles(p, op, token), rope->half,
-                       rope->interleaved, 1.0f);
-    p->kernels->append(a, span->call->start + token, keys, values);
+    const float *turn = rope->table + (int64_t)token * 2 * rope->half;
+    int32_t group = p->heads / p->kv_heads, dim = p->head_dim, kv = first / group;
+    rz_attention own = *a;
+    own.kv_heads = (last - first) / group;
+    own.layer_offset += kv * a->head_bytes;
+    float *keys = row + (p->heads + kv) * dim, *values = keys + p->kv_heads * dim;
+    p->kernels->rotate(row + first * dim, last - first, dim, turn, rope->half, rope->interleaved,
+                       op->scale);
+    p->kernels->rotate(keys, own.kv_heads, dim, turn, rope->half, rope->interleaved, 1.0f);
+    p->kernels->append(&own, start + token, keys, values);
 }
 
 void rz_run_append(const rz_span *span, const rz_op *op) {
+    const rz_program *p = span->program;
     rz_attention a = view(span, op);
     int64_t first = 0, last = span->count;
     if (span->wide)
         rz_share(span, span->count, &first, &last);
-    for (int64_t t = span->first + first; t < span->first + last; t++) {
-        float *row = rz_row(span, op->input, (int32_t)t);
-        rotate_queries(span->program, op, (int32_t)t, row);
-        append(span, op, &a, (int32_t)t, row);
-    }
+    for (int64_t t = span->first + first; t < span->first + last; t++)
+        rotate_and_append(p, op, &a, rz_row(span, op->input, (int32_t)t), span->call->start,
+                          (int32_t)t, 0, p->heads);
 }
 
-static rz_partial part(const rz_program *p, int64_t index) {
-    float *base = p->partials + index * p->heads * (p->value_dim + 2);
-    return (rz_partial){base, base + p->heads, base + 2 * p->heads};
-}
-
-typedef struct cut {
-    int64_t pages, step;
-    int32_t count;
-} cut;
-
-/* Cuts the pages of `length` positions into at most RZ_PARTS parts. It does not depend on the
- * number of threads, so that neither does the result. */
-static cut cut_pages(int64_t length) {
-    cut c = {.pages = (length + RZ_PAGE - 1) / RZ_PAGE};
-    c.step = (c.pages + RZ_PARTS - 1) / RZ_PARTS;
-    c.count = (int32_t)((c.pages + c.step - 1) / c.step);
-    return c;
-}
-
-/* One token: its positions are split over the threads; the thread with the last part stores the new
- * key and value first. The row's own memory stays as it is, since the other threads read it too. */
+/* One token: its heads are split over the threads. Where every thread has whole key/value heads, it
+ * also stores its part of the new position, which spares a barrier; else rz_run_append has been. */
 static void attend_one(const rz_span *span, const rz_op *op, const rz_attention *a) {
     const rz_program *p = span->program;
-    int64_t length = span->call->start + 1, first, last;
-    cut c = cut_pages(length);
-    rz_share(span, c.count, &first, &last);
+    int64_t first, last;
+    rz_share(span, p->heads, &first, &last);
     if (first >= last)
         return;
-    float *row = p->scratch[span->thread].attend;
-    size_t floats = (size_t)(p->heads + 2 * p->kv_heads) * (size_t)p->head_dim;
-    memcpy(row, rz_row(span, op->input, 0), sizeof(float) * floats);
-    rotate_queries(p, op, 0, row);
-    if (last == c.count)
-        append(span, op, a, 0, row);
-    for (int64_t i = first; i < last; i++) {
-        int64_t end = (i + 1) * c.step;
-        rz_partial out = part(p, i);
-        p->kernels->attend_one(a, row, length, i * c.step, end < c.pages ? end : c.pages, &out);
-    }
-}
-
-void rz_join_attention(const rz_span *span, const rz_op *attend, float *out) {
-    rz_attention a = view(span, attend);
-    cut c = cut_pages(span->call->start + 1);
-    rz_partial parts[RZ_PARTS];
-    for (int32_t i = 0; i < c.count; i++)
-        parts[i] = part(span->program, i);
-    span->program->kernels->merge(&a, parts, c.count, out);
+    float *row = rz_row(span, op->input, 0);
+    if (rz_appends_itself(p, 1))
+        rotate_and_append(p, op, a, row, span->call->start, 0, (int32_t)first, (int32_t)last);
+    p->kernels->attend_one(a, row, span->call->start + 1, (int32_t)first, (int32_t)last,
+                           p->scratch[span->thread].attend, rz_row(span, op->output, 0));
 }
 
 static void attend_rows(const rz_span *span, const rz_op *op, const rz_attention *a, int64_t first,

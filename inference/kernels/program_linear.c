@@ -2,8 +2,6 @@
  * the gate. */
 #include "program.h"
 
-#include <string.h>
-
 /* Activations of the span's tokens: dense from `dense`, codes in the scratch memory of `owner`. */
 static rz_acts activations(const rz_span *span, const rz_op *op, float *dense, int32_t owner) {
     const rz_buffer *input = &span->program->buffers[op->input];
@@ -34,12 +32,6 @@ static void prepare(const rz_span *span, const rz_op *op, rz_acts *acts, const f
  */
 static rz_acts prepare_alone(const rz_span *span, const rz_op *op) {
     float *raw = rz_row(span, op->input, span->first);
-    if (op->joins >= 0 && span->wide && span->call->count == 1) {
-        const rz_buffer *input = &span->program->buffers[op->input];
-        raw = span->program->scratch[span->thread].attend;
-        memset(raw + input->cols, 0, sizeof(float) * (size_t)(input->stride - input->cols));
-        rz_join_attention(span, &span->program->ops[op->joins], raw);
-    }
     float *dense = op->norm != NULL ? span->program->scratch[span->thread].normed : raw;
     rz_acts acts = activations(span, op, dense, span->thread);
     prepare(span, op, &acts, raw, 0, span->count);

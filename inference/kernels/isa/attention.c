@@ -128,22 +128,23 @@ RZ_INLINE void add_values(const uint8_t *cache, const uint8_t *next, const float
         add_vectors(cache, next, weights, decay, count, wide, d, 1, heads, half, values);
 }
 
-/* Turns scores into weights exp(score - peak) in place; positions from count on get none. Returns
- * the decay that what was summed before must be multiplied by. */
+/* Turns scores into weights exp(score - peak) in place; positions from count on, up to a whole
+ * vector, get zero. Returns the decay that what was summed before must be multiplied by. */
 RZ_INLINE float soften(float *scores, int32_t count, float *peak, float *total) {
-    int32_t vectors = (count + VL - 1) / VL;
-    for (int32_t i = count; i < vectors * VL; i++)
+    int32_t vectors = (count + VL - 1) / VL, end = vectors * VL;
+    for (int32_t i = count; i < end; i++)
         scores[i] = MASKED;
     vf top = vf_load(scores);
     for (int32_t v = 1; v < vectors; v++)
         top = vf_max(top, vf_load(scores + v * VL));
     float new_peak = fmaxf(*peak, vf_peak(top));
     vf base = vf_set(new_peak), sum = vf_set(0);
-    for (int32_t v = 0; v < vectors; v++) {
-        vf weight = vf_exp(vf_sub(vf_load(scores + v * VL), base));
-        vf_store(scores + v * VL, weight);
-        sum = vf_add(sum, weight);
-    }
+    for (int32_t v = 0; v < vectors; v++)
+        vf_store(scores + v * VL, vf_exp(vf_sub(vf_load(scores + v * VL), base)));
+    for (int32_t i = count; i < end; i++)
+        scores[i] = 0;
+    for (int32_t v = 0; v < vectors; v++)
+        sum = vf_add(sum, vf_load(scores + v * VL));
     float decay = *peak <= MASKED ? 0.0f : expf(*peak - new_peak);
     *total = *total * decay + vf_sum(sum);
     *peak = new_peak;
@@ -182,56 +183,44 @@ static void attend_heads(const rz_attention *a, head_page page, head_page next, 
     }
 }
 
-void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int64_t first,
-                   int64_t last, const rz_partial *out) {
-    int32_t group = a->heads / a->kv_heads;
-    for (int32_t h = 0; h < a->heads; h++) {
-        out->peak[h] = MASKED;
-        out->total[h] = 0;
-    }
-    memset(out->values, 0, sizeof(float) * (size_t)a->heads * (size_t)a->value_dim);
-    for (int64_t p = first; p < last; p++)
-        for (int32_t kv = 0; kv < a->kv_heads; kv++) {
-            int64_t left = length - p * RZ_PAGE;
-            int32_t count = left < RZ_PAGE ? (int32_t)left : RZ_PAGE;
-            head_page page = find_page(a, p, kv), next = page;
-            if (kv + 1 < a->kv_heads)
-                next = find_page(a, p, kv + 1);
-            else if (left > RZ_PAGE)
-                next = find_page(a, p + 1, 0);
-            for (int32_t g = 0; g < group; g += HEADS_AT_ONCE) {
-                int32_t head = kv * group + g,
-                        heads = group - g < HEADS_AT_ONCE ? group - g : HEADS_AT_ONCE;
-                attend_heads(a, page, next, query + (int64_t)head * a->head_dim, count, heads,
-                             out->peak + head, out->total + head,
-                             out->values + (int64_t)head * a->value_dim);
-            }
-        }
+/* to = values / total for one head. */
+RZ_INLINE void finish(const rz_attention *a, const float *restrict values, float total,
+                      float *restrict to) {
+    float scale = 1.0f / total;
+    for (int32_t d = 0; d < a->head_dim; d++)
+        to[d] = values[d] * scale;
 }
 
-void rz_merge_partials(const rz_attention *a, const rz_partial *parts, int32_t count, float *out) {
-    float weights[RZ_PARTS];
-    for (int32_t head = 0; head < a->heads; head++) {
-        float peak = MASKED, total = 0, values[VL];
-        for (int32_t i = 0; i < count; i++)
-            peak = fmaxf(peak, parts[i].peak[head]);
-        for (int32_t i = 0; i < RZ_PARTS; i++)
-            weights[i] = i < count ? parts[i].peak[head] - peak : MASKED;
-        for (int32_t i = 0; i < count; i += VL)
-            vf_store(weights + i, vf_exp(vf_load(weights + i)));
-        for (int32_t i = 0; i < count; i++)
-            total += weights[i] * parts[i].total[head];
-        for (int32_t d = 0; d < a->head_dim; d += VL) {
-            vf sum = vf_set(0);
-            for (int32_t i = 0; i < count; i++)
-                sum = vf_fma(vf_set(weights[i]),
-                             vf_load(parts[i].values + (int64_t)head * a->value_dim + d), sum);
-            vf_store(values, vf_div(sum, vf_set(total)));
-            int32_t left = a->head_dim - d;
-            memcpy(out + head * a->head_dim + d, values,
-                   sizeof(float) * (size_t)(left < VL ? left : VL));
+/* What is looked at after this page and head: the next page, or the next head's first page. */
+static head_page following(const rz_attention *a, int64_t page, int64_t pages, int32_t kv_head) {
+    if (page + 1 < pages)
+        return find_page(a, page + 1, kv_head);
+    return find_page(a, 0, kv_head + 1 < a->kv_heads ? kv_head + 1 : kv_head);
+}
+
+void rz_attend_one(const rz_attention *a, const float *query, int64_t length, int32_t first,
+                   int32_t last, float *workspace, float *out) {
+    int32_t group = a->heads / a->kv_heads, dim = a->head_dim, wide = a->value_dim;
+    float *peak = workspace, *total = peak + a->heads, *values = total + a->heads;
+    int64_t pages = (length + RZ_PAGE - 1) / RZ_PAGE;
+    memset(workspace, 0, sizeof(float) * (size_t)a->heads * (size_t)(wide + 2));
+    for (int32_t h = first; h < last; h++)
+        peak[h] = MASKED;
+    for (int32_t kv = first / group; kv * group < last; kv++) {
+        int32_t begin = kv * group > first ? kv * group : first;
+        int32_t end = (kv + 1) * group < last ? (kv + 1) * group : last;
+        for (int64_t p = 0; p < pages; p++) {
+            int64_t left = length - p * RZ_PAGE;
+            int32_t count = left < RZ_PAGE ? (int32_t)left : RZ_PAGE;
+            head_page page = find_page(a, p, kv), next = following(a, p, pages, kv);
+            for (int32_t h = begin; h < end; h += HEADS_AT_ONCE)
+                attend_heads(a, page, next, query + h * dim, count,
+                             end - h < HEADS_AT_ONCE ? end - h : HEADS_AT_ONCE, peak + h, total + h,
+                             values + (int64_t)h * wide);
         }
     }
+    for (int32_t h = first; h < last; h++)
+        finish(a, values + (int64_t)h * wide, total[h], out + h * dim);
 }
 
 /* c[row][vector] = c * decay[row] + a[row][k] * b[k][vector], or without c where decay is NULL.
@@ -292,9 +281,9 @@ RZ_INLINE void attend_rows(const rz_attention *a, const block_head *head, const 
           (int64_t)a->head_dim * 16, a->head_dim, scores, RZ_PAGE, NULL, rows, vectors);
     for (int r = 0; r < rows; r++) {
         int32_t own = count + r < RZ_PAGE ? (int32_t)(count + r) : RZ_PAGE;
-        for (int32_t i = own; i < seen; i++)
-            scores[r * RZ_PAGE + i] = MASKED;
-        decay[r] = soften(scores + r * RZ_PAGE, seen, head->peak + row + r, head->total + row + r);
+        decay[r] = soften(scores + r * RZ_PAGE, own, head->peak + row + r, head->total + row + r);
+        for (int32_t i = (own + VL - 1) / VL * VL; i < seen; i++)
+            scores[r * RZ_PAGE + i] = 0;
     }
     strip(scores, RZ_PAGE, values, wide, 16, seen, head->values + (int64_t)row * wide, wide, decay,
           rows, wide / VL);
@@ -317,16 +306,6 @@ static void attend_head(const rz_attention *a, const block_head *head, const flo
         attend_rows(a, head, keys, values, row, ROWS_AT_ONCE, start + row - page_start + 1, scores);
     for (; row < rows; row++)
         attend_rows(a, head, keys, values, row, 1, start + row - page_start + 1, scores);
-}
-
-static void finish_head(const rz_attention *a, const block_head *head, int32_t rows, float *out,
-                        int64_t out_stride) {
-    for (int32_t row = 0; row < rows; row++) {
-        const float *restrict from = head->values + (int64_t)row * a->value_dim;
-        float *restrict to = out + row * out_stride, scale = 1.0f / head->total[row];
-        for (int32_t d = 0; d < a->head_dim; d++)
-            to[d] = from[d] * scale;
-    }
 }
 
 void rz_attend_block(const rz_attention *a, const float *queries, int64_t query_stride,
@@ -352,9 +331,10 @@ void rz_attend_block(const rz_attention *a, const float *queries, int64_t query_
             }
         }
         for (int32_t g = 0; g < group; g++) {
-            float *own = running + g * head_floats;
-            block_head head = {NULL, 0, own, own + rows, own + 2 * rows};
-            finish_head(a, &head, rows, out + (kv * group + g) * dim, out_stride);
+            const float *own = running + g * head_floats, *total = own + rows, *all = total + rows;
+            for (int32_t row = 0; row < rows; row++)
+                finish(a, all + (int64_t)row * a->value_dim, total[row],
+                       out + row * out_stride + (kv * group + g) * dim);
         }
     }
 }

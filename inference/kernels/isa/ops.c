@@ -69,5 +69,4 @@ const rz_ops_kernels RZ_ISA_FN(rz_ops) = {
     .append = rz_append,
     .attend_one = rz_attend_one,
     .attend_block = rz_attend_block,
-    .merge = rz_merge_partials,
 };

@@ -209,3 +209,16 @@ def test_two_callers_at_once_get_their_own_results() -> None:
         caller.join()
     for index in range(2):
         np.testing.assert_allclose(got[index], want[index], atol=1e-6)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("half_cache", [False, True])
+@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(9, 3, 64), (14, 2, 64), (5, 1, 20)])
+def test_one_token_gets_the_same_bits_alone_and_among_others(
+    isa: str, half_cache: bool, heads: int, kv_heads: int, dim: int
+) -> None:
+    layer = OneLayer(heads, kv_heads, dim, isa=isa, half_cache=half_cache)
+    ids = tokens(200, layer.vocabulary)
+    want = layer.run(ids, [200])
+    for cuts in ([1] * 200, [7] * 28 + [4], [130, 1, 69]):
+        np.testing.assert_array_equal(layer.run(ids, cuts), want)

@@ -1,4 +1,4 @@
-"""Writes data/smollm2_greedy.json: greedy continuations of SmolLM2-135M as llama.cpp makes them.
+"""Writes data/smollm2_greedy.json: greedy continuations of SmolLM2-135M by llama.cpp.
 
     python tests/inference/models/make_golden.py PATH/TO/SmolLM2-135M-Instruct.Q4_1.gguf
 
@@ -15,11 +15,17 @@ import numpy as np
 
 PROMPTS = (
     "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n",
-    "Water boils at a temperature of",
-    "def fibonacci(n):\n",
+    "1, 2, 3, 4, 5, 6, 7, 8,",
+    "10, 20, 30, 40, 50,",
+    "A B C D E F G H I J",
+    "January, February, March,",
+    "<|im_start|>user\nSay: the quick brown fox jumps over the lazy dog<|im_end|>\n"
+    "<|im_start|>assistant\n",
+    "def add(a, b):\n    return a + b\n\ndef subtract(a, b):\n    return",
     "The three laws of thermodynamics are",
 )
-NEW_TOKENS = 24
+NEW_TOKENS = 32
+MARGIN = 0.6  # logits; where the two best are nearer, rounding decides and the text ends
 
 
 def main(model: str) -> None:
@@ -35,6 +41,9 @@ def main(model: str) -> None:
         made: list[int] = []
         for _ in range(NEW_TOKENS):
             logits = np.ctypeslib.as_array(llama._ctx.get_logits(), (llama.n_vocab(),))
+            second, best = np.sort(logits)[-2:]
+            if best - second < MARGIN:
+                break
             made.append(int(logits.argmax()))
             llama.eval(made[-1:])
         text = llama.detokenize(made).decode("utf-8", "replace")
