@@ -2,29 +2,24 @@
 
 The asserts come from the task where it states examples, and from the model before it has seen its
 own code. What the first attempt fails on is shown to the model once, with what the code returned;
-the better of both attempts is the answer. A model's own assert that the model takes back is
-dropped.
+the better of both attempts is the answer. Where the model stands by its code, its own assert that
+failed is dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from ryzanstein.agents import verify
-from ryzanstein.agents.conversation import Conversation
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.run import Run
 from ryzanstein.agents.verify import Check
 
-__all__ = ["Attempt", "Told", "write_code"]
+__all__ = ["Attempt", "write_code"]
 
 CODE_TOKENS = 500
 ASSERT_TOKENS = 160
-EXPLAIN_TOKENS = 90
 # What follows the code itself: the checks are run apart from it, and cost tokens here.
 STOPS = ["```", "\nassert ", "\n# Test", "\n# Example", "\nif __name__", "\nprint("]
-
-Told = Callable[[str, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,52 +40,57 @@ class Attempt:
         return [check for check in self.checks if check.passed is False]
 
 
-async def write_code(
-    task: str,
-    opening: str,
-    talk: Conversation,
-    services: Services,
-    told: Told,
-    original: str = "",
-) -> Attempt:
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    """Asserts the task gives, asserts the model wrote, and code that is to be corrected."""
+
+    given: tuple[str, ...]
+    own: tuple[str, ...]
+    original: str
+
+    @property
+    def asserts(self) -> tuple[str, ...]:
+        return (*self.given, *self.own)
+
+
+async def write_code(run: Run, opening: str, original: str = "") -> Attempt:
     """Returns the best attempt of at most two.
 
     Args:
-        task: What the user asked.
+        run: The run, whose conversation has its system text only.
         opening: The task and what is known, for the first turn.
-        talk: The conversation, with its system text only.
-        services: Runs the code.
-        told: Hears of stage and message.
         original: Code that is to be corrected; empty where new code is asked for.
     """
-    given = verify.given_asserts(task)
-    name = verify.function_name(task) or verify.function_name(original)
+    given = verify.given_asserts(run.task)
     own: list[str] = []
     if not given:
-        own = await _own_asserts(opening, name, talk)
+        name = verify.function_name(run.task) or verify.function_name(original)
+        own = await _own_asserts(run, opening, name)
         opening = ""
-    await told("act", "writes the code")
-    code = await _code(f"{opening}\n\n{_asked(task, original)}".strip(), talk)
-    first = await _tried(code, [*given, *own], services, told, original)
+    tests = _Tests(tuple(given), tuple(own), original)
+    await run.tell("act", "writes the code")
+    code = await _code(run, f"{opening}\n\n{_asked(run.task, original)}".strip())
+    first = await _tried(run, code, tests)
     if not first.failed:
         return first
-    await told("reflect", f"{len(first.failed)} of {len(first.checks)} checks failed")
-    return await _second(task, first, given, own, talk, services, told, original)
+    await run.tell("reflect", f"{len(first.failed)} of {len(first.checks)} checks failed")
+    return await _second(run, first, tests)
 
 
 def _asked(task: str, original: str) -> str:
     if original:
         return f"{task}\nNow write the corrected Python code, complete, with the fault mended."
-    return "Now write the complete Python code that does this. Only the code, with its imports."
+    return f"{task}\nNow write the complete Python code. Only the code, with its imports."
 
 
-async def _own_asserts(opening: str, name: str, talk: Conversation) -> list[str]:
+async def _own_asserts(run: Run, opening: str, name: str) -> list[str]:
     question = (
-        "Before writing the code, write three simple asserts that correct code passes, "
-        "one on each line. Choose values whose result is certain."
+        "Before writing the code, write three short asserts that correct code passes, one on each "
+        "line: first a simple case, then one for each rule that the task names. "
+        "Choose values whose result is certain."
     )
     start = f"assert {name}(" if name else "assert "
-    found = await talk.ask(
+    found = await run.talk.ask(
         f"{opening}\n\n{question}",
         max_tokens=ASSERT_TOKENS,
         prefix=f"```python\n{start}",
@@ -99,48 +99,36 @@ async def _own_asserts(opening: str, name: str, talk: Conversation) -> list[str]
     return verify.parsed_asserts(start + found.text, name)
 
 
-async def _code(question: str, talk: Conversation) -> str:
-    found = await talk.ask(question, max_tokens=CODE_TOKENS, prefix="```python\n", stop=STOPS)
+async def _code(run: Run, question: str) -> str:
+    found = await run.talk.ask(question, max_tokens=CODE_TOKENS, prefix="```python\n", stop=STOPS)
     return found.text.strip() + "\n"
 
 
-async def _tried(
-    code: str, asserts: Sequence[str], services: Services, told: Told, original: str
-) -> Attempt:
-    await told("verify", f"runs the code with {len(asserts)} asserts")
-    checks = await verify.run_asserts(services, code, asserts)
-    if original:
-        changed = not _same_code(code, original)
+async def _tried(run: Run, code: str, tests: _Tests) -> Attempt:
+    await run.tell("verify", f"runs the code with {len(tests.asserts)} asserts")
+    checks = await verify.run_asserts(run.services, code, tests.asserts)
+    if tests.original:
+        changed = not _same_code(code, tests.original)
         said = "" if changed else "It is the code that was to be corrected, unchanged."
         checks.append(Check("something was corrected", changed, said))
     return Attempt(code, tuple(checks))
 
 
-async def _second(
-    task: str,
-    first: Attempt,
-    given: Sequence[str],
-    own: Sequence[str],
-    talk: Conversation,
-    services: Services,
-    told: Told,
-    original: str,
-) -> Attempt:
+async def _second(run: Run, first: Attempt, tests: _Tests) -> Attempt:
     """One reflection: correct the code, or take back an assert of one's own."""
     faults = "\n".join(f"- {check.name}: {check.detail}" for check in first.failed)
     question = (
         f"The code was run. These checks failed:\n{faults}\n"
-        f"The task was: {task}\n"
+        f"The task was: {run.task}\n"
         "Write the complete corrected Python code. If the code is right and an assert is wrong, "
         "write the same code again."
     )
-    code = await _code(question, talk)
+    code = await _code(run, question)
     failed = {check.name for check in first.failed}
-    if _same_code(code, first.code) and failed <= set(own):
-        kept = [line for line in own if line not in failed]
+    if _same_code(code, first.code) and failed <= set(tests.own):
         checks = tuple(check for check in first.checks if check.name not in failed)
-        return Attempt(first.code, checks) if kept else first
-    second = await _tried(code, [*given, *own], services, told, original)
+        return Attempt(first.code, checks) if len(failed) < len(tests.own) else first
+    second = await _tried(run, code, tests)
     return second if second.passed > first.passed else first
 
 

@@ -20,6 +20,8 @@ __all__ = ["Budget", "Conversation", "OutOfBudget", "clipped"]
 
 # Template marks around a message (role, separators) in every chat template this engine knows.
 MESSAGE_OVERHEAD = 12
+# Tokens that are kept for the answer to the user.
+RESERVE = 200
 _SHORT = 64
 
 
@@ -87,6 +89,12 @@ class Conversation:
         """Tokens that are left for new messages and their answers."""
         return self.window - self.used
 
+    @property
+    def spare(self) -> int:
+        """Tokens that a step may take, so that enough is left to answer afterwards."""
+        kept = min(RESERVE, self.budget.tokens // 4)
+        return min(self.budget.tokens_left - kept, self.room - 2 * RESERVE)
+
     async def count(self, text: str) -> int:
         """Tokens of a text; short texts are bounded by their bytes without asking."""
         size = len(text.encode("utf-8"))
@@ -104,7 +112,7 @@ class Conversation:
         self.used = await self.count(text) + MESSAGE_OVERHEAD
 
     async def ask(
-        self, text: str, *, max_tokens: int, prefix: str = "", **options: Any
+        self, text: str, *, max_tokens: int, prefix: str = "", final: bool = False, **options: Any
     ) -> Completion:
         """Says something and returns how the model answers; both stay in the conversation.
 
@@ -112,13 +120,15 @@ class Conversation:
             text: The user's turn.
             max_tokens: At most so many tokens of answer; fewer where the budget ends first.
             prefix: What the answer starts with; kept in the conversation, not in the result.
+            final: It is the answer to the user, for which tokens and room are kept back.
             options: Of the inference server's `chat`: choices, regex, json_schema, stop, ...
 
         Raises:
             OutOfBudget: No tokens, no seconds or no room are left.
         """
         added = await self.count(text) + await self.count(prefix) + 2 * MESSAGE_OVERHEAD
-        limit = min(max_tokens, self.budget.tokens_left, self.room - added)
+        free = self.budget.tokens_left if final else self.spare
+        limit = min(max_tokens, free, self.room - added)
         self._require(limit)
         asked = [*self._messages, {"role": "user", "content": text}]
         found = await self._services.chat(
@@ -141,7 +151,7 @@ class Conversation:
                 f"The run took longer than its {self.budget.seconds:g} seconds.",
                 hint="Raise the agent's limit of seconds, or ask for less at once.",
             )
-        if self.budget.tokens_left <= 0:
+        if limit <= 0 < self.room - RESERVE:
             raise OutOfBudget(
                 f"The run used up its {self.budget.tokens} tokens.",
                 hint="Raise the agent's limit of tokens, or ask for less at once.",

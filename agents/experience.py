@@ -76,7 +76,8 @@ def chosen(hits: Sequence[dict[str, Any]], least: float = LEAST_SIMILARITY) -> l
 
 def as_used(fact: dict[str, Any]) -> dict[str, Any]:
     """A recalled fact in the form in which a result lists what was put into the prompt."""
-    kept = {name: fact[name] for name in ("id", "score", "similarity") if name in fact}
+    names = ("id", "score", "similarity")
+    kept: dict[str, Any] = {name: fact[name] for name in names if name in fact}
     return {**kept, "task": fact["text"], "outcome": "fact"}
 
 

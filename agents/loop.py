@@ -15,32 +15,32 @@ cancellation, which takes effect at any await and leaves no experience behind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from time import monotonic
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ryzanstein.agents import coding, experience, ground, menu, prompting, step, verify
-from ryzanstein.agents.conversation import Budget, Conversation, OutOfBudget
-from ryzanstein.agents.ground import Surroundings
+from ryzanstein.agents import coding, experience, ground, menu, prompting, verify
+from ryzanstein.agents.act import act
+from ryzanstein.agents.conversation import Budget, OutOfBudget
 from ryzanstein.agents.profile import system_prompt
-from ryzanstein.agents.services import Services, ToolSpec
-from ryzanstein.agents.step import Call, Step
+from ryzanstein.agents.run import Run
+from ryzanstein.agents.services import Services
+from ryzanstein.agents.step import Step
 from ryzanstein.agents.verify import Check
+from ryzanstein.config import load_settings
 from ryzanstein.errors import InvalidRequest, RyzansteinError, TimedOut
-from ryzanstein.events import Event, EventSink, new_id
+from ryzanstein.events import EventSink, new_id
 
 if TYPE_CHECKING:
     from ryzanstein.agents.route import Router
     from ryzanstein.registry import AgentProfile, Limits, Registry
 
-__all__ = ["RunResult", "run_task"]
+__all__ = ["RunResult", "checked", "run_task"]
 
+# A larger window costs a small model more attention than it brings.
 WINDOW = 6144
 MOST_CHARACTERS = 100_000
-ANSWER_TOKENS = 200
 FACTS = 2
 
 
@@ -111,22 +111,28 @@ async def run_task(
         RyzansteinError: A server or the engine failed.
     """
     task = checked(task)
-    run = _Run(task, services, on_event, run_id or new_id("run"))
-    profile = await run.route(registry, router, agent)
+    profile, route = _routed(task, registry, router, agent)
     limits = limits or profile.limits
+    model = model or profile.model or await _default_model(services)
+    budget = Budget(limits.tokens, limits.seconds)
+    window = _window(model, registry)
+    run_id = run_id or new_id("run")
+    run = Run(task, profile, services, budget, window, model, run_id, on_event)
+    await run.tell("route", f"{profile.codename} takes the task", **route)
     try:
         with anyio.fail_after(limits.seconds):
-            await run.prepare(profile, registry, model or profile.model, limits)
-            await run.work(tools, limits.steps)
-            return await run.finish()
+            await _prepare(run)
+            await _recall(run)
+            await _work(run, tools, limits.steps)
+            return await _finish(run)
     except TimeoutError:
-        await run.remember("")
+        await _remember(run)
         raise TimedOut(
             f"The run took longer than its {limits.seconds:g} seconds.",
             hint="Raise the agent's limit of seconds, or ask for less at once.",
         ) from None
     except OutOfBudget:
-        await run.remember("")
+        await _remember(run)
         raise
 
 
@@ -149,307 +155,19 @@ def checked(task: str) -> str:
     return task
 
 
-@dataclass
-class _Run:
-    """The state of one run; its methods are the stages."""
-
-    task: str
-    services: Services
-    on_event: EventSink | None
-    run_id: str
-    trace_id: str = field(default_factory=lambda: new_id("trace"))
-    stage: str = "route"
-    steps: list[Step] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    recalled: list[dict[str, Any]] = field(default_factory=list)
-    facts: list[str] = field(default_factory=list)
-    reminders: list[str] = field(default_factory=list)
-    answer: str = ""
-
-    @property
-    def computes(self) -> bool:
-        """Whether the answer is to be counted or calculated, by a tool and not by the model."""
-        return prompting.asks_to_compute(self.task)
-
-    async def tell(self, stage: str, message: str, **data: Any) -> None:
-        """Emits an event; a new stage begins with it."""
-        self.stage = stage
-        if self.on_event is not None:
-            await self.on_event(Event(self.run_id, self.trace_id, stage, message, data=data))
-
-    async def _generated(self, progress: float, total: float | None, message: str | None) -> None:
-        if self.on_event is not None:
-            text = message or f"{progress:g} tokens"
-            event = Event(self.run_id, self.trace_id, "generate", text, progress, total)
-            await self.on_event(event)
-
-    async def route(
-        self, registry: Registry, router: Router | None, agent: str | None
-    ) -> AgentProfile:
-        """Finds the agent."""
-        if agent is None and router is not None:
-            found = router.route(self.task, top_k=3)
-            agent = found.agents[0].codename
-            reasons = [str(reason) for reason in found.agents[0].reasons]
-            ranked = [one.codename for one in found.agents]
-            await self.tell("route", f"{agent} fits best", agents=ranked, reasons=reasons)
-        else:
-            await self.tell("route", f"{agent or registry.agents[0].codename} was asked for")
-        self.profile = registry.agent(agent) if agent else registry.agents[0]
-        return self.profile
-
-    async def prepare(
-        self, profile: AgentProfile, registry: Registry, model: str | None, limits: Limits
-    ) -> None:
-        """Opens the conversation with the agent's persona, sized to the model's window."""
-        self.model = model or await _default_model(self.services)
-        window = min([WINDOW, *(m.context for m in registry.models if m.name == self.model)])
-        self.budget = Budget(limits.tokens, limits.seconds)
-        self.talk = Conversation(
-            self.services,
-            self.budget,
-            window=window,
-            model=self.model,
-            progress=self._generated,
-        )
-        self.task = await self._whole_task(window)
-        # A token is some four characters of English; the persona is no place to be exact.
-        persona = system_prompt(profile, budget=int(4 * window * prompting.PERSONA_SHARE))
-        await self.talk.system(prompting.system_text(persona))
-        await self._recall()
-
-    async def _whole_task(self, window: int) -> str:
-        most = int(window * prompting.TASK_SHARE)
-        size = await self.talk.count(self.task)
-        if size > most:
-            raise InvalidRequest(
-                f"The task has {size} tokens; {self.model} has room for {most}.",
-                hint="Put the long part into a file and name the file in the task.",
-            )
-        return self.task
-
-    async def _recall(self) -> None:
-        facts = await self.services.recall(self.task, limit=FACTS)
-        hits = await self.services.find_experiences(self.task, limit=experience.MOST)
-        near = experience.chosen(facts, experience.LEAST_FACT_SIMILARITY)
-        self.facts = [fact["text"] for fact in near]
-        self.reminders = [experience.reminder(hit) for hit in experience.chosen(hits)]
-        self.recalled = [*experience.chosen(hits), *map(experience.as_used, near)]
-        names = [used["id"] for used in self.recalled]
-        await self.tell("recall", f"{len(names)} memories fit", used=names)
-
-    async def work(self, tools: bool, steps: int) -> None:
-        """Finds the answer: by code, by tools, or from what is known."""
-        self.around = await ground.look(self.task, self.services) if tools else Surroundings()
-        named = self.around.named
-        allowed = await menu.allowed_tools(self.profile, named, self.services) if tools else ()
-        names = {tool.name for tool in allowed}
-        for one in named:
-            self.steps.append(Step("look", observation=one.text, arguments={"path": one.path}))
-            await self.tell("observe", f"{one.path} is a {one.kind}")
-        known = await self._known()
-        if prompting.asks_for_code(self.task) and "run_python" in names:
-            await self._code(known)
-        elif allowed:
-            await self._act(known, allowed, steps)
-        else:
-            question = f"{prompting.opening(self.task, known, ())}"
-            await self._say(question)
-
-    async def _known(self) -> str:
-        memories = [*self.facts, *self.reminders]
-        text = prompting.known_text(self.around.named, memories)
-        return await self.talk.fit(text, int(self.talk.window * prompting.KNOWN_SHARE))
-
-    async def _code(self, known: str) -> None:
-        began, spent = monotonic(), self.budget.spent
-        opening = prompting.task_text(self.task, known)
-        attempt = await coding.write_code(
-            self.task, opening, self.talk, self.services, self._told, self._original()
-        )
-        self.checks = list(attempt.checks)
-        said = "\n".join(f"{check.name}: {check.detail}" for check in attempt.failed)
-        self._note(
-            Step("check", "run_python", {"code": attempt.code}, said, not said), began, spent
-        )
-        await self.tell("answer", "explains the code")
-        found = await self.talk.ask(
-            "Now say in one or two sentences how the code works. No code.",
-            max_tokens=coding.EXPLAIN_TOKENS,
-            stop=["```"],
-        )
-        self.answer = f"```python\n{attempt.code.strip()}\n```\n\n{found.text.strip()}".strip()
-
-    def _original(self) -> str:
-        """The code a task wants corrected, where it names a Python file."""
-        if not prompting.asks_to_correct(self.task):
-            return ""
-        texts = [one.text for one in self.around.named if one.path.endswith(".py")]
-        return texts[0] if len(texts) == 1 else ""
-
-    async def _told(self, stage: str, message: str) -> None:
-        await self.tell(stage, message)
-
-    def _note(self, made: Step, began: float, spent: int) -> None:
-        values = {name: getattr(made, name) for name in Step.__slots__}
-        values |= {"tokens": self.budget.spent - spent, "seconds": monotonic() - began}
-        self.steps.append(Step(**values))
-
-    async def _act(self, known: str, allowed: Sequence[ToolSpec], most: int) -> None:
-        """Chooses and calls tools until the model has what it needs, or repeats itself."""
-        shown = await menu.menu(
-            self.task, self.around.named, allowed, self.services, computes=self.computes
-        )
-        by_name = {tool.name: tool for tool in shown}
-        question = f"{prompting.opening(self.task, known, shown)}\n\n{prompting.first_question()}"
-        must_act = self.computes and not self.facts
-        seen: set[str] = set()
-        repeated = False
-        notes: dict[str, str] = {}
-        for _ in range(most):
-            names = list(by_name) if must_act else [*by_name, prompting.ANSWER]
-            await self.tell("think", "chooses a tool")
-            began, spent = monotonic(), self.budget.spent
-            name = await step.choose(self.talk, question, names)
-            if name == prompting.ANSWER:
-                break
-            call = await self._call(by_name[name], notes.pop(name, ""))
-            if call.key in seen:
-                del by_name[name]
-                if repeated or not by_name:
-                    break
-                repeated = True
-                question = prompting.repeated_question(name, self.task)
-                continue
-            seen.add(call.key)
-            made = await self._observe(call)
-            self._note(made, began, spent)
-            must_act = must_act and not menu.settles(made.tool, made.ok, made.observation)
-            if not made.ok:
-                notes[name] = prompting.retry_note(name, made.observation)
-            result = prompting.result_text(call.tool, made.ok, made.observation)
-            question = f"{result}\n\n{prompting.next_question(self.task)}"
-        if must_act:
-            await self._say(prompting.unknown_question(self.task))
-            return
-        await self._recalculate()
-        await self._say(prompting.answer_question(self.task))
-        await self._compare()
-
-    async def _recalculate(self) -> None:
-        """Lets a calculated number be found a second way; where both differ, the model decides."""
-        last = self.steps[-1] if self.steps else None
-        if self.around.named or last is None or last.tool != "run_python" or not last.ok:
-            return
-        found = verify.numbers(last.observation)
-        if len(found) != 1:
-            return
-        await self.tell("verify", "calculates it again")
-        began, spent = monotonic(), self.budget.spent
-        line = await self.talk.ask(
-            prompting.again_question(self.task), max_tokens=step.LINE_TOKENS, stop=["\n"]
-        )
-        expression = step.bare(line.text, "evaluate_expression")
-        outcome = await self.services.call_tool("evaluate_expression", {"expression": expression})
-        values = verify.numbers(outcome.text.splitlines()[-1]) if outcome.ok else []
-        if len(values) != 1:
-            return
-        held = verify.close(found[0], values[0])
-        name = f"{expression} gives the same"
-        self.checks.append(Check(name, held or None, outcome.text.strip()))
-        arguments = {"expression": expression}
-        self._note(
-            Step("check", "evaluate_expression", arguments, outcome.text, held), began, spent
-        )
-        if not held:
-            await self._decide(last, self.steps[-1])
-
-    async def _decide(self, first: Step, second: Step) -> None:
-        """Asks which of two results is right; the second becomes a result like any other."""
-        await self.tell("reflect", "two ways gave two results")
-        began, spent = monotonic(), self.budget.spent
-        expression = second.arguments["expression"]
-        ways = {
-            "A": f"{first.tool} gave {first.observation}",
-            "B": f"{expression} gave {second.observation}",
-        }
-        letter = await step.choose(
-            self.talk, prompting.decide_question(self.task, ways), list(ways)
-        )
-        chosen = first if letter == "A" else second
-        self._note(
-            Step("tool", chosen.tool, chosen.arguments, chosen.observation, True), began, spent
-        )
-
-    async def _compare(self) -> None:
-        """Has the answer state the number that was found; one more try where it does not."""
-        results = [made for made in self.steps if made.kind == "tool" and made.ok]
-        if not results or verify.agrees(self.answer, results[-1].observation) is not False:
-            return
-        await self.tell("reflect", "the answer does not state the result")
-        stated = prompting.restate_question(self.task, results[-1].observation)
-        await self._say(stated)
-
-    async def _call(self, tool: ToolSpec, note: str) -> Call:
-        await self.tell("act", f"uses {tool.name}")
-        known = menu.clear_arguments(tool.name, self.around.named)
-        choices = menu.options(tool.name, self.around)
-        named = self.around.named
-        only_files = all(one.kind == "file" for one in named)
-        paths = [one.path for one in named] if only_files else None
-
-        def question(argument: str) -> str:
-            return note + prompting.argument_question(tool, argument, self.task, paths)
-
-        # Greedy decoding would write the call that just failed again.
-        heat = 0.6 if note else 0.0
-        found = await step.fill(self.talk, tool, question, known, choices, temperature=heat)
-        return Call(tool.name, found)
-
-    async def _observe(self, call: Call) -> Step:
-        outcome = await self.services.call_tool(call.tool, call.arguments)
-        share = int(self.talk.window * prompting.RESULT_SHARE)
-        text = await self.talk.fit(outcome.text, min(share, max(64, self.talk.room // 3)))
-        await self.tell("observe", f"{call.tool} {'answered' if outcome.ok else 'failed'}")
-        return Step("tool", call.tool, call.arguments, text, outcome.ok)
-
-    async def _say(self, question: str) -> None:
-        await self.tell("answer", "writes the answer")
-        found = await self.talk.ask(question, max_tokens=ANSWER_TOKENS)
-        self.answer = found.text.strip()
-
-    async def finish(self) -> RunResult:
-        """Verifies, remembers, and returns the result."""
-        if not any(s.kind == "check" for s in self.steps):
-            await self.tell("verify", "checks the answer")
-            self.checks += await verify.check_arithmetic(self.services, self.answer)
-        verified = verify.verdict(self.checks)
-        await self.remember(self.answer)
-        return RunResult(
-            run_id=self.run_id,
-            agent=self.profile.codename,
-            answer=self.answer,
-            verified=verified,
-            checks=tuple(self.checks),
-            steps=tuple(self.steps),
-            experiences=tuple(self.recalled),
-            tokens=self.budget.spent,
-            seconds=self.budget.elapsed,
-            model=self.model or "",
-        )
-
-    async def remember(self, answer: str) -> None:
-        """Keeps how it went, after it was checked."""
-        verified = verify.verdict(self.checks)
-        kept = experience.experience(self.task, self.steps, self.checks, verified, answer)
-        await self.tell("remember", f"keeps the run as {kept['outcome']}")
-        await self.services.record_experience(
-            **kept,
-            agent=self.profile.codename,
-            run_id=self.run_id,
-            tokens=self.budget.spent,
-            seconds=self.budget.elapsed,
-        )
+def _routed(
+    task: str, registry: Registry, router: Router | None, agent: str | None
+) -> tuple[AgentProfile, dict[str, Any]]:
+    """The agent, and what the event of it says."""
+    if agent is not None:
+        return registry.agent(agent), {"reasons": ["asked for by name"]}
+    if router is None:
+        raise InvalidRequest("There is no router.", hint="Name the agent.")
+    found = router.route(task, top_k=3)
+    best = found.agents[0]
+    ranked = [one.codename for one in found.agents]
+    reasons = [str(reason) for reason in best.reasons]
+    return registry.agent(best.codename), {"agents": ranked, "reasons": reasons}
 
 
 async def _default_model(services: Services) -> str | None:
@@ -458,3 +176,121 @@ async def _default_model(services: Services) -> str | None:
     except RyzansteinError:
         return None
     return status.get("default_model")
+
+
+def _window(model: str | None, registry: Registry) -> int:
+    """Tokens that a conversation may take: the least that model, engine and loop allow."""
+    known = [entry.context for entry in registry.models if entry.name == model]
+    return min([WINDOW, load_settings().context_tokens, *known])
+
+
+async def _prepare(run: Run) -> None:
+    """Opens the conversation with the agent's persona.
+
+    Raises:
+        InvalidRequest: The task takes too much of the model's window.
+    """
+    most = int(run.window * prompting.TASK_SHARE)
+    size = await run.talk.count(run.task)
+    if size > most:
+        raise InvalidRequest(
+            f"The task has {size} tokens; {run.model} has room for {most}.",
+            hint="Put the long part into a file and name the file in the task.",
+        )
+    # A token is some four characters of English; the persona is no place to be exact.
+    persona = system_prompt(run.profile, budget=int(4 * run.window * prompting.PERSONA_SHARE))
+    await run.talk.system(prompting.system_text(persona))
+
+
+async def _recall(run: Run) -> None:
+    facts = await run.services.recall(run.task, limit=FACTS)
+    hits = await run.services.find_experiences(run.task, limit=experience.MOST)
+    near = experience.chosen(facts, experience.LEAST_FACT_SIMILARITY)
+    alike = experience.chosen(hits)
+    run.facts = [fact["text"] for fact in near]
+    run.reminders = [experience.reminder(hit) for hit in alike]
+    run.used = [*alike, *map(experience.as_used, near)]
+    ids = [one["id"] for one in run.used]
+    await run.tell("recall", f"{len(alike)} past tasks and {len(near)} facts fit", used=ids)
+
+
+async def _work(run: Run, tools: bool, steps: int) -> None:
+    """Finds the answer: by code, by tools, or from what is known."""
+    if not tools:
+        await run.say(prompting.plain_question(run.task, await _known(run)))
+        return
+    await _look(run)
+    allowed = await menu.allowed_tools(run.profile, run.around.named, run.services)
+    known = await _known(run)
+    if prompting.asks_for_code(run.task) and any(one.name == "run_python" for one in allowed):
+        await _code(run, known)
+    else:
+        await act(run, known, allowed, steps)
+
+
+async def _look(run: Run) -> None:
+    run.around = await ground.look(run.task, run.services)
+    for one in run.around.named:
+        run.steps.append(Step("look", arguments={"path": one.path}, observation=one.text))
+        await run.tell("observe", f"{one.path} is a {one.kind}")
+
+
+async def _known(run: Run) -> str:
+    """What was looked up and recalled, within its share of the window."""
+    text = prompting.known_text(run.around.named, [*run.facts, *run.reminders])
+    return await run.talk.fit(text, int(run.window * prompting.KNOWN_SHARE))
+
+
+async def _code(run: Run, known: str) -> None:
+    """Writes code, checks it, and explains it; the code in the answer is the code that was run."""
+    since = run.mark()
+    opening = prompting.task_text(run.task, known)
+    attempt = await coding.write_code(run, opening, _original(run))
+    run.checks = list(attempt.checks)
+    said = "\n".join(f"{check.name}: {check.detail}" for check in attempt.failed)
+    run.note(Step("check", "run_python", {"code": attempt.code}, said, not said), since)
+    await run.say(prompting.EXPLAIN)
+    explained = run.answer.partition("```")[0].strip()
+    run.answer = f"```python\n{attempt.code.strip()}\n```\n\n{explained}".strip()
+
+
+def _original(run: Run) -> str:
+    """The code a task wants corrected, where it names a Python file."""
+    if not prompting.asks_to_correct(run.task):
+        return ""
+    texts = [one.text for one in run.around.named if one.path.endswith(".py")]
+    return texts[0] if len(texts) == 1 else ""
+
+
+async def _finish(run: Run) -> RunResult:
+    """Verifies, remembers, and returns the result."""
+    if not any(made.kind == "check" for made in run.steps):
+        await run.tell("verify", "checks the answer")
+        run.checks += await verify.check_arithmetic(run.services, run.answer)
+    await _remember(run)
+    return RunResult(
+        run_id=run.run_id,
+        agent=run.profile.codename,
+        answer=run.answer,
+        verified=verify.verdict(run.checks),
+        checks=tuple(run.checks),
+        steps=tuple(run.steps),
+        experiences=tuple(run.used),
+        tokens=run.budget.spent,
+        seconds=round(run.budget.elapsed, 3),
+        model=run.model or "",
+    )
+
+
+async def _remember(run: Run) -> None:
+    """Keeps how it went, after it was checked; a run without an answer is a failure."""
+    verified = verify.verdict(run.checks)
+    kept = experience.experience(run.task, run.steps, run.checks, verified, run.answer)
+    await run.tell("remember", f"keeps the run as {kept['outcome']}")
+    await run.services.record_experience(
+        **kept,
+        agent=run.profile.codename,
+        run_id=run.run_id,
+        tokens=run.budget.spent,
+        seconds=run.budget.elapsed,
+    )

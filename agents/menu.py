@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ryzanstein.agents import prompting
 from ryzanstein.agents.ground import GIT, Named, Surroundings
 from ryzanstein.agents.services import Services, ToolSpec
+from ryzanstein.agents.step import Step
 
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile
@@ -29,6 +30,7 @@ _ONLY_WITH = {
     "git_inspect": ("repository", GIT),
     "fetch_url": ("page", re.compile(r"https?://|\bwww\.|\b(web|page|site|url|online)\b", re.I)),
 }
+_FILE = re.compile(r"(?<![\w./@-])(?:[\w-]+/)*[\w-]+\.[A-Za-z]\w{0,5}\b(?!\()")
 MOST_OPTIONS = 60
 SHORT = 80
 _COMPUTES = frozenset(
@@ -98,9 +100,10 @@ def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
     barred = [_NOT_FOR_KIND.get(one.kind, set()) for one in named]
     useless = set.intersection(*barred) if barred else set()
     if computes and any(one.kind == "file" for one in named):
-        useless |= {"read_file"}
+        counts = prompting.asks_to_count(task)
+        useless |= {"read_file"} if counts else {"read_file", "search_files", "list_files"}
     if computes and not named:
-        useless |= {"read_file", "search_files", "list_files", "write_file"}
+        useless |= {"read_file", "search_files", "list_files", "write_file", "recall"}
     if prompting.asks_to_write(task) and all(one.path == "." for one in named):
         useless |= {"search_files", "list_files", "read_file"}
     if prompting.only_asks(task):
@@ -114,13 +117,17 @@ def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
     return useless
 
 
-def settles(tool: str, ok: bool, observation: str) -> bool:
+def settles(made: Step) -> bool:
     """Whether a result holds a counted or calculated value, so that no counting is left to do."""
-    return ok and (tool in _COMPUTES or len(observation) <= SHORT)
+    short = len(made.observation) <= SHORT and any(char.isdigit() for char in made.observation)
+    return made.ok and (made.tool in _COMPUTES or short)
 
 
-def clear_arguments(tool: str, named: Sequence[Named]) -> dict[str, str]:
+def clear_arguments(tool: str, task: str, named: Sequence[Named]) -> dict[str, str]:
     """The argument that says which thing to work on, where the task names just one of its kind."""
+    if tool == "write_file":
+        files = list(dict.fromkeys(_FILE.findall(task)))
+        return {"path": files[0]} if len(files) == 1 else {}
     argument, kind = _TAKES.get(tool, ("", ""))
     paths = [one.path for one in named if one.kind == kind]
     return {argument: paths[0]} if len(paths) == 1 else {}

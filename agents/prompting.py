@@ -78,6 +78,11 @@ _DATES = re.compile(
 )
 
 
+def asks_to_count(task: str) -> bool:
+    """Whether things are to be counted, which a list or a search does already."""
+    return bool(re.search(r"\bhow many\b|\bcount\b|\bnumber of\b", task, re.I))
+
+
 def is_about_dates(task: str) -> bool:
     """Whether dates are reckoned with, which is more than arithmetic."""
     return bool(_DATES.search(task))
@@ -149,6 +154,11 @@ def opening(task: str, known: str, menu: Sequence[ToolSpec]) -> str:
     )
 
 
+def plain_question(task: str, known: str) -> str:
+    """Asks for the answer at once."""
+    return f"{task_text(task, known)}\n\nAnswer the task."
+
+
 def first_question() -> str:
     """Asks for the first tool."""
     return "Which tool is needed first for the task? Reply with its name alone."
@@ -198,6 +208,7 @@ def argument_question(
     return question.format(task=task)
 
 
+EXPLAIN = "Now say in one or two sentences how the code works. No code."
 CODE_QUESTION = {
     "query_sqlite": (
         "Write one SQLite query whose result answers this: {task}\n"
@@ -252,9 +263,15 @@ def unknown_question(task: str) -> str:
     )
 
 
-def answer_question(task: str) -> str:
-    """Asks for the final answer."""
+def line_question(task: str) -> str:
+    """Asks for the one line of a result that answers the task."""
+    return f"Which line of the result answers this: {task}\nReply with that whole line alone."
+
+
+def answer_question(task: str, line: str = "") -> str:
+    """Asks for the final answer, from the line that tells it where one was chosen."""
+    source = f"this line: {line}\nThe task: {task}" if line else f"what is known: {task}"
     return (
-        f"Now answer the user's task from what is known: {task}\n"
+        f"Now answer the user's task from {source}\n"
         "One or two short sentences that state the result itself."
     )

@@ -70,9 +70,9 @@ class Step:
         return asdict(self)
 
 
-async def choose(talk: Conversation, text: str, names: Sequence[str]) -> str:
-    """Asks for one of the names; a single one needs no question."""
-    found = await talk.ask(text, max_tokens=24, choices=list(names))
+async def choose(talk: Conversation, text: str, names: Sequence[str], *, most: int = 24) -> str:
+    """Asks for one of the names, each of at most so many tokens."""
+    found = await talk.ask(text, max_tokens=most, choices=list(names))
     return found.text.strip()
 
 

@@ -42,7 +42,7 @@ async def test_everything_said_is_counted_and_continues_the_cached_text(
     services: Services,
 ) -> None:
     async with services:
-        talk = Conversation(services, Budget(100, 60), window=600, model=MODEL)
+        talk = Conversation(services, Budget(100, 60), window=1000, model=MODEL)
         await talk.system("You are brief.")
         first = await talk.ask("Say one word. " * 30, max_tokens=8)
         second = await talk.ask("Another one.", max_tokens=8)
@@ -56,4 +56,4 @@ async def test_a_full_window_is_noticed_before_the_model_is_asked(services: Serv
         talk = Conversation(services, Budget(100, 60), window=64, model=MODEL)
         await talk.system("You are brief.")
         with pytest.raises(OutOfBudget, match="window of 64"):
-            await talk.ask("word " * 100, max_tokens=8)
+            await talk.ask("word " * 100, max_tokens=8, final=True)
