@@ -18,7 +18,9 @@
 #endif
 
 #if defined(__GNUC__)
+#ifndef RZ_INLINE /* the sanitizers' build leaves it to the compiler */
 #define RZ_INLINE static inline __attribute__((always_inline))
+#endif
 #define RZ_PREFETCH(p) __builtin_prefetch(p, 0, 2)
 #define RZ_PRAGMA(x) _Pragma(#x)
 #ifdef RZ_PLAIN
