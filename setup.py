@@ -28,7 +28,7 @@ X86_ISAS = {
     "avx2": ["-mavx2", "-mfma", "-mf16c", "-mbmi2"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mf16c", "-mbmi2"],
 }
-X86_ISAS["avx512vnni"] = [*X86_ISAS["avx512"], "-mavx512vnni", "-mavx512vbmi"]
+X86_ISAS["avx512vnni"] = [*X86_ISAS["avx512"], "-mavx512vnni"]
 
 
 def packages() -> dict[str, str]:

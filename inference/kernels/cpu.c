@@ -42,8 +42,8 @@ static int probe(void) {
     const uint32_t f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     if ((b & f_dq_bw_vl) != f_dq_bw_vl || (saved & 0xe6) != 0xe6)
         return RZ_AVX2;
-    const uint32_t vbmi_vnni = 1u << 1 | 1u << 11;
-    return (c & vbmi_vnni) == vbmi_vnni ? RZ_AVX512VNNI : RZ_AVX512;
+    const uint32_t vnni = 1u << 11;
+    return c & vnni ? RZ_AVX512VNNI : RZ_AVX512;
 }
 #else
 static int probe(void) {
