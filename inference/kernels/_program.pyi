@@ -56,7 +56,7 @@ class Program:
         eps: float = 0.0,
         biases: Sequence[npt.NDArray[np.float32] | None] | None = None,
         accumulate: bool = False,
-        gate_buffer: int | None = None,
+        gated: bool = False,
     ) -> None: ...
     def attention(
         self, input: int, output: int, *, layer: int, rope: int, scale: float

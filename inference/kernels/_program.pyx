@@ -42,6 +42,7 @@ cdef extern from "ops.h":
 cdef extern from "program.h":
     enum:
         RZ_MATRICES
+        RZ_SLICE
         RZ_EMBED
         RZ_LINEAR
         RZ_APPEND
@@ -56,7 +57,7 @@ cdef extern from "program.h":
         float *frequencies
         float *table
     ctypedef struct rz_op:
-        int32_t code, input, output, second
+        int32_t code, input, output
         int32_t matrices, accumulate, gated, quantized
         int32_t layer, rope
         float eps, scale
@@ -71,6 +72,7 @@ cdef extern from "program.h":
         signed char *codes
         float *scales
         int32_t *sums
+        float *second
         float *attend
     ctypedef struct rz_program:
         int32_t threads, chunk, block, widest, widest_norm
@@ -230,7 +232,6 @@ cdef class Program:
         cdef rz_op *op = &ops[p.op_count]
         memset(op, 0, sizeof(rz_op))
         op.code, op.input, op.output = code, input, output
-        op.second = -1
         p.op_count += 1
         self._names.append(_OP_NAMES[code])
         return op
@@ -278,19 +279,15 @@ cdef class Program:
             raise ValueError("the embedding is not as wide as its buffer")
 
     def linear(self, int input, matrices, int output, *, norm=None, float eps=0.0, biases=None,
-               bint accumulate=False, gate_buffer=None):
+               bint accumulate=False, bint gated=False):
         """output = [matrix * norm(input) + bias for each matrix, side by side].
 
-        With `accumulate` it is added to output. With `gate_buffer`, which must be as wide as output, there are two
-        matrices and output = silu(first) * second.
+        With `accumulate` it is added to output. With `gated` there are two matrices and output =
+        silu(first) * second.
         """
         cdef rz_op *op = self._add(RZ_LINEAR, input, output)
         op.accumulate = accumulate
-        op.gated = gate_buffer is not None
-        if op.gated:
-            op.second = gate_buffer
-            if self.program.buffers[op.second].cols != self.program.buffers[output].cols:
-                raise ValueError("the two buffers of a gate differ in width")
+        op.gated = gated
         self._fill_linear(op, matrices, norm, eps, biases)
         made = op.weights[0].rows if op.gated else sum(matrix.rows for matrix in matrices)
         if made != self.program.buffers[output].cols:
@@ -354,6 +351,7 @@ cdef class Program:
             p.scratch[i].codes = <signed char *>self._zeros(cells)
             p.scratch[i].scales = <float *>self._zeros(cells // 8)
             p.scratch[i].sums = <int32_t *>self._zeros(cells // 4)
+            p.scratch[i].second = <float *>self._zeros(<int64_t>p.block * RZ_SLICE * 4)
             p.scratch[i].attend = <float *>self._zeros(attend * 4)
         p.pool = rz_pool_new(p.threads)
         if p.pool == NULL:

@@ -24,6 +24,7 @@
 #include "rz.h"
 
 #define RZ_MATRICES 4   /* most matrices that one linear operator applies to the same activations */
+#define RZ_SLICE 512    /* columns of a gated operator's second matrix that are held for a block */
 #define RZ_NARROW 2     /* up to so many tokens, every thread prepares all activations for itself */
 #define RZ_BLOCK_MIN 32 /* tokens a thread that make the `blocks` schedule worth while */
 
@@ -52,7 +53,6 @@ typedef struct rz_rope {
 typedef struct rz_op {
     int32_t code;
     int32_t input, output; /* buffers */
-    int32_t second;        /* buffer for a gated linear's other matrix */
     int32_t matrices, accumulate, gated, quantized;
     int32_t layer, rope; /* of attention and append */
     float eps, scale;
@@ -70,6 +70,7 @@ typedef struct rz_scratch {
     int8_t *codes; /* [block][widest input of a linear operator] */
     float *scales; /* [block][widest / 32] */
     int32_t *sums; /* [block][2 * widest / 32] */
+    float *second; /* [block][RZ_SLICE] */
     float *attend; /* rz_attend_floats() */
 } rz_scratch;
 

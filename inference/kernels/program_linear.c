@@ -2,6 +2,8 @@
  * the gate. */
 #include "program.h"
 
+#include <string.h>
+
 /* Activations of the span's tokens: dense from `dense`, codes in the scratch memory of `owner`. */
 static rz_acts activations(const rz_span *span, const rz_op *op, float *dense, int32_t owner) {
     const rz_buffer *input = &span->program->buffers[op->input];
@@ -49,47 +51,55 @@ static rz_acts prepare_together(const rz_span *span, const rz_op *op) {
     return acts;
 }
 
-static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int32_t matrix,
-                  float *out, int64_t out_stride) {
-    const rz_matrix *w = op->weights[matrix];
-    int32_t first = 0, last = w->panels;
-    if (span->wide) {
-        const int32_t *shares = op->shares + matrix * (span->program->threads + 1);
-        first = shares[span->thread];
-        last = shares[span->thread + 1];
-    }
-    if (first < last)
-        span->program->linear->linear(w, acts, span->count, first, last, out + op->columns[matrix],
-                                      out_stride, op->biases[matrix], op->accumulate);
+/* The panels of a matrix that this thread computes. */
+static void own_panels(const rz_span *span, const rz_op *op, int32_t matrix, int32_t *first,
+                       int32_t *last) {
+    const int32_t *shares = op->shares + matrix * (span->program->threads + 1);
+    *first = span->wide ? shares[span->thread] : 0;
+    *last = span->wide ? shares[span->thread + 1] : op->weights[matrix]->panels;
 }
 
-/* silu(gate) * up on the columns that this thread made. */
-static void gate(const rz_span *span, const rz_op *op, float *out, int64_t out_stride) {
-    const rz_program *p = span->program;
-    const rz_matrix *w = op->weights[0];
-    const rz_buffer *other = &p->buffers[op->second];
-    int64_t first = 0, last = (w->rows + 15) / 16 * 16;
-    if (span->wide) {
-        first = (int64_t)op->shares[span->thread] * w->panel_rows;
-        int64_t end = (int64_t)op->shares[span->thread + 1] * w->panel_rows;
-        if (end < last)
-            last = end;
-    }
-    const float *up = rz_row(span, op->second, span->first);
+static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int32_t matrix,
+                  float *out, int64_t out_stride) {
+    int32_t first, last;
+    own_panels(span, op, matrix, &first, &last);
     if (first < last)
+        span->program->linear->linear(op->weights[matrix], acts, span->count, first, last,
+                                      out + op->columns[matrix], out_stride, op->biases[matrix],
+                                      op->accumulate);
+}
+
+/* out = silu(first matrix) * second, slice by slice, so that the second matrix's part is still in
+ * the cache when it is used and needs no buffer of its own. */
+static void apply_gated(const rz_span *span, const rz_op *op, const rz_acts *acts, float *out,
+                        int64_t out_stride) {
+    const rz_program *p = span->program;
+    const rz_matrix *gate = op->weights[0], *up = op->weights[1];
+    float *other = p->scratch[span->thread].second;
+    int32_t rows = gate->panel_rows, step = p->block * RZ_SLICE / (span->count * rows);
+    int32_t first, last;
+    own_panels(span, op, 0, &first, &last);
+    for (int32_t end; first < last; first = end) {
+        end = first + step < last ? first + step : last;
+        int64_t column = (int64_t)first * rows, stride = (int64_t)step * rows;
+        int64_t width = (int64_t)end * rows < gate->rows ? (end - first) * (int64_t)rows
+                                                         : (gate->rows - column + 15) / 16 * 16;
+        p->linear->linear(gate, acts, span->count, first, end, out, out_stride, op->biases[0], 0);
+        p->linear->linear(up, acts, span->count, first, end, other - column, stride, op->biases[1],
+                          0);
+        int64_t past = column + width - gate->rows; /* padding must stay zero, whatever was there */
+        for (int64_t t = 0; t < span->count && past > 0; t++)
+            memset(other + t * stride + width - past, 0, sizeof(float) * (size_t)past);
         for (int64_t t = 0; t < span->count; t++)
-            p->kernels->silu_mul(out + t * out_stride + first, up + t * other->stride + first,
-                                 last - first);
+            p->kernels->silu_mul(out + t * out_stride + column, other + t * stride, width);
+    }
 }
 
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride) {
     int alone = !span->wide || span->count <= RZ_NARROW || span->program->threads == 1;
     rz_acts acts = alone ? prepare_alone(span, op) : prepare_together(span, op);
     if (op->gated) {
-        const rz_buffer *other = &span->program->buffers[op->second];
-        apply(span, op, &acts, 0, out, out_stride);
-        apply(span, op, &acts, 1, rz_row(span, op->second, span->first), other->stride);
-        gate(span, op, out, out_stride);
+        apply_gated(span, op, &acts, out, out_stride);
         return;
     }
     for (int32_t i = 0; i < op->matrices; i++)

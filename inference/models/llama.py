@@ -125,8 +125,7 @@ class _Decoder:
         self.x = program.buffer(args.hidden_size, whole=True)
         self.heads = program.buffer(self.query + 2 * self.key, whole=True)
         self.attended = program.buffer(self.query)
-        self.gate = program.buffer(args.intermediate_size)
-        self.up = program.buffer(args.intermediate_size)
+        self.gated = program.buffer(args.intermediate_size)
         angles, gain = frequencies(
             args.head_dim, args.rope_theta, args.rope_scaling, args.max_position_embeddings
         )
@@ -177,14 +176,14 @@ class _Decoder:
         program.linear(
             self.x,
             [gate, up],
-            self.gate,
+            self.gated,
             biases=[gate_bias, up_bias],
-            gate_buffer=self.up,
+            gated=True,
             norm=norm,
             eps=args.rms_norm_eps,
         )
         down, down_bias = self._projection(f"{prefix}.mlp.down_proj", hidden, inner)
-        program.linear(self.gate, [down], self.x, biases=[down_bias], accumulate=True)
+        program.linear(self.gated, [down], self.x, biases=[down_bias], accumulate=True)
 
     def _projection(self, name: str, rows: int, cols: int) -> tuple[PackedMatrix, Any]:
         matrix = self.weights.matrix(f"{name}.weight", rows, cols)

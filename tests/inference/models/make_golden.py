@@ -19,8 +19,6 @@ PROMPTS = (
     "10, 20, 30, 40, 50,",
     "A B C D E F G H I J",
     "January, February, March,",
-    "<|im_start|>user\nSay: the quick brown fox jumps over the lazy dog<|im_end|>\n"
-    "<|im_start|>assistant\n",
     "def add(a, b):\n    return a + b\n\ndef subtract(a, b):\n    return",
     "The three laws of thermodynamics are",
 )
