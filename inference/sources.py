@@ -10,6 +10,7 @@ catalogue's business.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import json
 import logging
@@ -209,7 +210,7 @@ def _download_wheel(
         _watch(process, scratch, advance, cancel)
         if process.returncode:
             errors.seek(0)
-            raise ConnectionFailed(_pip_reason(errors.read().decode("utf-8", "replace")))
+            raise _pip_fault(errors.read().decode("utf-8", "replace"))
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise ConnectionFailed(f"pip brought {len(wheels)} wheels for {name} {version}")
@@ -262,13 +263,20 @@ def _append_members(wheel: Path, members: str, out: IO[bytes]) -> None:
         raise ConnectionFailed(f"{wheel.name} is damaged: {error}") from error
 
 
-def _pip_reason(text: str) -> str:
-    """Picks the line of pip's complaint that says why."""
+def _pip_fault(text: str) -> Exception:
+    """Makes an error of pip's complaint: a full disk is one here, the rest is the source's."""
+    for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        if os.strerror(number) in text:
+            return OSError(number, os.strerror(number))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any("connection broken by" in line for line in lines):
+        return ConnectionFailed("the package index cannot be reached")
     for line in lines:
-        if line.startswith("ERROR:") or "No module named pip" in line:
-            return _clip(line.removeprefix("ERROR:").strip())
-    return _clip(lines[-1]) if lines else "pip failed without a word"
+        reason = line.removeprefix("ERROR:").strip()
+        # "Exception:" comes before a traceback, whose last line says more.
+        if (reason != line and reason != "Exception:") or "No module named pip" in line:
+            return ConnectionFailed(_clip(reason))
+    return ConnectionFailed(_clip(lines[-1]) if lines else "pip failed without a word")
 
 
 def _one_line(error: BaseException) -> str:

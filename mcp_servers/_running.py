@@ -90,7 +90,8 @@ async def run(
     if not task.strip():
         raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
     live = Live(new_id("run"), task, context)
-    await _save(live, agent, model)
+    with anyio.CancelScope(shield=True):  # a row without an end would look like a run under way
+        await _save(live, agent, model)
     _LIVE[live.run_id] = live
     kept: dict[str, Any] = {}
     status = "cancelled"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
@@ -61,7 +62,8 @@ def export_jsonl(database: Database, path: Path) -> int:
                 count += 1
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk this fails too
+            partial.unlink(missing_ok=True)
         raise StorageError(
             f"{path} cannot be written: {error.strerror}.", hint="Choose another file."
         ) from error

@@ -10,6 +10,7 @@ be read as what it should be is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -178,7 +179,8 @@ def _write(path: Path, text: str, exists: bool) -> Path | None:
             shutil.copymode(path, partial)
         os.replace(partial, path.resolve())
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a read-only disk this fails too
+            partial.unlink(missing_ok=True)
         raise ConfigSaveError(
             f"{path} cannot be written: {error.strerror}.", hint="Check the rights of its folder."
         ) from error

@@ -57,7 +57,9 @@ def mcp(
     else:
         running = importlib.import_module(f"ryzanstein.mcp_servers.{server}").mcp
     if transport == "stdio":
-        running.run("stdio")
+        from ryzanstein.cli._stdio import run_stdio
+
+        run_stdio(running)
         return
     require_local(host, allow_remote)
     from ryzanstein.mcp_servers.httpd import run_one
