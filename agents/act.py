@@ -80,7 +80,10 @@ async def _use_tools(run: Run, known: str, shown: Sequence[ToolSpec], most: int)
             continue
         seen.add(call.key)
         made = run.note(await _called(run, call), since)
-        must_act = must_act and not menu.settles(made)
+        settled = menu.settles(made)
+        must_act = must_act and not settled
+        if settled and run.computes and prompting.is_single(run.task):
+            break
         if not made.ok:
             notes[name] = prompting.retry_note(name, made.observation)
         result = prompting.result_text(call.tool, made.ok, made.observation)
@@ -113,11 +116,15 @@ async def _called(run: Run, call: Call) -> Step:
 
 
 async def _telling_line(run: Run) -> str:
-    """The one line of a list of records that answers the task, chosen among them; else ""."""
+    """The line that answers the task: the only one of a short result, or chosen among records."""
     last = run.results[-1] if run.results else None
-    if last is None or last.tool not in RECORDS or run.computes:
+    if last is None:
         return ""
     lines = [line.strip() for line in last.observation.splitlines() if line.strip()]
+    if len(lines) == 1 and len(lines[0]) <= menu.SHORT and run.computes:
+        return lines[0]
+    if last.tool not in RECORDS or run.computes:
+        return ""
     if not LEAST_LINES <= len(lines) <= MOST_LINES:
         return ""
     question = prompting.line_question(run.task)

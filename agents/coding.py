@@ -2,13 +2,13 @@
 
 The asserts come from the task where it states examples, and from the model before it has seen its
 own code. What the first attempt fails on is shown to the model once, with what the code returned;
-the better of both attempts is the answer. Where the model stands by its code, its own assert that
-failed is dropped.
+the better of both attempts is the answer. Where both versions agree on another value than one of
+the model's own asserts, that check is left undecided: one of the two is wrong.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ryzanstein.agents import verify
 from ryzanstein.agents.run import Run
@@ -124,12 +124,25 @@ async def _second(run: Run, first: Attempt, tests: _Tests) -> Attempt:
         "write the same code again."
     )
     code = await _code(run, question)
-    failed = {check.name for check in first.failed}
-    if _same_code(code, first.code) and failed <= set(tests.own):
-        checks = tuple(check for check in first.checks if check.name not in failed)
-        return Attempt(first.code, checks) if len(failed) < len(tests.own) else first
     second = await _tried(run, code, tests)
-    return second if second.passed > first.passed else first
+    best = second if second.passed > first.passed else first
+    return _doubted(best, first, second, tests)
+
+
+def _doubted(best: Attempt, first: Attempt, second: Attempt, tests: _Tests) -> Attempt:
+    """Takes the model's own asserts as undecided where two versions agree on another value.
+
+    The code may be wrong twice in the same way, so such a check neither holds nor fails.
+    """
+    both = {(check.name, check.detail) for check in first.failed}
+    both &= {(check.name, check.detail) for check in second.failed}
+    checks = tuple(
+        replace(check, passed=None)
+        if check.name in tests.own and (check.name, check.detail) in both
+        else check
+        for check in best.checks
+    )
+    return Attempt(best.code, checks)
 
 
 def _same_code(one: str, other: str) -> bool:

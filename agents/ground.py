@@ -27,14 +27,16 @@ HEAD_LINES = 12
 HEAD_CHARACTERS = 1500
 SAMPLE_ROWS = 2
 MOST_TABLES = 6
+MOST_COLUMNS = 4
+MOST_VALUES = 12
+LONGEST_VALUE = 40
 MOST_SHOWN = 40
 LATEST_COMMITS = 3
 _WORD = re.compile(r"[\w@~+./\\-]*[\w/]")
 _PLACE = re.compile(r"\b(files?|folders?|director(?:y|ies))\b", re.I)
 GIT = re.compile(r"\b(git|commit(?:s|ted)?|branch(?:es)?|repositor(?:y|ies)|repo)\b", re.I)
-_TABLE = re.compile(
-    r"(?:CREATE TABLE\s+(?:IF NOT EXISTS\s+)?|^)[\"'`\[]?(\w+)[\"'`\]]?\s*\(", re.I | re.M
-)
+_TABLE = re.compile(r"^[\"'`\[]?(\w+)[\"'`\]]?\s*\((.*)\)", re.M)
+_TEXT_COLUMN = re.compile(r"[\"'`\[]?(\w+)[\"'`\]]?\s+(?:TEXT|VARCHAR|CHAR)\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +127,32 @@ async def _repository(path: str, services: Services) -> Named | None:
 
 
 async def _database(path: str, services: Services) -> Named | None:
+    """Tables and columns, first rows, and the values of text columns that have few."""
     schema = await services.call_tool("query_sqlite", {"sql": "schema", "database": path})
     if not schema.ok:
         return None
     parts = [schema.text.strip()]
-    for table in dict.fromkeys(_TABLE.findall(schema.text)[:MOST_TABLES]):
-        query = {"sql": f'SELECT * FROM "{table}" LIMIT {SAMPLE_ROWS}', "database": path}
-        rows = await services.call_tool("query_sqlite", query)
+    tables = _TABLE.findall(schema.text)[:MOST_TABLES]
+    for table, columns in tables:
+        query = f'SELECT * FROM "{table}" LIMIT {SAMPLE_ROWS}'
+        rows = await services.call_tool("query_sqlite", {"sql": query, "database": path})
         if rows.ok:
             parts.append(f"First rows of {table}:\n{rows.text.strip()}")
+        parts += await _values(path, table, _TEXT_COLUMN.findall(columns), services)
     return Named(path, "database", "\n".join(parts))
+
+
+async def _values(path: str, table: str, columns: Sequence[str], services: Services) -> list[str]:
+    """The values of text columns with few: a query needs them spelled as they are."""
+    found = []
+    for column in columns[:MOST_COLUMNS]:
+        query = f'SELECT DISTINCT "{column}" FROM "{table}" LIMIT {MOST_VALUES + 1}'
+        outcome = await services.call_tool("query_sqlite", {"sql": query, "database": path})
+        rows = outcome.data.get("rows", []) if isinstance(outcome.data, dict) else []
+        values = [str(row[0]) for row in rows if row and isinstance(row[0], str)]
+        if len(rows) <= MOST_VALUES and values and max(map(len, values)) <= LONGEST_VALUE:
+            found.append(f"{table}.{column} is one of: {', '.join(map(repr, values))}")
+    return found
 
 
 def head(text: str) -> str:

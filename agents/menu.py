@@ -99,18 +99,22 @@ def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
     """Tools that could only mislead here."""
     barred = [_NOT_FOR_KIND.get(one.kind, set()) for one in named]
     useless = set.intersection(*barred) if barred else set()
-    if computes and any(one.kind == "file" for one in named):
-        counts = prompting.asks_to_count(task)
-        useless |= {"read_file"} if counts else {"read_file", "search_files", "list_files"}
+    kinds = {one.kind for one in named}
+    if computes and kinds & {"file", "database"}:
+        # What is in there is read by a program or a query, not by an expression or from memory.
+        useless |= {"read_file", "evaluate_expression", "recall"}
+        useless |= set() if prompting.asks_to_count(task) else {"search_files", "list_files"}
     if computes and not named:
-        useless |= {"read_file", "search_files", "list_files", "write_file", "recall"}
+        useless |= {"read_file", "search_files", "list_files", "recall"}
     if prompting.asks_to_write(task) and all(one.path == "." for one in named):
         useless |= {"search_files", "list_files", "read_file"}
-    if prompting.only_asks(task):
-        useless |= {"remember", "write_file"}
+    # A small model that may write will: nothing is changed that nobody asked to be changed.
+    if not prompting.asks_to_write(task):
+        useless |= {"write_file"}
+    if computes or prompting.only_asks(task):
+        useless |= {"remember"}
     if prompting.is_about_dates(task):
         useless |= {"evaluate_expression"}
-    kinds = {one.kind for one in named}
     for tool, (kind, words) in _ONLY_WITH.items():
         if kind not in kinds and not words.search(task):
             useless |= {tool}

@@ -89,10 +89,16 @@ def is_about_dates(task: str) -> bool:
 
 
 _WRITE = re.compile(
-    r"\b(make|create|write|save|store|put|add|append|update|change|edit|replace)\b[^.?!]*"
+    r"\b(make|create|write|save|store|put|add(?! up)|append|update|change|edit|replace)\b[^?!]*"
     r"(\bfiles?\b|\b[\w-]+\.[a-z]\w{0,4}\b)",
     re.I,
 )
+_SEVERAL = re.compile(
+    r"\b(then|after that|afterwards|finally|each|also|as well as|step by step|compare)\b|"
+    r"\n\s*[-*\d]",
+    re.I,
+)
+SINGLE_WORDS = 60
 _KEEP = re.compile(
     r"\b(remember|memori[sz]e|keep|note|save|store|write|create|make|add|append|put|change|edit|"
     r"replace|rename|fix|update)\b",
@@ -154,6 +160,11 @@ def opening(task: str, known: str, menu: Sequence[ToolSpec]) -> str:
     )
 
 
+def is_single(task: str) -> bool:
+    """Whether a task asks for one thing, so that the first value found is the answer."""
+    return not _SEVERAL.search(task) and len(task.split()) <= SINGLE_WORDS
+
+
 def plain_question(task: str, known: str) -> str:
     """Asks for the answer at once."""
     return f"{task_text(task, known)}\n\nAnswer the task."
@@ -191,6 +202,8 @@ def argument_question(
         paths: The files a program for the task needs, empty for none, None where that is open.
     """
     about = str(tool.properties.get(argument, {}).get("description", "")).rstrip(".")
+    if tool.name == "evaluate_expression":
+        return EXPRESSION_QUESTION.format(task=task)
     if tool.forms.get(argument) != "code":
         return (
             f"The task: {task}\nWrite the {argument} for {tool.name} that helps with it: {about}.\n"
@@ -209,6 +222,10 @@ def argument_question(
 
 
 EXPLAIN = "Now say in one or two sentences how the code works. No code."
+EXPRESSION_QUESTION = (
+    "Write the calculation for this task as one expression: {task}\n"
+    "Only the expression, on one line, with p percent as p/100 and powers as **."
+)
 CODE_QUESTION = {
     "query_sqlite": (
         "Write one SQLite query whose result answers this: {task}\n"
@@ -226,11 +243,7 @@ def retry_note(tool: str, observation: str) -> str:
 
 def again_question(task: str) -> str:
     """Asks for a calculation as one expression, to compare it with the result so far."""
-    return (
-        f"To check the result, write the whole calculation for this as one expression of numbers: "
-        f"{task}\nOnly the expression, on one line, with a percentage p written as p/100. "
-        "For instance: 240 * 15/100"
-    )
+    return f"To check the result another way: {EXPRESSION_QUESTION.format(task=task)}"
 
 
 def decide_question(task: str, ways: Mapping[str, str]) -> str:

@@ -134,7 +134,8 @@ async def _argument(
     if kind != "string":
         found = await talk.ask(question, max_tokens=JSON_TOKENS, json_schema=dict(schema))
         return json.loads(found.text)
-    return await _line(talk, question, tool.name, temperature)
+    line = await _line(talk, question, tool.name, temperature)
+    return line or schema.get("default", "")
 
 
 def _enumerated(schema: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 MOST_ASSERTS = 6
-_MARK = "@@check "
 _NAMED = re.compile(r"\b([A-Za-z_]\w*)\(([^()\n]*)\)")
 _EXAMPLE = re.compile(
     r"\b([A-Za-z_]\w*\((?:[^()\n]|\([^()\n]*\))*\))\s*(?:==?|->|→|returns?|gives?|is)\s+"
@@ -40,6 +40,7 @@ _EQUATION = re.compile(
     r"(?<![\w.])((?:\(?-?\d[\d,]*(?:\.\d+)?\)?\s*(?:[-+*/×÷^]|\*\*)\s*)+\(?-?\d[\d,]*(?:\.\d+)?\)?)"
     r"\s*=\s*(-?\d[\d,]*(?:\.\d+)?)"
 )
+_DAY = re.compile(r"\d{4}-\d\d-(\d\d)(?: 00:00:00)?")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 HARNESS = """
@@ -78,9 +79,10 @@ class Check:
 
 
 def verdict(checks: Sequence[Check]) -> bool | None:
-    """True where something was checked and all of it held, False where something did not."""
-    told = [check.passed for check in checks if check.passed is not None]
-    return all(told) if told else None
+    """True where all of something held, False where something did not, else None."""
+    if any(check.passed is False for check in checks):
+        return False
+    return True if checks and all(check.passed for check in checks) else None
 
 
 def function_name(task: str) -> str:
@@ -114,12 +116,14 @@ def _parses(line: str) -> bool:
 
 async def run_asserts(services: Services, code: str, asserts: Sequence[str]) -> list[Check]:
     """Runs code, then each assert by itself, in the sandbox; the first check is that it runs."""
-    harness = HARNESS.replace("{asserts}", json.dumps(list(asserts))).replace("{mark}", _MARK)
+    # Unguessable, so that the code cannot print a report of its own.
+    mark = f"@@{secrets.token_hex(8)} "
+    harness = HARNESS.replace("{asserts}", json.dumps(list(asserts))).replace("{mark}", mark)
     outcome = await services.call_tool("run_python", {"code": f"{code.rstrip()}\n{harness}"})
     reports = [
-        json.loads(line.removeprefix(_MARK))
+        json.loads(line.removeprefix(mark))
         for line in outcome.text.splitlines()
-        if line.startswith(_MARK)
+        if line.startswith(mark)
     ]
     if not reports and not (outcome.ok and not asserts):
         return [Check("the code runs", False, last_line(outcome.text))]
@@ -151,6 +155,9 @@ async def check_arithmetic(services: Services, answer: str) -> list[Check]:
 
 def agrees(answer: str, result: str) -> bool | None:
     """Whether an answer states a number of a short result; None where that is no short value."""
+    day = _DAY.fullmatch(result.strip())
+    if day is not None:
+        return result.strip() in answer or bool(re.search(rf"\b0?{int(day.group(1))}\b", answer))
     values = numbers(result)
     if not 1 <= len(values) <= 3 or len(result) > 120:
         return None

@@ -97,3 +97,19 @@ def test_what_is_known_is_quoted_as_data() -> None:
 )
 def test_a_line_loses_what_a_model_puts_around_it(line: str, expected: str) -> None:
     assert step.bare(line, "git_inspect") == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("Make a file todo.txt with three lines", True),
+        ("Save the result as out/report.md", True),
+        ("Replace the port in config/server.ini by 80", True),
+        ("Add up the amount column in data/sales.csv.", False),
+        ("How many lines in logs/app.log are errors?", False),
+        ("Which file mentions Kestrel?", False),
+        ("Remember that my code is 4417.", False),
+    ],
+)
+def test_a_file_is_only_written_where_that_is_asked_for(task: str, expected: bool) -> None:
+    assert prompting.asks_to_write(task) is expected

@@ -49,7 +49,8 @@ def test_only_asserts_that_parse_and_call_the_function_are_kept() -> None:
     [
         ([], None),
         ([Check("a", None)], None),
-        ([Check("a", True), Check("b", None)], True),
+        ([Check("a", True), Check("b", None)], None),
+        ([Check("a", True), Check("b", True)], True),
         ([Check("a", True), Check("b", False)], False),
     ],
 )
@@ -68,6 +69,8 @@ def test_the_verdict_needs_something_that_was_told(
         ("Whatever", "a long text without a number", None),
         ("3", "1 2 3 4 5", None),
         ("", "7", False),
+        ("It is 4 April 2025.", "2025-04-04", True),
+        ("It is 25 February 2025.", "2025-04-04", False),
     ],
 )
 def test_an_answer_states_the_result_rounded_or_not(

@@ -50,8 +50,9 @@ _ACTIONS = {
         paths=True,
     ),
     "log": _Action(
-        # One line a commit: a model that reads blocks takes the author of one for that of the next.
-        ("log", "--date=short", "--format=%h %ad %an <%ae>: %s", *_NO_PROGRAMS),
+        # One line a commit, what it did first: a small model that reads blocks, or lines that
+        # begin with a hash, takes the author of one commit for that of the next.
+        ("log", "--date=short", "--format=%s (%an <%ae>, %ad, %h)", *_NO_PROGRAMS),
         _LOG_OPTIONS,
         revisions=True,
         paths=True,
