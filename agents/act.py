@@ -21,7 +21,7 @@ from ryzanstein.agents.verify import Check
 __all__ = ["act"]
 
 # Greedy decoding would write the call that just failed again.
-RETRY_TEMPERATURE = 0.6
+RETRY_TEMPERATURE = 0.8
 # What a step needs at least; with less to spare, the answer comes now.
 LEAST_TOKENS = 64
 # Tools that give a record a line; a small model mixes neighbouring ones up unless it quotes one.
@@ -80,14 +80,14 @@ async def _use_tools(run: Run, known: str, shown: Sequence[ToolSpec], most: int)
             continue
         seen.add(call.key)
         made = run.note(await _called(run, call), since)
+        run.talk.hear(prompting.result_text(call.tool, made.ok, made.observation))
         settled = menu.settles(made)
         must_act = must_act and not settled
         if settled and run.computes and prompting.is_single(run.task):
             break
         if not made.ok:
             notes[name] = prompting.retry_note(name, made.observation)
-        result = prompting.result_text(call.tool, made.ok, made.observation)
-        question = f"{result}\n\n{prompting.next_question(run.task)}"
+        question = prompting.next_question(run.task)
     return not must_act
 
 
@@ -111,19 +111,19 @@ async def _called(run: Run, call: Call) -> Step:
     outcome = await run.services.call_tool(call.tool, call.arguments)
     share = int(run.talk.window * prompting.RESULT_SHARE)
     text = await run.talk.fit(outcome.text, min(share, max(64, run.talk.room // 3)))
+    if call.tool in menu.COMPUTES:
+        text = verify.rounded(text, prompting.decimals(run.task))
     await run.tell("observe", f"{call.tool} {'answered' if outcome.ok else 'failed'}")
     return Step("tool", call.tool, call.arguments, text, outcome.ok)
 
 
 async def _telling_line(run: Run) -> str:
-    """The line that answers the task: the only one of a short result, or chosen among records."""
+    """The one line of a list of records that answers the task, chosen among them; else ""."""
     last = run.results[-1] if run.results else None
     if last is None:
         return ""
     lines = [line.strip() for line in last.observation.splitlines() if line.strip()]
-    if len(lines) == 1 and len(lines[0]) <= menu.SHORT and run.computes:
-        return lines[0]
-    if last.tool not in RECORDS or run.computes:
+    if last.tool not in RECORDS or run.computes or prompting.asks_for_order(run.task):
         return ""
     if not LEAST_LINES <= len(lines) <= MOST_LINES:
         return ""

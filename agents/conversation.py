@@ -79,6 +79,7 @@ class Conversation:
         self._services = services
         self._progress = progress
         self._messages: list[dict[str, str]] = []
+        self._heard = ""
         self.budget = budget
         self.window = window
         self.model = model
@@ -111,6 +112,10 @@ class Conversation:
         self._messages = [{"role": "system", "content": text}]
         self.used = await self.count(text) + MESSAGE_OVERHEAD
 
+    def hear(self, text: str) -> None:
+        """Puts a text before the next thing that is said."""
+        self._heard = f"{self._heard}{text}\n\n"
+
     async def ask(
         self, text: str, *, max_tokens: int, prefix: str = "", final: bool = False, **options: Any
     ) -> Completion:
@@ -126,6 +131,7 @@ class Conversation:
         Raises:
             OutOfBudget: No tokens, no seconds or no room are left.
         """
+        text = self._heard + text
         added = await self.count(text) + await self.count(prefix) + 2 * MESSAGE_OVERHEAD
         free = self.budget.tokens_left if final else self.spare
         limit = min(max_tokens, free, self.room - added)
@@ -140,6 +146,7 @@ class Conversation:
             **options,
         )
         self._messages = [*asked, {"role": "assistant", "content": closed(prefix + found.text)}]
+        self._heard = ""
         self.budget.spent += found.tokens
         self.used = found.prompt_tokens + found.tokens + MESSAGE_OVERHEAD
         self.model = found.model if self.model is None else self.model

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from ryzanstein.agents import prompting
 from ryzanstein.agents.ground import GIT, Named, Surroundings
 from ryzanstein.agents.services import Services, ToolSpec
-from ryzanstein.agents.step import Step
+from ryzanstein.agents.step import OTHER, Step
 
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile
 
-__all__ = ["MOST", "allowed_tools", "clear_arguments", "menu", "options"]
+__all__ = ["COMPUTES", "MOST", "allowed_tools", "clear_arguments", "menu", "options"]
 
 MOST = 8
 # These are for something that a task names, or at least speaks of.
@@ -28,12 +28,13 @@ _ONLY_WITH = {
         re.compile(r"\b(sql|sqlite|database|tables?|query)\b|\.db\b", re.I),
     ),
     "git_inspect": ("repository", GIT),
+    "run_tests": ("", re.compile(r"\b(py)?tests?\b", re.I)),
     "fetch_url": ("page", re.compile(r"https?://|\bwww\.|\b(web|page|site|url|online)\b", re.I)),
 }
 _FILE = re.compile(r"(?<![\w./@-])(?:[\w-]+/)*[\w-]+\.[A-Za-z]\w{0,5}\b(?!\()")
 MOST_OPTIONS = 60
 SHORT = 80
-_COMPUTES = frozenset(
+COMPUTES = frozenset(
     {"run_python", "evaluate_expression", "query_sqlite", "search_files", "list_files", "run_tests"}
 )
 # What there is to work on calls for its own tools, whatever the words of the task are.
@@ -45,8 +46,8 @@ _FOR_KIND = {
 }
 # A database is no text and a repository's history is in no file: these would only mislead.
 _NOT_FOR_KIND = {
-    "database": {"read_file", "search_files", "list_files"},
-    "repository": {"read_file", "search_files", "list_files", "run_python"},
+    "database": {"read_file", "search_files", "list_files", "run_tests"},
+    "repository": {"read_file", "search_files", "list_files", "run_python", "run_tests"},
 }
 # The optional argument of a tool that takes a thing of a kind.
 _TAKES = {
@@ -100,9 +101,12 @@ def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
     barred = [_NOT_FOR_KIND.get(one.kind, set()) for one in named]
     useless = set.intersection(*barred) if barred else set()
     kinds = {one.kind for one in named}
+    if named:
+        # What is remembered about it was recalled already, and a folder's listing is in sight.
+        useless |= {"recall"} if computes else {"recall", "list_files"}
     if computes and kinds & {"file", "database"}:
         # What is in there is read by a program or a query, not by an expression or from memory.
-        useless |= {"read_file", "evaluate_expression", "recall"}
+        useless |= {"read_file", "evaluate_expression"}
         useless |= set() if prompting.asks_to_count(task) else {"search_files", "list_files"}
     if computes and not named:
         useless |= {"read_file", "search_files", "list_files", "recall"}
@@ -124,7 +128,8 @@ def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
 def settles(made: Step) -> bool:
     """Whether a result holds a counted or calculated value, so that no counting is left to do."""
     short = len(made.observation) <= SHORT and any(char.isdigit() for char in made.observation)
-    return made.ok and (made.tool in _COMPUTES or short)
+    found_nothing = made.tool == "search_files" and "found lines: 0" in made.observation
+    return made.ok and not found_nothing and (made.tool in COMPUTES or short)
 
 
 def clear_arguments(tool: str, task: str, named: Sequence[Named]) -> dict[str, str]:
@@ -138,7 +143,9 @@ def clear_arguments(tool: str, task: str, named: Sequence[Named]) -> dict[str, s
 
 
 def options(tool: str, around: Surroundings) -> dict[str, list[str]]:
-    """The files that can be read, the named ones first, where all of them are known and few."""
+    """The values an argument can take where they are few, with OTHER where more are possible."""
+    if tool == "git_inspect":
+        return {"command": [*prompting.GIT_COMMANDS, OTHER]}
     if tool != "read_file" or not around.place.complete:
         return {}
     named = [one.path for one in around.named if one.kind == "file"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from ryzanstein.agents.ground import Named
 from ryzanstein.agents.services import ToolSpec
@@ -93,8 +94,15 @@ _WRITE = re.compile(
     r"(\bfiles?\b|\b[\w-]+\.[a-z]\w{0,4}\b)",
     re.I,
 )
+_COUNTED = ("zero", "one", "two", "three", "four", "five", "six")
+_DECIMALS = re.compile(
+    r"\b(\d|one|two|three|four|five|six) decimals?\b|"
+    r"\bto (\d|one|two|three|four|five|six) (?:decimal )?places\b|\bto the (?:nearest )?cent\b",
+    re.I,
+)
 _SEVERAL = re.compile(
-    r"\b(then|after that|afterwards|finally|each|also|as well as|step by step|compare)\b|"
+    r"(\band|[,.;]) then\b|"
+    r"\b(after that|afterwards|finally|also|as well as|step by step|compare)\b|"
     r"\n\s*[-*\d]",
     re.I,
 )
@@ -160,6 +168,20 @@ def opening(task: str, known: str, menu: Sequence[ToolSpec]) -> str:
     )
 
 
+def asks_for_order(task: str) -> bool:
+    """Whether the place in a list matters, which one line alone does not show."""
+    return bool(re.search(r"\b(last|latest|newest|first|oldest|earliest|recent)\b", task, re.I))
+
+
+def decimals(task: str) -> int | None:
+    """How many decimals a task asks for; None where it does not say."""
+    found = _DECIMALS.search(task)
+    if found is None:
+        return None
+    word = (found.group(1) or found.group(2) or "2").lower()
+    return int(word) if word.isdigit() else _COUNTED.index(word)
+
+
 def is_single(task: str) -> bool:
     """Whether a task asks for one thing, so that the first value found is the answer."""
     return not _SEVERAL.search(task) and len(task.split()) <= SINGLE_WORDS
@@ -204,6 +226,8 @@ def argument_question(
     about = str(tool.properties.get(argument, {}).get("description", "")).rstrip(".")
     if tool.name == "evaluate_expression":
         return EXPRESSION_QUESTION.format(task=task)
+    if tool.name == "git_inspect" and argument == "command":
+        return GIT_QUESTION.format(task=task)
     if tool.forms.get(argument) != "code":
         return (
             f"The task: {task}\nWrite the {argument} for {tool.name} that helps with it: {about}.\n"
@@ -212,7 +236,7 @@ def argument_question(
     if tool.name == "run_python":
         reads = "reads the files it needs"
         if paths is not None:
-            reads = f"reads {' and '.join(paths)}" if paths else "opens no files"
+            reads = f"reads {' and '.join(map(_reading, paths))}" if paths else "opens no files"
         return (
             f"Write a short Python program for this task: {task}\n"
             f"It uses the standard library only, {reads}, and prints the result with print()."
@@ -222,9 +246,32 @@ def argument_question(
 
 
 EXPLAIN = "Now say in one or two sentences how the code works. No code."
+
+
+def _reading(path: str) -> str:
+    """A file with the standard library's way of reading it, or a model reaches for pandas."""
+    way = _READERS.get(PurePosixPath(path).suffix.lower())
+    return f"{path} with {way}" if way else path
+
+
+_READERS = {
+    ".csv": "csv.DictReader",
+    ".tsv": "csv.DictReader",
+    ".json": "json.load",
+    ".ini": "configparser",
+    ".toml": "tomllib",
+    ".xml": "xml.etree.ElementTree",
+}
+GIT_COMMANDS = ("status", "branch", "count", "authors", "log -n 20", "diff")
+GIT_QUESTION = (
+    "Which git command shows this: {task}\n"
+    "status: changed files. branch: the branches. count: how many commits there are. "
+    "authors: commits of each person. log -n 20: the commits with message, author and date. "
+    "diff: the changed lines."
+)
 EXPRESSION_QUESTION = (
     "Write the calculation for this task as one expression: {task}\n"
-    "Only the expression, on one line, with p percent as p/100 and powers as **."
+    "Only numbers and operators, on one line, percentages as fractions of 100, powers as **."
 )
 CODE_QUESTION = {
     "query_sqlite": (

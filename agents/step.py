@@ -20,13 +20,14 @@ from typing import Any
 from ryzanstein.agents.conversation import Conversation
 from ryzanstein.agents.services import ToolSpec
 
-__all__ = ["Call", "Step", "choose", "fill"]
+__all__ = ["OTHER", "Call", "Step", "choose", "fill"]
 
 CODE_TOKENS = 400
 LINE_TOKENS = 120
 JSON_TOKENS = 400
 MOST_FIELDS = 3
 SEED = 1
+OTHER = "something else"
 _PATTERNS = {"integer": r"-?[0-9]{1,12}", "number": r"-?[0-9]{1,12}(\.[0-9]{1,9})?"}
 
 
@@ -122,7 +123,9 @@ async def _argument(
     schema = tool.properties.get(name, {})
     choices = (options or {}).get(name) or _enumerated(schema)
     if choices:
-        return choices[0] if len(choices) == 1 else await choose(talk, question, choices)
+        chosen = choices[0] if len(choices) == 1 else await choose(talk, question, choices)
+        if chosen != OTHER:
+            return chosen
     if tool.forms.get(name) == "code":
         return await _code(talk, question, tool, temperature)
     kind = schema.get("type", "string")

@@ -25,6 +25,7 @@ __all__ = [
     "function_name",
     "given_asserts",
     "parsed_asserts",
+    "rounded",
     "run_asserts",
     "verdict",
 ]
@@ -168,6 +169,17 @@ def agrees(answer: str, result: str) -> bool | None:
 def numbers(text: str) -> list[float]:
     """Every number in a text."""
     return [float(found.replace(",", "")) for found in _NUMBER.findall(text) if found.strip(",")]
+
+
+def rounded(text: str, decimals: int | None) -> str:
+    """A text with its fractions rounded as asked, else to what a float can be trusted for."""
+
+    def shorter(found: re.Match[str]) -> str:
+        value = float(found.group())
+        return f"{value:.{decimals}f}" if decimals is not None else f"{value:.10g}"
+
+    longest = 10 if decimals is None else decimals + 1
+    return re.sub(rf"(?<![\w.])-?\d+\.\d{{{longest},}}(?![\w.])", shorter, text)
 
 
 def close(one: float, other: float) -> bool:

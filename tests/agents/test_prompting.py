@@ -113,3 +113,16 @@ def test_a_line_loses_what_a_model_puts_around_it(line: str, expected: str) -> N
 )
 def test_a_file_is_only_written_where_that_is_asked_for(task: str, expected: bool) -> None:
     assert prompting.asks_to_write(task) is expected
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("rounded to two decimals", 2),
+        ("to 3 decimal places", 3),
+        ("How much do I owe, to the cent?", 2),
+        ("What is 2 + 2?", None),
+    ],
+)
+def test_the_decimals_a_task_asks_for(task: str, expected: int | None) -> None:
+    assert prompting.decimals(task) == expected

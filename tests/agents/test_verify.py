@@ -82,3 +82,21 @@ def test_an_answer_states_the_result_rounded_or_not(
 def test_the_last_line_names_the_error() -> None:
     assert verify.last_line("Traceback\n  x\nValueError: no\n\n") == "ValueError: no"
     assert verify.last_line(" \n")
+
+
+@pytest.mark.parametrize(
+    ("text", "decimals", "expected"),
+    [
+        ("411.012", 2, "411.01"),
+        ("411.012", None, "411.012"),
+        ("1556.3899999999999", None, "1556.39"),
+        ("AVG(price) / 135.30000000000001", 2, "AVG(price) / 135.30"),
+        ("-2.5 and 7", 2, "-2.5 and 7"),
+        ("2025-04-04", 1, "2025-04-04"),
+        ("no number", 2, "no number"),
+    ],
+)
+def test_a_result_is_rounded_as_the_task_asks(
+    text: str, decimals: int | None, expected: str
+) -> None:
+    assert verify.rounded(text, decimals) == expected
