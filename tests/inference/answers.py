@@ -2,7 +2,7 @@
 
     python answers.py MODEL PRECISION TOKENS [MODEL PRECISION TOKENS …]
 
-For each model: the logits after PROMPT, fed whole and then token by token, and greedy ids.
+For each model: the greedy continuation of PROMPT, and the logits after PROMPT and after that.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ def answer(path: str, precision: str, count: int) -> dict[str, Any]:
     prompt = model.tokenizer.encode(PROMPT)
     state = model.new_state()
     logits = model.forward(prompt, state)[0]
-    first = logits
+    seen = [logits.tolist()]
     ids = []
     for _ in range(count):
         ids.append(int(np.argmax(logits)))
         logits = model.forward([ids[-1]], state)[0]
+    seen.append(logits.tolist())
     isa = model.isa
     text = model.tokenizer.decode(ids)
     model.close()
-    return {"isa": isa, "ids": ids, "text": text, "logits": [float(one) for one in first]}
+    return {"isa": isa, "ids": ids, "text": text, "logits": seen}
 
 
 def main() -> None:

@@ -7,15 +7,21 @@
  * every token through one register tile, rows x vectors, that serves both Q*K and P*V.
  */
 #include "ops.h"
+
+#include <math.h>
+
 #include "vec.h"
 
 #define HEADS_AT_ONCE 4
 #define ROWS_AT_ONCE 4
 #define MASKED (-1e30f)
-#if VL == 16
+/* Vectors that four heads or rows hold sums of: what fits the registers. No sum depends on it. */
+#if defined(__AVX512F__) && !defined(RZ_PLAIN)
+#define VECTORS_AT_ONCE 2
 #define TILE_VECTORS 4
 #else
-#define TILE_VECTORS 2
+#define VECTORS_AT_ONCE 1
+#define TILE_VECTORS 1
 #endif
 
 typedef struct head_page {
@@ -36,14 +42,13 @@ RZ_INLINE void rz_prefetch(const uint8_t *address) {
     __builtin_prefetch(address, 0, 2);
 }
 
-RZ_INLINE vf load_cache(const uint8_t *base, int64_t index, int half) {
-    return half ? vf_load_half((const uint16_t *)base + index)
-                : vf_load((const float *)base + index);
+RZ_INLINE lanes_f load_cache(const uint8_t *base, int64_t index, int half) {
+    return half ? lf_half((const uint16_t *)base + index) : lf_load((const float *)base + index);
 }
 
 /* Index of vector `v` (VL positions) of a page's keys, element 0. */
 RZ_INLINE int64_t key_vector(int32_t v, int32_t head_dim) {
-    return (int64_t)(v * VL / 16) * head_dim * 16 + v * VL % 16;
+    return (int64_t)v * head_dim * VL;
 }
 
 void rz_append(const rz_attention *a, int64_t position, const float *keys, const float *values) {
@@ -56,14 +61,14 @@ void rz_append(const rz_attention *a, int64_t position, const float *keys, const
             uint16_t halves[VL];
             int32_t i = 0;
             for (; i + VL <= dim; i += VL) {
-                vf_store_half(v + i, vf_load(values + i));
-                vf_store_half(halves, vf_load(keys + i));
+                lf_store_half(v + i, lf_load(values + i));
+                lf_store_half(halves, lf_load(keys + i));
                 for (int32_t j = 0; j < VL; j++)
                     k[(i + j) * 16] = halves[j];
             }
             for (; i < dim; i++) {
-                v[i] = rz_to_half(values[i]);
-                k[i * 16] = rz_to_half(keys[i]);
+                v[i] = rz_float_to_half(values[i]);
+                k[i * 16] = rz_float_to_half(keys[i]);
             }
         } else {
             float *k = (float *)page.keys + key, *v = (float *)page.values + value;
@@ -74,26 +79,24 @@ void rz_append(const rz_attention *a, int64_t position, const float *keys, const
     }
 }
 
-/* scores[head][position] of two vectors of positions for `heads` query heads. */
-RZ_INLINE void score_two(const uint8_t *keys, const uint8_t *next, const float *query, int32_t dim,
-                         int heads, int half, int32_t vector, float *scores) {
-    int64_t first = key_vector(vector, dim), second = key_vector(vector + 1, dim);
-    vf sums[HEADS_AT_ONCE][2];
+/* scores[head][position] of VECTORS_AT_ONCE vectors of positions for `heads` query heads. */
+RZ_INLINE void score_vectors(const uint8_t *keys, const uint8_t *next, const float *query,
+                             int32_t dim, int heads, int half, int32_t vector, float *scores) {
+    lanes_f sums[HEADS_AT_ONCE][VECTORS_AT_ONCE];
     for (int h = 0; h < heads; h++)
-        sums[h][0] = sums[h][1] = vf_set(0);
+        for (int v = 0; v < VECTORS_AT_ONCE; v++)
+            sums[h][v] = lf_splat(0);
     for (int32_t d = 0; d < dim; d++) {
-        vf a = load_cache(keys, first + d * 16, half), b = load_cache(keys, second + d * 16, half);
-        rz_prefetch(next + ((int64_t)vector / 2 * dim + d) * 64);
-        for (int h = 0; h < heads; h++) {
-            vf q = vf_set(query[h * dim + d]);
-            sums[h][0] = vf_fma(a, q, sums[h][0]);
-            sums[h][1] = vf_fma(b, q, sums[h][1]);
+        rz_prefetch(next + ((int64_t)vector * dim + d * VECTORS_AT_ONCE) * 2 * VL);
+        for (int v = 0; v < VECTORS_AT_ONCE; v++) {
+            lanes_f key = load_cache(keys, key_vector(vector + v, dim) + d * VL, half);
+            for (int h = 0; h < heads; h++)
+                sums[h][v] = lf_fma(key, lf_splat(query[h * dim + d]), sums[h][v]);
         }
     }
-    for (int h = 0; h < heads; h++) {
-        vf_store(scores + h * RZ_PAGE + vector * VL, sums[h][0]);
-        vf_store(scores + h * RZ_PAGE + (vector + 1) * VL, sums[h][1]);
-    }
+    for (int h = 0; h < heads; h++)
+        for (int v = 0; v < VECTORS_AT_ONCE; v++)
+            lf_store(scores + h * RZ_PAGE + (vector + v) * VL, sums[h][v]);
 }
 
 /* values[head] = values[head] * decay[head] + sum over positions of weights[head][position] *
@@ -101,29 +104,30 @@ RZ_INLINE void score_two(const uint8_t *keys, const uint8_t *next, const float *
 RZ_INLINE void add_vectors(const uint8_t *cache, const uint8_t *next, const float *weights,
                            const float *decay, int32_t count, int32_t wide, int32_t d, int vectors,
                            int heads, int half, float *values) {
-    vf sums[HEADS_AT_ONCE][2];
+    lanes_f sums[HEADS_AT_ONCE][VECTORS_AT_ONCE];
     for (int h = 0; h < heads; h++)
         for (int v = 0; v < vectors; v++)
-            sums[h][v] = vf_mul(vf_load(values + h * wide + d + v * VL), vf_set(decay[h]));
+            sums[h][v] = lf_mul(lf_load(values + h * wide + d + v * VL), lf_splat(decay[h]));
     for (int32_t p = 0; p < count; p++) {
         rz_prefetch(next + (int64_t)d * RZ_PAGE * 2 + p * 64);
         for (int v = 0; v < vectors; v++) {
-            vf value = load_cache(cache, (int64_t)p * wide + d + v * VL, half);
+            lanes_f value = load_cache(cache, (int64_t)p * wide + d + v * VL, half);
             for (int h = 0; h < heads; h++)
-                sums[h][v] = vf_fma(value, vf_set(weights[h * RZ_PAGE + p]), sums[h][v]);
+                sums[h][v] = lf_fma(value, lf_splat(weights[h * RZ_PAGE + p]), sums[h][v]);
         }
     }
     for (int h = 0; h < heads; h++)
         for (int v = 0; v < vectors; v++)
-            vf_store(values + h * wide + d + v * VL, sums[h][v]);
+            lf_store(values + h * wide + d + v * VL, sums[h][v]);
 }
 
 RZ_INLINE void add_values(const uint8_t *cache, const uint8_t *next, const float *weights,
                           const float *decay, int32_t count, int32_t wide, int heads, int half,
                           float *values) {
     int32_t d = 0;
-    for (; d + 2 * VL <= wide; d += 2 * VL)
-        add_vectors(cache, next, weights, decay, count, wide, d, 2, heads, half, values);
+    for (; d + VECTORS_AT_ONCE * VL <= wide; d += VECTORS_AT_ONCE * VL)
+        add_vectors(cache, next, weights, decay, count, wide, d, VECTORS_AT_ONCE, heads, half,
+                    values);
     for (; d < wide; d += VL)
         add_vectors(cache, next, weights, decay, count, wide, d, 1, heads, half, values);
 }
@@ -134,19 +138,19 @@ RZ_INLINE float soften(float *scores, int32_t count, float *peak, float *total) 
     int32_t vectors = (count + VL - 1) / VL, end = vectors * VL;
     for (int32_t i = count; i < end; i++)
         scores[i] = MASKED;
-    vf top = vf_load(scores);
+    lanes_f top = lf_load(scores);
     for (int32_t v = 1; v < vectors; v++)
-        top = vf_max(top, vf_load(scores + v * VL));
-    float new_peak = fmaxf(*peak, vf_peak(top));
-    vf base = vf_set(new_peak), sum = vf_set(0);
+        top = lf_max(top, lf_load(scores + v * VL));
+    float new_peak = fmaxf(*peak, lf_peak(top));
+    lanes_f base = lf_splat(new_peak), sum = lf_splat(0);
     for (int32_t v = 0; v < vectors; v++)
-        vf_store(scores + v * VL, vf_exp(vf_sub(vf_load(scores + v * VL), base)));
+        lf_store(scores + v * VL, lf_exp(lf_sub(lf_load(scores + v * VL), base)));
     for (int32_t i = count; i < end; i++)
         scores[i] = 0;
     for (int32_t v = 0; v < vectors; v++)
-        sum = vf_add(sum, vf_load(scores + v * VL));
-    float decay = *peak <= MASKED ? 0.0f : expf(*peak - new_peak);
-    *total = *total * decay + vf_sum(sum);
+        sum = lf_add(sum, lf_load(scores + v * VL));
+    float decay = *peak <= MASKED ? 0.0f : rz_exp(*peak - new_peak);
+    *total = *total * decay + lf_sum(sum);
     *peak = new_peak;
     return decay;
 }
@@ -157,8 +161,8 @@ RZ_INLINE void attend_page(const rz_attention *a, head_page page, head_page next
     float scores[HEADS_AT_ONCE * RZ_PAGE], decay[HEADS_AT_ONCE];
     int32_t vector = 0;
     do { /* a page that is looked at has at least one position */
-        score_two(page.keys, next.keys, query, a->head_dim, heads, half, vector, scores);
-        vector += 2;
+        score_vectors(page.keys, next.keys, query, a->head_dim, heads, half, vector, scores);
+        vector += VECTORS_AT_ONCE;
     } while (vector * VL < count);
     for (int h = 0; h < heads; h++)
         decay[h] = soften(scores + h * RZ_PAGE, count, peak + h, total + h);
@@ -224,28 +228,28 @@ void rz_attend_one(const rz_attention *a, const float *query, int64_t length, in
 }
 
 /* c[row][vector] = c * decay[row] + a[row][k] * b[k][vector], or without c where decay is NULL.
- * Vector v of b begins at b + v * VL / 16 * panel + v * VL % 16 and its rows are b_stride apart. */
+ * Vector v of b begins at b + v * panel and its rows are b_stride apart. */
 RZ_INLINE void tile(const float *a, int64_t a_stride, const float *b, int64_t b_stride,
                     int64_t panel, int32_t depth, float *c, int64_t c_stride, const float *decay,
                     int rows, int vectors) {
-    vf sums[ROWS_AT_ONCE][TILE_VECTORS];
+    lanes_f sums[ROWS_AT_ONCE][TILE_VECTORS];
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++)
-            sums[r][v] =
-                decay ? vf_mul(vf_load(c + r * c_stride + v * VL), vf_set(decay[r])) : vf_set(0);
+            sums[r][v] = decay ? lf_mul(lf_load(c + r * c_stride + v * VL), lf_splat(decay[r]))
+                               : lf_splat(0);
     for (int32_t k = 0; k < depth; k++) {
-        vf right[TILE_VECTORS];
+        lanes_f right[TILE_VECTORS];
         for (int v = 0; v < vectors; v++)
-            right[v] = vf_load(b + v * VL / 16 * panel + v * VL % 16 + k * b_stride);
+            right[v] = lf_load(b + v * panel + k * b_stride);
         for (int r = 0; r < rows; r++) {
-            vf left = vf_set(a[r * a_stride + k]);
+            lanes_f left = lf_splat(a[r * a_stride + k]);
             for (int v = 0; v < vectors; v++)
-                sums[r][v] = vf_fma(right[v], left, sums[r][v]);
+                sums[r][v] = lf_fma(right[v], left, sums[r][v]);
         }
     }
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++)
-            vf_store(c + r * c_stride + v * VL, sums[r][v]);
+            lf_store(c + r * c_stride + v * VL, sums[r][v]);
 }
 
 /* A strip of `rows` (4 or 1) by any number of vectors. */
@@ -254,11 +258,11 @@ RZ_INLINE void strip(const float *a, int64_t a_stride, const float *b, int64_t b
                      int rows, int32_t vectors) {
     int32_t v = 0;
     for (; v + TILE_VECTORS <= vectors; v += TILE_VECTORS)
-        tile(a, a_stride, b + v * VL / 16 * panel, b_stride, panel, depth, c + v * VL, c_stride,
-             decay, rows, TILE_VECTORS);
+        tile(a, a_stride, b + v * panel, b_stride, panel, depth, c + v * VL, c_stride, decay, rows,
+             TILE_VECTORS);
     for (; v < vectors; v++)
-        tile(a, a_stride, b + v * VL / 16 * panel + v * VL % 16, b_stride, panel, depth, c + v * VL,
-             c_stride, decay, rows, 1);
+        tile(a, a_stride, b + v * panel, b_stride, panel, depth, c + v * VL, c_stride, decay, rows,
+             1);
 }
 
 typedef struct block_head {
@@ -292,9 +296,9 @@ RZ_INLINE void attend_rows(const rz_attention *a, const block_head *head, const 
 static void load_page(const rz_attention *a, head_page page, float *keys, float *values) {
     int32_t key_count = RZ_PAGE * a->head_dim, value_count = RZ_PAGE * a->value_dim;
     for (int32_t i = 0; i < key_count; i += VL)
-        vf_store(keys + i, load_cache(page.keys, i, a->half_cache));
+        lf_store(keys + i, load_cache(page.keys, i, a->half_cache));
     for (int32_t i = 0; i < value_count; i += VL)
-        vf_store(values + i, load_cache(page.values, i, a->half_cache));
+        lf_store(values + i, load_cache(page.values, i, a->half_cache));
 }
 
 static void attend_head(const rz_attention *a, const block_head *head, const float *keys,

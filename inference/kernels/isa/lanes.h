@@ -1,4 +1,8 @@
-/* lanes.h: the vector vocabulary of the linear kernels, 16 rows wide whatever the registers are.
+/* lanes.h: the vector vocabulary of all kernels, 16 lanes wide whatever the registers are.
+ *
+ * Every instruction set gives the same bits: the same lanes, one rounding for lf_fma, and sums and
+ * maxima (lf_sum, lf_peak) by halves, lane i + 8 with lane i, then i + 4, i + 2 and 1 with 0.
+ * Otherwise a code at the edge of rounding would fall differently on another CPU, and text with it.
  *
  * lanes_b 64 bytes (a quad of 16 rows), lanes_i 16 int32, lanes_f 16 floats, lanes_a four
  * activations for all rows. dot4(acc, w, a) adds four products of unsigned weight bytes and signed

@@ -72,6 +72,45 @@ static inline lanes_f lf_fma(lanes_f a, lanes_f b, lanes_f c) {
     return (lanes_f){
         {_mm256_fmadd_ps(a.v[0], b.v[0], c.v[0]), _mm256_fmadd_ps(a.v[1], b.v[1], c.v[1])}};
 }
+static inline lanes_f lf_sub(lanes_f a, lanes_f b) {
+    return (lanes_f){{_mm256_sub_ps(a.v[0], b.v[0]), _mm256_sub_ps(a.v[1], b.v[1])}};
+}
+static inline lanes_f lf_div(lanes_f a, lanes_f b) {
+    return (lanes_f){{_mm256_div_ps(a.v[0], b.v[0]), _mm256_div_ps(a.v[1], b.v[1])}};
+}
+static inline lanes_f lf_max(lanes_f a, lanes_f b) {
+    return (lanes_f){{_mm256_max_ps(a.v[0], b.v[0]), _mm256_max_ps(a.v[1], b.v[1])}};
+}
+static inline lanes_f lf_min(lanes_f a, lanes_f b) {
+    return (lanes_f){{_mm256_min_ps(a.v[0], b.v[0]), _mm256_min_ps(a.v[1], b.v[1])}};
+}
+static inline lanes_f lf_round(lanes_f a) {
+    return (lanes_f){{_mm256_round_ps(a.v[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                      _mm256_round_ps(a.v[1], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}};
+}
+static inline __m256 pow2_half(__m256 n) {
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+static inline lanes_f lf_pow2(lanes_f n) {
+    return (lanes_f){{pow2_half(n.v[0]), pow2_half(n.v[1])}};
+}
+static inline float lf_sum(lanes_f a) {
+    const __m256 eight = _mm256_add_ps(a.v[1], a.v[0]);
+    __m128 s = _mm_add_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
+    s = _mm_add_ps(_mm_movehl_ps(s, s), s);
+    return _mm_cvtss_f32(_mm_add_ss(_mm_shuffle_ps(s, s, 1), s));
+}
+static inline float lf_peak(lanes_f a) {
+    const __m256 eight = _mm256_max_ps(a.v[1], a.v[0]);
+    __m128 s = _mm_max_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
+    s = _mm_max_ps(_mm_movehl_ps(s, s), s);
+    return _mm_cvtss_f32(_mm_max_ss(_mm_shuffle_ps(s, s, 1), s));
+}
+static inline void lf_store_half(uint16_t *p, lanes_f a) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a.v[0], 0));
+    _mm_storeu_si128((__m128i *)(void *)(p + 8), _mm256_cvtps_ph(a.v[1], 0));
+}
 static inline lanes_a la_load(const int8_t *p) {
     int32_t word;
     memcpy(&word, p, 4);

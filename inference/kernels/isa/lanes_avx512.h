@@ -25,6 +25,29 @@ typedef __m512 lanes_f;
 #define lf_add(a, b) _mm512_add_ps(a, b)
 #define lf_mul(a, b) _mm512_mul_ps(a, b)
 #define lf_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define lf_sub(a, b) _mm512_sub_ps(a, b)
+#define lf_div(a, b) _mm512_div_ps(a, b)
+#define lf_max(a, b) _mm512_max_ps(a, b)
+#define lf_min(a, b) _mm512_min_ps(a, b)
+#define lf_round(a) _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define lf_store_half(p, a) _mm256_storeu_si256((__m256i *)(p), _mm512_cvtps_ph(a, 0))
+static inline lanes_f lf_pow2(lanes_f n) {
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+/* Written out: compilers are free in how they expand _mm512_reduce_add_ps. */
+static inline float lf_sum(lanes_f a) {
+    const __m256 eight = _mm256_add_ps(_mm512_extractf32x8_ps(a, 1), _mm512_castps512_ps256(a));
+    __m128 s = _mm_add_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
+    s = _mm_add_ps(_mm_movehl_ps(s, s), s);
+    return _mm_cvtss_f32(_mm_add_ss(_mm_shuffle_ps(s, s, 1), s));
+}
+static inline float lf_peak(lanes_f a) {
+    const __m256 eight = _mm256_max_ps(_mm512_extractf32x8_ps(a, 1), _mm512_castps512_ps256(a));
+    __m128 s = _mm_max_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
+    s = _mm_max_ps(_mm_movehl_ps(s, s), s);
+    return _mm_cvtss_f32(_mm_max_ss(_mm_shuffle_ps(s, s, 1), s));
+}
 
 typedef __m512i lanes_a; /* four activations, repeated */
 #define la_load(p) _mm512_set1_epi32(*(const int32_t *)(const void *)(p))

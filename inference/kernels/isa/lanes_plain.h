@@ -1,5 +1,6 @@
-/* lanes_portable.h: 16 lanes as plain arrays, for any platform with 8-bit bytes and little-endian
+/* lanes_plain.h: 16 lanes as plain arrays, for any platform with 8-bit bytes and little-endian
  * packing. */
+#include "fused.h"
 #include "half.h"
 
 typedef struct {
@@ -87,7 +88,48 @@ static inline lanes_f lf_mul(lanes_f a, lanes_f b) {
 }
 static inline lanes_f lf_fma(lanes_f a, lanes_f b, lanes_f c) {
     lanes_f out;
-    EACH(16, a.v[lane] * b.v[lane] + c.v[lane]);
+    EACH(16, rz_fused(a.v[lane], b.v[lane], c.v[lane]));
+}
+static inline lanes_f lf_sub(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(16, a.v[lane] - b.v[lane]);
+}
+static inline lanes_f lf_div(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(16, a.v[lane] / b.v[lane]);
+}
+static inline lanes_f lf_max(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(16, a.v[lane] > b.v[lane] ? a.v[lane] : b.v[lane]);
+}
+static inline lanes_f lf_min(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(16, a.v[lane] < b.v[lane] ? a.v[lane] : b.v[lane]);
+}
+/* Adding and taking away 1.5 * 2^23 leaves the nearest integer, ties to even. */
+static inline lanes_f lf_round(lanes_f a) {
+    lanes_f out;
+    EACH(16, (a.v[lane] + 0x1.8p23f) - 0x1.8p23f);
+}
+static inline lanes_f lf_pow2(lanes_f n) {
+    lanes_f out;
+    EACH(16, rz_bits_to_float((uint32_t)((int32_t)n.v[lane] + 127) << 23));
+}
+static inline float lf_sum(lanes_f a) {
+    for (int half = 8; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            a.v[lane] = a.v[lane + half] + a.v[lane];
+    return a.v[0];
+}
+static inline float lf_peak(lanes_f a) {
+    for (int half = 8; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            a.v[lane] = a.v[lane + half] > a.v[lane] ? a.v[lane + half] : a.v[lane];
+    return a.v[0];
+}
+static inline void lf_store_half(uint16_t *p, lanes_f a) {
+    for (int lane = 0; lane < 16; lane++)
+        p[lane] = rz_float_to_half(a.v[lane]);
 }
 static inline lanes_a la_load(const int8_t *p) {
     lanes_a out;

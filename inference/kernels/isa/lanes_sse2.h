@@ -1,6 +1,7 @@
 /* lanes_sse2.h: 16 lanes as four 128-bit registers: the portable set where SSE2 is the baseline. */
 #include <emmintrin.h>
 
+#include "fused.h"
 #include "half.h"
 
 typedef struct {
@@ -88,8 +89,66 @@ RZ_INLINE lanes_f lf_mul(lanes_f a, lanes_f b) {
     lanes_f out;
     EACH(_mm_mul_ps(a.v[i], b.v[i]));
 }
+/* a * b + c of the low two lanes in double, rounded to odd as in fused.h. */
+RZ_INLINE __m128d fma_odd(__m128 a, __m128 b, __m128 c) {
+    const __m128d zero = _mm_setzero_pd(), sign = _mm_set1_pd(-0.0);
+    const __m128d product = _mm_mul_pd(_mm_cvtps_pd(a), _mm_cvtps_pd(b)), add = _mm_cvtps_pd(c);
+    const __m128d sum = _mm_add_pd(product, add), back = _mm_sub_pd(sum, product);
+    const __m128d error =
+        _mm_add_pd(_mm_sub_pd(product, _mm_sub_pd(sum, back)), _mm_sub_pd(add, back));
+    const __m128d outwards = _mm_xor_pd(error, _mm_and_pd(sum, sign)); /* with the sum's sign */
+    const __m128i over = _mm_castpd_si128(_mm_cmplt_pd(outwards, zero));
+    const __m128i under = _mm_castpd_si128(_mm_cmpgt_pd(outwards, zero));
+    const __m128i odd = _mm_srli_epi64(_mm_or_si128(over, under), 63);
+    return _mm_castsi128_pd(_mm_or_si128(_mm_add_epi64(_mm_castpd_si128(sum), over), odd));
+}
 RZ_INLINE lanes_f lf_fma(lanes_f a, lanes_f b, lanes_f c) {
-    return lf_add(lf_mul(a, b), c);
+    lanes_f out;
+    EACH(_mm_movelh_ps(
+        _mm_cvtpd_ps(fma_odd(a.v[i], b.v[i], c.v[i])),
+        _mm_cvtpd_ps(fma_odd(_mm_movehl_ps(a.v[i], a.v[i]), _mm_movehl_ps(b.v[i], b.v[i]),
+                             _mm_movehl_ps(c.v[i], c.v[i])))));
+}
+RZ_INLINE lanes_f lf_sub(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(_mm_sub_ps(a.v[i], b.v[i]));
+}
+RZ_INLINE lanes_f lf_div(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(_mm_div_ps(a.v[i], b.v[i]));
+}
+RZ_INLINE lanes_f lf_max(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(_mm_max_ps(a.v[i], b.v[i]));
+}
+RZ_INLINE lanes_f lf_min(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(_mm_min_ps(a.v[i], b.v[i]));
+}
+RZ_INLINE lanes_f lf_round(lanes_f a) {
+    lanes_f out;
+    EACH(_mm_cvtepi32_ps(_mm_cvtps_epi32(a.v[i])));
+}
+RZ_INLINE lanes_f lf_pow2(lanes_f n) {
+    lanes_f out;
+    EACH(_mm_castsi128_ps(
+        _mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n.v[i]), _mm_set1_epi32(127)), 23)));
+}
+RZ_INLINE float lf_sum(lanes_f a) {
+    __m128 s = _mm_add_ps(_mm_add_ps(a.v[3], a.v[1]), _mm_add_ps(a.v[2], a.v[0]));
+    s = _mm_add_ps(_mm_movehl_ps(s, s), s);
+    return _mm_cvtss_f32(_mm_add_ss(_mm_shuffle_ps(s, s, 1), s));
+}
+RZ_INLINE float lf_peak(lanes_f a) {
+    __m128 s = _mm_max_ps(_mm_max_ps(a.v[3], a.v[1]), _mm_max_ps(a.v[2], a.v[0]));
+    s = _mm_max_ps(_mm_movehl_ps(s, s), s);
+    return _mm_cvtss_f32(_mm_max_ss(_mm_shuffle_ps(s, s, 1), s));
+}
+RZ_INLINE void lf_store_half(uint16_t *p, lanes_f a) {
+    RZ_ALIGNED float values[16];
+    lf_store(values, a);
+    for (int lane = 0; lane < 16; lane++)
+        p[lane] = rz_float_to_half(values[lane]);
 }
 RZ_INLINE lanes_a la_load(const int8_t *p) {
     int32_t word;

@@ -5,9 +5,8 @@
  *     out = sum over groups of (s * int32 dot of (code - zero) and activation codes) * t   [+ m *
  * (t * sum of codes)]
  *
- * The dot products are exact on every instruction set. Sums over groups are float, in the same
- * order everywhere and for any number of tokens; only the fused multiply-add of the wider sets
- * differs from the portable form in rounding.
+ * The dot products are exact. Sums over groups are float, in the same order and with the same
+ * fused multiply-adds on every instruction set and for any number of tokens.
  *
  * One token (decode) streams a panel and unpacks it in registers. Several tokens (prefill) unpack
  * K_GROUPS groups of a panel to bytes in the first-level cache and reuse them for every tile of
@@ -16,10 +15,6 @@
 #include "linear_dense.h"
 #include "linear_tile.h"
 #include "rows.h"
-
-#if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
-#endif
 
 /* Adds one group of one block to 16 rows' sums. `second`: minima or scales of the second half, as
  * lanes. */

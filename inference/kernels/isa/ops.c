@@ -10,23 +10,23 @@
 
 static void rmsnorm(const float *x, const float *weight, float eps, int32_t n, float *out) {
     int32_t padded = (n + 31) / 32 * 32;
-    vf even = vf_set(0), odd = vf_set(0);
+    lanes_f even = lf_splat(0), odd = lf_splat(0);
     for (int32_t i = 0; i < padded; i += 2 * VL) {
-        vf a = vf_load(x + i), b = vf_load(x + i + VL);
-        even = vf_fma(a, a, even);
-        odd = vf_fma(b, b, odd);
+        lanes_f a = lf_load(x + i), b = lf_load(x + i + VL);
+        even = lf_fma(a, a, even);
+        odd = lf_fma(b, b, odd);
     }
-    vf scale = vf_set(1.0f / sqrtf(vf_sum(vf_add(even, odd)) / (float)n + eps));
+    lanes_f scale = lf_splat(1.0f / sqrtf(lf_sum(lf_add(even, odd)) / (float)n + eps));
     for (int32_t i = 0; i < padded; i += VL)
-        vf_store(out + i, vf_mul(vf_mul(vf_load(x + i), scale), vf_load(weight + i)));
+        lf_store(out + i, lf_mul(lf_mul(lf_load(x + i), scale), lf_load(weight + i)));
 }
 
 static void silu_mul(float *gate, const float *up, int64_t n) {
-    vf one = vf_set(1.0f), zero = vf_set(0);
+    lanes_f one = lf_splat(1.0f), zero = lf_splat(0);
     for (int64_t i = 0; i < n; i += VL) {
-        vf g = vf_load(gate + i);
-        vf sigmoid = vf_div(g, vf_add(one, vf_exp(vf_sub(zero, g))));
-        vf_store(gate + i, vf_mul(sigmoid, vf_load(up + i)));
+        lanes_f g = lf_load(gate + i);
+        lanes_f sigmoid = lf_div(g, lf_add(one, lf_exp(lf_sub(zero, g))));
+        lf_store(gate + i, lf_mul(sigmoid, lf_load(up + i)));
     }
 }
 

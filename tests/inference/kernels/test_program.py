@@ -222,3 +222,18 @@ def test_one_token_gets_the_same_bits_alone_and_among_others(
     want = layer.run(ids, [200])
     for cuts in ([1] * 200, [7] * 28 + [4], [130, 1, 69]):
         np.testing.assert_array_equal(layer.run(ids, cuts), want)
+
+
+@pytest.mark.parametrize("half_cache", [False, True])
+@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(6, 2, 64), (3, 1, 20), (4, 1, 48)])
+def test_instruction_sets_agree_to_the_last_bit(
+    half_cache: bool, heads: int, kv_heads: int, dim: int
+) -> None:
+    """Over several pages, so that earlier sums decay."""
+    results = []
+    for isa in ISAS:
+        layer = OneLayer(heads, kv_heads, dim, isa=isa, half_cache=half_cache)
+        ids = tokens(150, layer.vocabulary)
+        results.append(layer.run(ids, [130, 1, 1, 18]))
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
