@@ -95,7 +95,11 @@ async def _filled(run: Run, tool: ToolSpec, note: str) -> Call:
     await run.tell("act", f"uses {tool.name}")
     named = run.around.named
     known = menu.clear_arguments(tool.name, run.task, named)
-    choices = menu.options(tool.name, run.around)
+    tried = [made.arguments for made in run.steps if made.tool == tool.name]
+    choices = {
+        name: [value for value in values if value not in [one.get(name) for one in tried]]
+        for name, values in menu.options(tool.name, run.around).items()
+    }
     only_files = all(one.kind == "file" for one in named)
     paths = [one.path for one in named] if only_files else None
 

@@ -22,6 +22,8 @@ __all__ = ["MOST", "as_used", "chosen", "experience", "reminder"]
 MOST = 2
 LEAST_SIMILARITY = 0.55
 LEAST_FACT_SIMILARITY = 0.35
+# From here on a fact is what a question asks for, and no tool is needed.
+TOLD_SIMILARITY = 0.55
 STRATEGY_CHARACTERS = 500
 ANSWER_CHARACTERS = 2000
 

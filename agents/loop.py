@@ -208,6 +208,7 @@ async def _recall(run: Run) -> None:
     near = experience.chosen(facts, experience.LEAST_FACT_SIMILARITY)
     alike = experience.chosen(hits)
     run.facts = [fact["text"] for fact in near]
+    run.told = bool(near) and near[0].get("similarity", 0.0) >= experience.TOLD_SIMILARITY
     run.reminders = [experience.reminder(hit) for hit in alike]
     run.used = [*alike, *map(experience.as_used, near)]
     ids = [one["id"] for one in run.used]
@@ -222,6 +223,9 @@ async def _work(run: Run, tools: bool, steps: int) -> None:
     await _look(run)
     allowed = await menu.allowed_tools(run.profile, run.around.named, run.services)
     known = await _known(run)
+    if run.told and not run.around.named and not run.computes and prompting.only_asks(run.task):
+        await run.say(prompting.plain_question(run.task, known))
+        return
     if prompting.asks_for_code(run.task) and any(one.name == "run_python" for one in allowed):
         await _code(run, known)
     else:

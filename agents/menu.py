@@ -46,7 +46,7 @@ _FOR_KIND = {
 }
 # A database is no text and a repository's history is in no file: these would only mislead.
 _NOT_FOR_KIND = {
-    "database": {"read_file", "search_files", "list_files", "run_tests"},
+    "database": {"read_file", "search_files", "list_files", "run_tests", "run_python"},
     "repository": {"read_file", "search_files", "list_files", "run_python", "run_tests"},
 }
 # The optional argument of a tool that takes a thing of a kind.

@@ -255,8 +255,8 @@ def _reading(path: str) -> str:
 
 
 _READERS = {
-    ".csv": "csv.DictReader",
-    ".tsv": "csv.DictReader",
+    ".csv": "csv.DictReader (values are text: float() makes them numbers)",
+    ".tsv": "csv.DictReader (values are text: float() makes them numbers)",
     ".json": "json.load",
     ".ini": "configparser",
     ".toml": "tomllib",

@@ -44,6 +44,7 @@ class Run:
         trace_id: Joins the events of the run.
         around: What the task names.
         facts: Recalled facts that are in the prompt.
+        told: The user told before what the task asks for.
         reminders: Recalled experiences that are in the prompt, as texts.
         used: Facts and experiences, as the result lists them.
         steps: What was done.
@@ -62,6 +63,7 @@ class Run:
     trace_id: str = field(default_factory=lambda: new_id("trace"))
     around: Surroundings = field(default_factory=Surroundings)
     facts: list[str] = field(default_factory=list)
+    told: bool = False
     reminders: list[str] = field(default_factory=list)
     used: list[dict[str, Any]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)

@@ -148,7 +148,11 @@ def _enumerated(schema: Mapping[str, Any]) -> list[str]:
 
 
 async def _code(talk: Conversation, question: str, tool: ToolSpec, heat: float) -> str:
-    prefix = f"```{tool.language}\n"
+    # Said again in a comment, since a model that sees its own program writes it once more.
+    again = (
+        "# Corrected, complete with its imports:\n" if heat and tool.language == "python" else ""
+    )
+    prefix = f"```{tool.language}\n{again}"
     found = await talk.ask(
         question, max_tokens=CODE_TOKENS, prefix=prefix, stop=["```"], temperature=heat, seed=SEED
     )

@@ -182,3 +182,14 @@ async def test_a_run_that_spends_its_tokens_says_so(services: Services, declared
     async with services:
         with pytest.raises(OutOfBudget, match="16 tokens"):
             await _run(task, services, declared, agent="APEX", limits=limits)
+
+
+async def test_what_was_told_before_is_answered_from_memory_and_says_so(
+    services: Services, declared: Registry
+) -> None:
+    async with services:
+        kept = await services.remember("The password of the guest Wi-Fi is blue-otter-52.")
+        task = "What is the password of the guest Wi-Fi?"
+        result = await _run(task, services, declared, agent="OMNISCIENT")
+    assert result.steps == ()
+    assert [(one["id"], one["outcome"]) for one in result.experiences] == [(kept["id"], "fact")]
