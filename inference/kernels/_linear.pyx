@@ -13,11 +13,13 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 
 
 cdef extern from "rz.h" nogil:
-    int RZ_PANEL, RZ_GROUP, RZ_ISAS
+    int RZ_PANEL, RZ_GROUP, RZ_ISAS, RZ_SLACK, RZ_WORK_BYTES, RZ_INDEXED_COLS
     ctypedef struct rz_matrix:
         int32_t form, scale, rows, cols, panel_rows, panels, groups, group_bytes
         int64_t panel_bytes
         const uint8_t *codes
+        float tensor_scale
+        int32_t prefetch, lookup
     ctypedef struct rz_acts:
         int32_t cols, groups
         int64_t stride
@@ -25,9 +27,11 @@ cdef extern from "rz.h" nogil:
         int8_t *codes
         float *scales
         int32_t *sums
+        uint8_t *work
     ctypedef struct rz_linear_kernels:
         const char *isa
         void (*quantize)(rz_acts *, int32_t, int32_t) noexcept nogil
+        void (*quantize_token)(rz_acts *, int32_t, int32_t) noexcept nogil
         void (*linear)(const rz_matrix *, const rz_acts *, int32_t, int32_t, int32_t, float *, int64_t,
                        const float *, int) noexcept nogil
         void (*row)(const rz_matrix *, int32_t, float *) noexcept nogil
@@ -38,15 +42,29 @@ cdef extern from "rz.h" nogil:
 
 cdef extern from "panel.h" nogil:
     int32_t rz_group_bytes(int32_t, int32_t)
+    int32_t rz_group_cols(int32_t)
+    int rz_is_ternary(int32_t)
 
 cdef extern from "rows.h" nogil:
     int RZ_PACK_OK, RZ_PACK_RANGE
     int64_t rz_source_row_bytes(int32_t, int32_t)
     int rz_pack_panels(const rz_matrix *, int32_t, const uint8_t *, int32_t, int32_t, uint8_t *)
+    int rz_pack_trits(const rz_matrix *, int32_t, const uint8_t *, int32_t, int32_t, uint8_t *, uint8_t *)
+    int rz_pack_absmean(const rz_matrix *, int32_t, const uint8_t *, float, int32_t, int32_t, uint8_t *, uint8_t *)
+
+cdef extern from "trits.h" nogil:
+    int RZ_TRITS_OK
+    int32_t rz_trits_block(int32_t)
+    int64_t rz_trits_bytes(int32_t, int32_t, int32_t)
+    int rz_trits_scale(int32_t, const uint8_t *, int64_t, float *)
+    int rz_absmean_sum(int32_t, const uint8_t *, int64_t, double *)
 
 
-FORMS = ("f32", "int8", "int4", "int5", "int6")
-SCALES = ("none", "group", "min", "half")
+FORMS = ("f32", "int8", "int4", "int5", "int6", "ternary2", "ternary5", "ternary3")
+SCALES = ("none", "group", "min", "half", "tensor")
+TERNARY = FORMS[5:]
+LOOKUP_TOKENS = 24  # a product of fewer tokens does not earn its tables back
+LAYOUT_VERSION = 1  # of the bytes in a packed matrix; raised whenever panel.h changes
 cdef tuple ISA_NAMES = ("portable", "avx2", "avx512", "avx512vnni")
 
 
@@ -93,19 +111,98 @@ cdef class PackedMatrix:
     cdef rz_matrix _matrix
     cdef readonly object codes
 
-    def __init__(self, str form, str scale, int rows, int cols):
+    def __init__(self, str form, str scale, int rows, int cols, *, float tensor_scale=1.0, codes=None):
+        """Makes room for a matrix; with `codes`, looks at one that is packed already.
+
+        Args:
+            form: how codes are stored, one of FORMS.
+            scale: how scales are stored, one of SCALES; "tensor" for the ternary forms.
+            rows: length of the output.
+            cols: length of the dot product.
+            tensor_scale: what every ternary weight is multiplied by.
+            codes: uint8 array of the matrix's bytes that begins on a cache line, read-only or not.
+
+        Raises:
+            QuantizationError: a form, shape, scale or buffer that cannot be.
+        """
         if rows < 1 or cols < 1:
             raise QuantizationError(f"a matrix of {rows} x {cols} cannot be packed")
+        if form not in FORMS or scale not in SCALES or (form in TERNARY) != (scale == "tensor"):
+            raise QuantizationError(f"there is no form {form}/{scale}")
+        if form == "ternary3" and cols > RZ_INDEXED_COLS:
+            raise QuantizationError(f"{cols} columns are too many for tables", hint="Choose ternary2 or ternary5.")
+        if not (tensor_scale > 0 and np.isfinite(tensor_scale)):
+            raise QuantizationError(f"a scale of {tensor_scale} makes no weights", hint="The checkpoint is damaged.")
         cdef rz_matrix *m = &self._matrix
         m.form, m.scale = FORMS.index(form), SCALES.index(scale)
         m.rows, m.cols, m.panel_rows = rows, cols, RZ_PANEL
         m.panels = (rows + RZ_PANEL - 1) // RZ_PANEL
-        m.groups = (cols + RZ_GROUP - 1) // RZ_GROUP
+        m.groups = (cols + rz_group_cols(m.form) - 1) // rz_group_cols(m.form)
         m.group_bytes = rz_group_bytes(m.form, m.scale)
         m.panel_bytes = <int64_t>m.groups * m.group_bytes
-        self.codes = _aligned((m.panels, m.groups, m.group_bytes), np.uint8)
-        cdef uint8_t[:, :, ::1] view = self.codes
+        m.tensor_scale = tensor_scale
+        m.prefetch, m.lookup = 0, LOOKUP_TOKENS
+        shape = (m.panels, m.groups, m.group_bytes)
+        if codes is None:
+            self.codes = _aligned(shape, np.uint8)
+        elif codes.dtype != np.uint8 or codes.size != m.panels * m.panel_bytes or codes.ctypes.data % 64:
+            raise QuantizationError(f"{codes.size} bytes at {codes.ctypes.data % 64} are no {form} of {rows} x {cols}")
+        else:
+            self.codes = np.ascontiguousarray(codes).reshape(shape)
+        cdef const uint8_t[:, :, ::1] view = self.codes
         m.codes = &view[0, 0, 0]
+
+    def tune(self, *, int prefetch=0, int lookup=0):
+        """Chooses how a ternary matrix is multiplied, which never changes the result.
+
+        Args:
+            prefetch: bytes that a matrix-vector product reads ahead; 0 leaves it to the kernel.
+            lookup: tokens from which products look sums up in tables (AVX-512 VNNI); 0: never.
+        """
+        self._matrix.prefetch, self._matrix.lookup = prefetch, lookup
+
+    def pack_trits(self, int source, const uint8_t[::1] data not None):
+        """Fills a ternary matrix from weights that are ternary already (trits.h's `source` number).
+
+        Raises:
+            QuantizationError: the bytes do not fit the shape, or hold something that is no trit.
+        """
+        cdef int64_t bytes = rz_trits_bytes(source, self._matrix.rows, self._matrix.cols)
+        if bytes < 0 or data.shape[0] < bytes:
+            raise QuantizationError(
+                f"{data.shape[0]} bytes of type {source} are no matrix of {self.rows} x {self.cols}"
+            )
+        self._pack(source, data, 0.0, False)
+
+    def pack_absmean(self, int dtype, const uint8_t[::1] data not None, float scale):
+        """Fills a ternary matrix with round(weight * scale) of float weights (GGUF type number `dtype`).
+
+        Raises:
+            QuantizationError: the bytes do not fit the shape, or a weight is not finite.
+        """
+        if rz_source_row_bytes(dtype, self._matrix.cols) * self._matrix.rows != data.shape[0]:
+            raise QuantizationError(
+                f"{data.shape[0]} bytes of type {dtype} are no matrix of {self.rows} x {self.cols}"
+            )
+        self._pack(dtype, data, scale, True)
+
+    cdef _pack(self, int source, const uint8_t[::1] data, float scale, bint absmean):
+        cdef rz_matrix *m = &self._matrix
+        if not rz_is_ternary(m.form):
+            raise QuantizationError(f"{self.form} holds no trits")
+        row = np.empty(m.groups * rz_group_cols(m.form), np.uint8)
+        self.codes[:] = 0
+        cdef uint8_t[::1] row_view = row
+        cdef uint8_t[:, :, ::1] codes = self.codes
+        cdef int status
+        with nogil:
+            if absmean:
+                status = rz_pack_absmean(m, source, &data[0], scale, 0, m.rows, &row_view[0], &codes[0, 0, 0])
+            else:
+                status = rz_pack_trits(m, source, &data[0], 0, m.rows, &row_view[0], &codes[0, 0, 0])
+        if status != RZ_PACK_OK:
+            what = "a weight that is not finite" if absmean else "a code that is none of -1, 0 and 1"
+            raise QuantizationError(f"a ternary matrix has {what}", hint="The checkpoint is damaged.")
 
     def repack(self, int source, const uint8_t[::1] data not None):
         """Fills the panels from a source tensor of GGUF type number `source`.
@@ -134,13 +231,18 @@ cdef class PackedMatrix:
         return <uintptr_t>&self._matrix
 
     @property
+    def tensor_scale(self):
+        """What every weight of a ternary matrix is multiplied by."""
+        return self._matrix.tensor_scale
+
+    @property
     def form(self):
-        """How codes are stored: f32, int8, int4, int5 or int6."""
+        """How codes are stored, one of FORMS."""
         return FORMS[self._matrix.form]
 
     @property
     def scale(self):
-        """How scales are stored: none, group, min or half."""
+        """How scales are stored, one of SCALES."""
         return SCALES[self._matrix.scale]
 
     @property
@@ -164,20 +266,60 @@ cdef class PackedMatrix:
         return self._matrix.panels * self._matrix.panel_bytes
 
 
-def quantize_activations(x, isa=None):
-    """Quantises x (tokens, cols) float32 to (codes int8, scales float32 a group of 32, sums int32 a half group)."""
+def trits_scale(int source, const uint8_t[::1] data not None):
+    """The one scale of all blocks of a tensor that is stored with scales.
+
+    Returns:
+        (status, scale); a status below 0 says that the scales differ (-2) or are none (-3), see trits.h.
+    """
+    cdef float scale = 1.0
+    cdef int32_t weights = rz_trits_block(source)
+    if weights <= 0:
+        return 0, 1.0
+    cdef int64_t blocks = data.shape[0] // (rz_trits_bytes(source, 1, weights))
+    cdef int status
+    with nogil:
+        status = rz_trits_scale(source, &data[0], blocks, &scale)
+    return status, scale
+
+
+def absmean(int dtype, const uint8_t[::1] data not None):
+    """Mean magnitude of float weights of GGUF type number `dtype`.
+
+    Raises:
+        QuantizationError: a weight is not finite.
+    """
+    cdef int64_t count = data.shape[0] // max(rz_source_row_bytes(dtype, 1), 1)
+    cdef double total = 0.0
+    cdef int status
+    with nogil:
+        status = rz_absmean_sum(dtype, &data[0], count, &total)
+    if status != RZ_TRITS_OK:
+        raise QuantizationError("a weight is not finite", hint="The checkpoint is damaged.")
+    return float(np.float32(total / count))
+
+
+def quantize_activations(x, isa=None, *, per_token=False):
+    """Quantises x (tokens, cols) float32 to (codes int8, scales float32 a group of 32, sums int32 a half group).
+
+    With `per_token`, all groups of a token have one scale.
+    """
     dense = _dense(x)
     tokens, stride = dense.shape
     groups = stride // RZ_GROUP
-    codes = _aligned((tokens, stride), np.int8)
+    codes = _aligned(tokens * stride + RZ_SLACK, np.int8)[: tokens * stride].reshape(tokens, stride)
     scales = _aligned((tokens, groups), np.float32)
     sums = _aligned((tokens, 2 * groups), np.int32)
     cdef rz_acts acts
     _point(&acts, dense, codes, scales, sums)
     cdef const rz_linear_kernels *table = _table(isa)
     cdef int32_t count = tokens
+    cdef bint one_scale = per_token
     with nogil:
-        table.quantize(&acts, 0, count)
+        if one_scale:
+            table.quantize_token(&acts, 0, count)
+        else:
+            table.quantize(&acts, 0, count)
     return codes, scales, sums
 
 
@@ -194,6 +336,7 @@ cdef object _dense(object x):
 cdef void _point(rz_acts *acts, float[:, ::1] dense, int8_t[:, ::1] codes, float[:, ::1] scales, int32_t[:, ::1] sums) noexcept:
     acts.cols, acts.groups, acts.stride = dense.shape[1], scales.shape[1], dense.shape[1]
     acts.dense, acts.codes, acts.scales, acts.sums = &dense[0, 0], &codes[0, 0], &scales[0, 0], &sums[0, 0]
+    acts.work = NULL
 
 
 def linear(PackedMatrix packed not None, x, isa=None, bias=None, out=None):
@@ -205,9 +348,11 @@ def linear(PackedMatrix packed not None, x, isa=None, bias=None, out=None):
     if x.shape[1] != packed.cols:
         raise QuantizationError(f"activations of {x.shape[1]} columns do not fit {packed.cols}")
     dense = _dense(x)
-    codes, scales, sums = quantize_activations(dense, isa)
+    codes, scales, sums = quantize_activations(dense, isa, per_token=packed.form in TERNARY)
     cdef rz_acts acts
     _point(&acts, dense, codes, scales, sums)
+    cdef uint8_t[::1] work = _aligned(RZ_WORK_BYTES, np.uint8)
+    acts.work = &work[0]
     accumulate = out is not None
     result = np.empty((dense.shape[0], packed.rows), np.float32) if out is None else out
     cdef float[:, ::1] result_view = result
@@ -226,6 +371,8 @@ def time_linear(PackedMatrix packed not None, codes, scales, sums, dense, float[
     """Runs the chosen kernel `repeats` times over panels [first, last) without the GIL: what a benchmark times."""
     cdef rz_acts acts
     _point(&acts, dense, codes, scales, sums)
+    cdef uint8_t[::1] work = _aligned(RZ_WORK_BYTES, np.uint8)
+    acts.work = &work[0]
     cdef const rz_linear_kernels *table = _table(None)
     cdef int i
     with nogil:

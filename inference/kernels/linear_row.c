@@ -36,6 +36,30 @@ static void quantized_group(const rz_matrix *w, const uint8_t *group, int row, f
     }
 }
 
+static int32_t trit_at(int32_t form, const uint8_t *group, int row, int k) {
+    if (form == RZ_TERNARY3) {
+        const int32_t word = group[2 * row] | group[2 * row + 1] << 8;
+        const int32_t powers[] = {1, 3, 9};
+        return (word >> (5 * (k / 3)) & 31) / powers[k % 3] % 3;
+    }
+    const int block = row / RZ_LANES, at = 4 * (row % RZ_LANES) + k % 4;
+    if (form == RZ_TERNARY2)
+        return group[(2 * (k / 16) + block) * RZ_QUAD_BYTES + at] >> (2 * (k / 4 % 4)) & 3;
+    int32_t fraction = group[block * RZ_QUAD_BYTES + at];
+    for (int j = 0; j < k / 4; j++)
+        fraction = fraction * 3 & 255;
+    return fraction * 3 >> 8;
+}
+
+static void ternary_row(const rz_matrix *w, int32_t row, float *out) {
+    const uint8_t *panel = w->codes + row / RZ_PANEL * w->panel_bytes;
+    const int32_t cols = rz_group_cols(w->form);
+    for (int32_t k = 0; k < w->cols; k++) {
+        const uint8_t *group = panel + (int64_t)(k / cols) * w->group_bytes;
+        out[k] = w->tensor_scale * (float)(trit_at(w->form, group, row % RZ_PANEL, k % cols) - 1);
+    }
+}
+
 static void dense_group(const uint8_t *group, int row, float *out) {
     const float *weights = (const float *)(const void *)group;
     for (int k = 0; k < RZ_GROUP; k++)
@@ -43,6 +67,10 @@ static void dense_group(const uint8_t *group, int row, float *out) {
 }
 
 void rz_matrix_row(const rz_matrix *w, int32_t row, float *out) {
+    if (rz_is_ternary(w->form)) {
+        ternary_row(w, row, out);
+        return;
+    }
     const uint8_t *panel = w->codes + row / RZ_PANEL * w->panel_bytes;
     for (int32_t g = 0; g < w->groups; g++, panel += w->group_bytes) {
         float values[RZ_GROUP];

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ryzanstein.errors import QuantizationError
-from ryzanstein.inference.kernels._linear import PackedMatrix
+from ryzanstein.inference.kernels._linear import PackedMatrix, absmean, trits_scale
 from ryzanstein.nearest import nearest
 
-__all__ = ["SOURCES", "PackedMatrix", "Precision", "pack"]
+__all__ = ["SOURCES", "TRITS", "PackedMatrix", "Precision", "pack", "pack_absmean", "pack_ternary"]
 
 Precision = Literal["auto", "float", "int8", "int4"]
 
@@ -67,4 +67,73 @@ def pack(
         form, scale = layout
     packed = PackedMatrix(form, scale, rows, cols)
     packed.repack(source, np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+    return packed
+
+
+# trits.h's numbers of the types that may hold ternary weights.
+TRITS: dict[str, int] = {
+    "F32": 0,
+    "F16": 1,
+    "I8": 24,
+    "BF16": 30,
+    "TQ1_0": 34,
+    "TQ2_0": 35,
+    "I2_S": 36,
+    "B158": 158,
+}
+_DIFFERENT = -2
+
+
+def pack_ternary(
+    dtype: str,
+    data: NDArray[np.uint8],
+    rows: int,
+    cols: int,
+    scale: float = 1.0,
+    form: str = "ternary2",
+) -> PackedMatrix | None:
+    """Packs a tensor whose weights are ternary already.
+
+    Args:
+        dtype: one of TRITS.
+        data: the tensor's bytes; of I2_S without the scale behind them.
+        rows: length of the output.
+        cols: length of the dot product.
+        scale: what all weights are multiplied by, beyond what the bytes say.
+        form: ternary2, ternary5 or ternary3.
+
+    Returns:
+        The matrix, or None where the bytes have more than one scale.
+
+    Raises:
+        QuantizationError: the weights are not ternary, the bytes do not fit the shape, or the
+            scale is zero, negative or not finite.
+    """
+    flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    status, inner = trits_scale(TRITS[dtype], flat)
+    if status == _DIFFERENT:
+        return None
+    if status < 0:
+        raise QuantizationError("a scale is negative or not finite", hint="The file is damaged.")
+    packed = PackedMatrix(form, "tensor", rows, cols, tensor_scale=inner * scale)
+    packed.pack_trits(TRITS[dtype], flat)
+    return packed
+
+
+def pack_absmean(
+    dtype: str, data: NDArray[np.uint8], rows: int, cols: int, form: str = "ternary2"
+) -> PackedMatrix:
+    """Quantises master weights (F32, F16, BF16) to ternary ones by their mean magnitude.
+
+    scale = 1 / max(mean |w|, 1e-5), weight = clamp(round(w * scale), -1, 1) / scale, as BitNet
+    b1.58 defines it and transformers' WeightQuant computes it in float32.
+
+    Raises:
+        QuantizationError: a weight is not finite, or the bytes do not fit the shape.
+    """
+    flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    mean = np.maximum(np.float32(absmean(TRITS[dtype], flat)), np.float32(1e-5))
+    scale = np.float32(1) / mean
+    packed = PackedMatrix(form, "tensor", rows, cols, tensor_scale=float(np.float32(1) / scale))
+    packed.pack_absmean(TRITS[dtype], flat, float(scale))
     return packed

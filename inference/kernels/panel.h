@@ -15,6 +15,14 @@
  *
  *     SCALE_GROUP  32 fp16 scales                 SCALE_MIN  32 fp16 scales, 32 fp16 minima
  *     SCALE_HALF   32 fp16 scales of k 0..15, then 32 of k 16..31
+ *
+ * Ternary codes are w + 1, a group has no scales, and its size depends on the form:
+ *
+ *     TERNARY2  32 k, [half][block][row][k]: bits 2j hold quad j of the half
+ *     TERNARY5  20 k, [block][row][k]: five quads as a fraction x / 256 in base 3: floor(3x / 256)
+ *               is quad 0, 3x mod 256 the fraction of the others. Columns of padding hold 0, not 1.
+ *     TERNARY3  9 k, [row 0..31] 16-bit words: bits 5j hold c0 + 3 c1 + 9 c2 of k 3j, 3j + 1, 3j +
+ * 2
  */
 #ifndef RZ_PANEL_H
 #define RZ_PANEL_H
@@ -25,6 +33,15 @@
 #define RZ_BLOCKS (RZ_PANEL / RZ_LANES)
 #define RZ_QUADS (RZ_GROUP / 4)
 #define RZ_QUAD_BYTES 64 /* one quad of a block */
+
+static inline int rz_is_ternary(int32_t form) {
+    return form >= RZ_TERNARY2;
+}
+
+/* Columns of a group. */
+static inline int32_t rz_group_cols(int32_t form) {
+    return form == RZ_TERNARY5 ? 20 : form == RZ_TERNARY3 ? 9 : RZ_GROUP;
+}
 
 /* Bytes of one block's codes, without high bits. */
 static inline int32_t rz_code_bytes(int32_t form) {
@@ -41,7 +58,7 @@ static inline int32_t rz_high_bytes(int32_t form) {
 }
 
 static inline int32_t rz_scale_bytes(int32_t scale) {
-    if (scale == RZ_SCALE_NONE)
+    if (scale == RZ_SCALE_NONE || scale == RZ_SCALE_TENSOR)
         return 0;
     return scale == RZ_SCALE_GROUP ? 2 * RZ_PANEL : 4 * RZ_PANEL;
 }
@@ -52,6 +69,8 @@ static inline int32_t rz_scale_offset(int32_t form) {
 }
 
 static inline int32_t rz_group_bytes(int32_t form, int32_t scale) {
+    if (rz_is_ternary(form))
+        return form == RZ_TERNARY2 ? 256 : form == RZ_TERNARY5 ? 128 : 64;
     return rz_scale_offset(form) + rz_scale_bytes(scale);
 }
 

@@ -37,4 +37,15 @@ void rz_source_layout(int32_t source, int32_t *form, int32_t *scale);
 int rz_pack_panels(const rz_matrix *w, int32_t source, const uint8_t *data, int32_t first,
                    int32_t last, uint8_t *codes);
 
+/* Writes one row of codes 0, 1, 2 (whole groups of them) into the panels of a ternary matrix. */
+void rz_put_trits(const rz_matrix *w, int32_t row, const uint8_t *codes, uint8_t *panels);
+
+/* Packs rows [first, last) of a ternary matrix from a source of trits.h into panels that were
+ * cleared. `codes`: room for one row of whole groups. RZ_PACK_RANGE: something that is no trit. */
+int rz_pack_trits(const rz_matrix *w, int32_t source, const uint8_t *data, int32_t first,
+                  int32_t last, uint8_t *codes, uint8_t *panels);
+/* The same from float weights of GGUF type `dtype`, as round(w * scale) between -1 and 1. */
+int rz_pack_absmean(const rz_matrix *w, int32_t dtype, const uint8_t *data, float scale,
+                    int32_t first, int32_t last, uint8_t *codes, uint8_t *panels);
+
 #endif

@@ -21,15 +21,26 @@
 #define RZ_PANEL 32
 
 /* How a matrix's weights are stored. INT5 and INT6 are INT4's nibbles plus a plane of one or two
- * high bits. */
-enum rz_form { RZ_F32 = 0, RZ_INT8 = 1, RZ_INT4 = 2, RZ_INT5 = 3, RZ_INT6 = 4 };
+ * high bits. The ternary forms hold -1, 0 and 1: in two bits, five to a byte, or as indices of
+ * three for tables. */
+enum rz_form {
+    RZ_F32 = 0,
+    RZ_INT8 = 1,
+    RZ_INT4 = 2,
+    RZ_INT5 = 3,
+    RZ_INT6 = 4,
+    RZ_TERNARY2 = 5,
+    RZ_TERNARY5 = 6,
+    RZ_TERNARY3 = 7
+};
 
 /* How a group's scales are stored behind its codes (linear.h has the byte layout). */
 enum rz_scale {
-    RZ_SCALE_NONE = 0,  /* F32 */
-    RZ_SCALE_GROUP = 1, /* w = s * (code - zero), one fp16 s for 32 weights */
-    RZ_SCALE_MIN = 2,   /* w = s * code + m, fp16 s and m for 32 weights */
-    RZ_SCALE_HALF = 3,  /* w = s * (code - zero), one fp16 s for 16 weights (Q6_K) */
+    RZ_SCALE_NONE = 0,   /* F32 */
+    RZ_SCALE_GROUP = 1,  /* w = s * (code - zero), one fp16 s for 32 weights */
+    RZ_SCALE_MIN = 2,    /* w = s * code + m, fp16 s and m for 32 weights */
+    RZ_SCALE_HALF = 3,   /* w = s * (code - zero), one fp16 s for 16 weights (Q6_K) */
+    RZ_SCALE_TENSOR = 4, /* w = s * code, one float s for the matrix (ternary) */
 };
 
 /* A packed matrix, rows x cols (cols = length of the dot product), cut into row panels, one byte
@@ -40,28 +51,38 @@ typedef struct rz_matrix {
     int32_t rows, cols;
     int32_t panel_rows;   /* RZ_PANEL; the last panel is padded with zero weights */
     int32_t panels;       /* ceil(rows / panel_rows) */
-    int32_t groups;       /* ceil(cols / RZ_GROUP) */
+    int32_t groups;       /* ceil(cols / rz_group_cols(form)) */
     int32_t group_bytes;  /* codes, high bits, scales and minima of one group of one panel */
     int64_t panel_bytes;  /* groups * group_bytes */
     const uint8_t *codes; /* [panels][groups][group_bytes], 64-byte aligned */
+    float tensor_scale;   /* of RZ_SCALE_TENSOR */
+    int32_t prefetch; /* bytes that a ternary matrix-vector product reads ahead; 0: the default */
+    int32_t lookup;   /* tokens from which a ternary product uses tables; 0: never */
 } rz_matrix;
 
-/* Activations of n tokens: dense, and quantised to int8 in groups of RZ_GROUP (absmax/127, round to
- * nearest even). */
+#define RZ_WORK_BYTES (2 << 20) /* of memory for tables that a thread's products may need */
+#define RZ_INDEXED_COLS 65536   /* most columns of a TERNARY3 matrix: its tables must fit there */
+#define RZ_SLACK 64             /* bytes behind the last token's codes that a kernel may read */
+
+/* Activations of n tokens: dense, and quantised to int8 (absmax/127, round to nearest even) in
+ * groups of RZ_GROUP, or a token at a time: then all its groups have the same scale. */
 typedef struct rz_acts {
     int32_t cols, groups;
     int64_t stride; /* elements from one token to the next in dense and codes: groups * RZ_GROUP,
                        zero padded */
     float *dense;   /* [n][stride] */
-    int8_t *codes;  /* [n][stride] */
+    int8_t *codes;  /* [n][stride], and RZ_SLACK readable bytes */
     float *scales;  /* [n][groups] */
     int32_t *sums;  /* [n][2 * groups], sum of each 16 codes (half a group) */
+    uint8_t *work;  /* RZ_WORK_BYTES of this thread, 64-byte aligned, or NULL: no table kernels */
 } rz_acts;
 
 typedef struct rz_linear_kernels {
     const char *isa;
     /* Fills codes, scales and sums of tokens [first, last) from dense. */
     void (*quantize)(rz_acts *acts, int32_t first, int32_t last);
+    /* The same with one scale a token, as BitNet b1.58 defines it: what ternary matrices need. */
+    void (*quantize_token)(rz_acts *acts, int32_t first, int32_t last);
     /* out[t][row] (=, or += where accumulate) for tokens [0, tokens) and row panels [first, last);
      * bias may be NULL. */
     void (*linear)(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int32_t first,

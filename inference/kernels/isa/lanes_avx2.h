@@ -41,6 +41,29 @@ static inline lanes_b lb_and_or(lanes_b a, lanes_b mask, lanes_b b) {
     const lanes_b kept = lb_and(a, mask);
     return (lanes_b){{_mm256_or_si256(kept.v[0], b.v[0]), _mm256_or_si256(kept.v[1], b.v[1])}};
 }
+static inline lanes_b lb_add(lanes_b a, lanes_b b) {
+    return (lanes_b){{_mm256_add_epi8(a.v[0], b.v[0]), _mm256_add_epi8(a.v[1], b.v[1])}};
+}
+static inline __m256i at_least(__m256i x, int least) {
+    return _mm256_cmpeq_epi8(_mm256_max_epu8(x, _mm256_set1_epi8((char)least)), x);
+}
+/* floor(3x / 256): the first digit of a fraction in base 3. */
+static inline lanes_b lb_trit(lanes_b x) {
+    lanes_b out;
+    for (int i = 0; i < 2; i++) {
+        const __m256i both = _mm256_add_epi8(at_least(x.v[i], 86), at_least(x.v[i], 171));
+        out.v[i] = _mm256_sub_epi8(_mm256_setzero_si256(), both);
+    }
+    return out;
+}
+static inline lanes_i li_load(const int32_t *p) {
+    const __m256i *q = (const __m256i *)(const void *)p;
+    return (lanes_i){{_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)}};
+}
+static inline void li_store(int32_t *p, lanes_i i) {
+    _mm256_storeu_si256((__m256i *)(void *)p, i.v[0]);
+    _mm256_storeu_si256((__m256i *)(void *)(p + 8), i.v[1]);
+}
 static inline lanes_i li_splat(int32_t x) {
     return (lanes_i){{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}};
 }

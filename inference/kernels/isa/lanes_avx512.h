@@ -16,7 +16,18 @@ typedef __m512 lanes_f;
 #define lb_right(a, n) _mm512_srli_epi32(a, n)
 #define lb_left(a, n) _mm512_slli_epi32(a, n)
 #define lb_and_or(a, mask, b) _mm512_ternarylogic_epi32(a, mask, b, 0xEA)
+#define lb_add(a, b) _mm512_add_epi8(a, b)
+/* floor(3x / 256): the first digit of a fraction in base 3. */
+static inline lanes_b lb_trit(lanes_b x) {
+    const __m512i one = _mm512_set1_epi8(1);
+    const __m512i over = _mm512_maskz_mov_epi8(
+        _mm512_cmp_epu8_mask(x, _mm512_set1_epi8(86), _MM_CMPINT_NLT), one);
+    return _mm512_mask_add_epi8(
+        over, _mm512_cmp_epu8_mask(x, _mm512_set1_epi8((char)171), _MM_CMPINT_NLT), over, one);
+}
 #define li_splat(x) _mm512_set1_epi32(x)
+#define li_load(p) _mm512_loadu_si512((const void *)(p))
+#define li_store(p, v) _mm512_storeu_si512((void *)(p), v)
 #define lf_load(p) _mm512_loadu_ps(p)
 #define lf_store(p, v) _mm512_storeu_ps(p, v)
 #define lf_splat(x) _mm512_set1_ps(x)

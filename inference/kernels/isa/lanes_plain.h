@@ -54,6 +54,23 @@ static inline lanes_b lb_and_or(lanes_b a, lanes_b mask, lanes_b b) {
     lanes_b out;
     EACH(64, (uint8_t)((a.v[lane] & mask.v[lane]) | b.v[lane]));
 }
+static inline lanes_b lb_add(lanes_b a, lanes_b b) {
+    lanes_b out;
+    EACH(64, (uint8_t)(a.v[lane] + b.v[lane]));
+}
+/* floor(3x / 256): the first digit of a fraction in base 3. */
+static inline lanes_b lb_trit(lanes_b x) {
+    lanes_b out;
+    EACH(64, (uint8_t)(x.v[lane] * 3 >> 8));
+}
+static inline lanes_i li_load(const int32_t *p) {
+    lanes_i out;
+    memcpy(out.v, p, sizeof out.v);
+    return out;
+}
+static inline void li_store(int32_t *p, lanes_i i) {
+    memcpy(p, i.v, sizeof i.v);
+}
 static inline lanes_i li_splat(int32_t x) {
     lanes_i out;
     EACH(16, x);

@@ -54,6 +54,28 @@ RZ_INLINE lanes_b lb_and_or(lanes_b a, lanes_b mask, lanes_b b) {
     lanes_b out;
     EACH(_mm_or_si128(_mm_and_si128(a.v[i], mask.v[i]), b.v[i]));
 }
+RZ_INLINE lanes_b lb_add(lanes_b a, lanes_b b) {
+    lanes_b out;
+    EACH(_mm_add_epi8(a.v[i], b.v[i]));
+}
+RZ_INLINE __m128i at_least(__m128i x, int least) {
+    return _mm_cmpeq_epi8(_mm_max_epu8(x, _mm_set1_epi8((char)least)), x);
+}
+/* floor(3x / 256): the first digit of a fraction in base 3. */
+RZ_INLINE lanes_b lb_trit(lanes_b x) {
+    lanes_b out;
+    EACH(_mm_sub_epi8(_mm_setzero_si128(),
+                      _mm_add_epi8(at_least(x.v[i], 86), at_least(x.v[i], 171))));
+}
+RZ_INLINE lanes_i li_load(const int32_t *p) {
+    lanes_i out;
+    EACH(_mm_loadu_si128((const __m128i *)(const void *)p + i));
+}
+RZ_INLINE void li_store(int32_t *p, lanes_i v) {
+    RZ_UNROLL(4)
+    for (int i = 0; i < 4; i++)
+        _mm_storeu_si128((__m128i *)(void *)p + i, v.v[i]);
+}
 RZ_INLINE lanes_i li_splat(int32_t x) {
     lanes_i out;
     EACH(_mm_set1_epi32(x));

@@ -15,6 +15,7 @@
 #include "linear_dense.h"
 #include "linear_tile.h"
 #include "rows.h"
+#include "ternary.h"
 
 /* Adds one group of one block to 16 rows' sums. `second`: minima or scales of the second half, as
  * lanes. */
@@ -134,6 +135,10 @@ static void write_rows(const float *sums, int rows, const float *bias, int accum
 static void linear(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int32_t first,
                    int32_t last, float *out, int64_t out_stride, const float *bias,
                    int accumulate) {
+    if (rz_is_ternary(w->form)) {
+        rz_ternary(w, acts, tokens, first, last, out, out_stride, bias, accumulate);
+        return;
+    }
     RZ_ALIGNED float sums[TOKEN_CHUNK * RZ_PANEL];
     const panel_kernel kernel = kernel_of(w);
     for (int32_t token = 0; token < tokens; token += TOKEN_CHUNK) {
@@ -150,6 +155,7 @@ static void linear(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int3
 }
 
 void RZ_ISA_FN(rz_quantize)(rz_acts *acts, int32_t first, int32_t last);
+void RZ_ISA_FN(rz_quantize_token)(rz_acts *acts, int32_t first, int32_t last);
 uint64_t RZ_ISA_FN(rz_read_bytes)(const uint8_t *data, size_t bytes);
 
 #define STRING_(x) #x
@@ -157,6 +163,7 @@ uint64_t RZ_ISA_FN(rz_read_bytes)(const uint8_t *data, size_t bytes);
 const rz_linear_kernels RZ_ISA_FN(rz_linear) = {
     .isa = STRING(RZ_ISA_NAME),
     .quantize = RZ_ISA_FN(rz_quantize),
+    .quantize_token = RZ_ISA_FN(rz_quantize_token),
     .linear = linear,
     .row = rz_matrix_row,
     .read_bytes = RZ_ISA_FN(rz_read_bytes),

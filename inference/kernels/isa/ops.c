@@ -30,6 +30,15 @@ static void silu_mul(float *gate, const float *up, int64_t n) {
     }
 }
 
+/* A gate that is no number stays none: lf_max returns its second argument then. */
+static void relu2_mul(float *gate, const float *up, int64_t n) {
+    lanes_f zero = lf_splat(0);
+    for (int64_t i = 0; i < n; i += VL) {
+        lanes_f g = lf_max(zero, lf_load(gate + i));
+        lf_store(gate + i, lf_mul(lf_mul(g, g), lf_load(up + i)));
+    }
+}
+
 static void rotate_halves(float *restrict x, const float *restrict cosine,
                           const float *restrict sine, int32_t half, float scale) {
     for (int32_t i = 0; i < half; i++) {
@@ -65,6 +74,7 @@ const rz_ops_kernels RZ_ISA_FN(rz_ops) = {
     .isa = NAME(RZ_ISA_NAME),
     .rmsnorm = rmsnorm,
     .silu_mul = silu_mul,
+    .relu2_mul = relu2_mul,
     .rotate = rotate,
     .append = rz_append,
     .attend_one = rz_attend_one,

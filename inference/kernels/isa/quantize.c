@@ -25,6 +25,11 @@ static inline float group_scale(uint32_t bits, float *inverse) {
     return absmax / 127.0f;
 }
 
+/* The magic number's addition rounds to the nearest integer, ties to even, without a call. */
+static inline int32_t nearest_int(float value) {
+    return (int32_t)(rz_float_to_bits(value + 12582912.0f) & 0x007fffffu) - 0x00400000;
+}
+
 #if (defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)) && !defined(RZ_PLAIN)
 static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t *sums) {
     const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
@@ -46,11 +51,6 @@ static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t 
     sums[1] = _mm512_reduce_add_epi32(second);
 }
 #else
-/* The magic number's addition rounds to the nearest integer, ties to even, without a call. */
-static inline int32_t nearest_int(float value) {
-    return (int32_t)(rz_float_to_bits(value + 12582912.0f) & 0x007fffffu) - 0x00400000;
-}
-
 static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t *sums) {
     uint32_t bits = 0;
     for (int i = 0; i < RZ_GROUP; i++) {
@@ -77,6 +77,39 @@ void RZ_ISA_FN(rz_quantize)(rz_acts *acts, int32_t first, int32_t last) {
             const int64_t at = t * acts->stride + g * RZ_GROUP, group = t * acts->groups + g;
             quantize_group(acts->dense + at, acts->codes + at, acts->scales + group,
                            acts->sums + 2 * group);
+        }
+    }
+}
+
+/* Largest magnitude of a token, as bits: a NaN or an infinity is larger than any number. */
+static uint32_t token_peak(const float *x, int64_t n) {
+    uint32_t bits = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t magnitude = rz_float_to_bits(x[i]) & 0x7fffffffu;
+        bits = magnitude > bits ? magnitude : bits;
+    }
+    return bits;
+}
+
+/* 127 / max(absmax, 1e-5), rounded to float, is BitNet's scale; codes are x * scale, and the scale
+ * here is its inverse. */
+void RZ_ISA_FN(rz_quantize_token)(rz_acts *acts, int32_t first, int32_t last) {
+    for (int64_t t = first; t < last; t++) {
+        const float *x = acts->dense + t * acts->stride;
+        int8_t *codes = acts->codes + t * acts->stride;
+        const uint32_t bits = token_peak(x, acts->stride);
+        const float peak = rz_bits_to_float(bits), factor = 127.0f / (peak < 1e-5f ? 1e-5f : peak);
+        const int finite = bits < 0x7f800000u;
+        for (int64_t g = 0; g < acts->groups; g++)
+            acts->scales[t * acts->groups + g] = finite ? 1.0f / factor : NAN;
+        for (int64_t h = 0; h < 2 * acts->groups; h++) {
+            int32_t sum = 0;
+            for (int64_t i = 16 * h; i < 16 * h + 16; i++) {
+                const int32_t code = finite ? nearest_int(x[i] * factor) : 0;
+                codes[i] = (int8_t)code;
+                sum += code;
+            }
+            acts->sums[2 * t * acts->groups + h] = sum;
         }
     }
 }
