@@ -6,27 +6,29 @@ refused while it is still only a header.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.nearest import did_you_mean
 
-__all__ = ["SUPPORTED", "check_architecture", "check_shapes"]
+__all__ = ["GGUF", "SUPPORTED", "check_architecture", "check_shapes", "linear_shape"]
 
-SUPPORTED: Final = ("llama", "qwen2")
+SUPPORTED: Final = ("llama", "qwen2", "bitnet")
+# bitnet.cpp's two names stand for one computation, with a squared ReLU.
+GGUF: Final = (*SUPPORTED, "bitnet-b1.58", "bitnet-25")
 
 
-def check_architecture(name: str, file: str) -> None:
+def check_architecture(name: str, file: str, supported: Sequence[str] = SUPPORTED) -> None:
     """Refuses, by name, an architecture that no program in `models/` computes.
 
     Raises:
-        ModelLoadError: it is not one of SUPPORTED.
+        ModelLoadError: it is not one of those that are supported.
     """
-    if name not in SUPPORTED:
+    if name not in supported:
         told = f"the architecture {name!r:.60}" if name else "no architecture"
-        hint = f"Supported are {', '.join(SUPPORTED)}."
-        near = did_you_mean(name, SUPPORTED)
+        hint = f"Supported are {', '.join(supported)}."
+        near = did_you_mean(name, supported)
         raise ModelLoadError(
             f"{file} has {told}, which the engine does not run.", hint=f"{near} {hint}".strip()
         )
@@ -88,7 +90,34 @@ def _expected(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes[f"{prefix}.post_attention_layernorm.weight"] = (hidden,)
         for name, (rows, cols) in _matrices(config).items():
             shapes[f"{prefix}.{name}.weight"] = (rows, cols)
+    return shapes | _norms(config)
+
+
+def _norms(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Norms that only a BitNet has: before two projections, and inside linear layers."""
+    bitnet = config.get("bitnet")
+    if not bitnet:
+        return {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    skip, linear = set(bitnet["skip"]), _matrices(config)
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}"
+        if bitnet["sub_norms"]:
+            shapes[f"{prefix}.self_attn.attn_sub_norm.weight"] = linear["self_attn.o_proj"][1:]
+            shapes[f"{prefix}.mlp.ffn_sub_norm.weight"] = linear["mlp.down_proj"][1:]
+        for name, (_, cols) in linear.items():
+            if bitnet["inner_norm"] and f"{prefix}.{name}" not in skip:
+                shapes[f"{prefix}.{name}.rms_norm.weight"] = (cols,)
+    if bitnet["inner_norm"] and "lm_head" not in skip:
+        shapes["lm_head.rms_norm.weight"] = (config["hidden_size"],)
     return shapes
+
+
+def linear_shape(config: Mapping[str, Any], layer: str) -> tuple[int, int]:
+    """Rows and columns of a linear layer, `model.layers.3.mlp.up_proj` or `lm_head`."""
+    if layer == "lm_head":
+        return config["vocab_size"], config["hidden_size"]
+    return _matrices(config)[layer.split(".", 3)[3]]
 
 
 def _optional(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

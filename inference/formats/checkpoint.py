@@ -26,7 +26,8 @@ class Checkpoint(Protocol):
         config: Hugging Face's keys: model_type hidden_size num_hidden_layers num_attention_heads
             num_key_value_heads head_dim intermediate_size rms_norm_eps rope_theta rope_scaling
             tie_word_embeddings vocab_size max_position_embeddings attention_bias attention_out_bias
-            mlp_bias, and rope_interleaved: the rows of q and k are ordered for rotating
+            mlp_bias, hidden_act: "silu" or "relu2", bitnet: None or the dict that `bitnet.py`
+            describes, and rope_interleaved: the rows of q and k are ordered for rotating
             neighbouring pairs. rope_scaling is None or {"rope_type": "linear" | "yarn" | "llama3" |
             "factors", …}; `factors` divides each inverse frequency by its entry of `factors`.
         metadata: The GGUF file's own keys; empty for a directory.

@@ -13,6 +13,15 @@ are float16. Nibbles hold weights 0-15 in their low halves and 16-31 in their hi
     Q5_K  the same with 256 fifth bits before the nibbles
     Q6_K  128 bytes of low nibbles, 64 of bit pairs, 16 int8 scales, d
                                                 d·s·(q - 32) for each 16 of 256
+    TQ1_0 48 + 4 bytes of trits t, d            d·(t - 1): five trits to a byte, four in the last 4,
+                                                the first ones of 32 (16, 4) bytes before the second
+    TQ2_0 64 bytes of bit pairs t, d            d·(t - 1): the lowest pairs of 32 bytes first
+    I2_S  32 bytes of bit pairs t               s·(t - 1): the highest pairs first; one s a tensor
+    B158  bit pairs t                           s·(t - 1): row r of R is in bits 2·(4r // R) of the
+                                                stored row r mod R/4
+    I8    t                                     s·t
+
+A ternary code of 3, and a byte of TQ1_0 that no five trits make, is an error.
 """
 
 from __future__ import annotations
@@ -23,6 +32,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.formats.raw import BLOCKS, RawTensor
 
 __all__ = ["dequantize", "dequantize_bytes"]
@@ -32,12 +42,27 @@ _Floats = npt.NDArray[np.float32]
 
 
 def dequantize(raw: RawTensor) -> _Floats:
-    """Returns a tensor's values as float32, in its shape."""
-    return dequantize_bytes(raw.dtype, raw.data).reshape(raw.shape)
+    """Returns a tensor's values as float32, in its shape.
+
+    Raises:
+        ModelLoadError: a ternary tensor holds something else than -1, 0 and 1.
+    """
+    try:
+        if raw.dtype == "B158":
+            values = _b158(raw.data.reshape(-1, raw.shape[1]))
+        else:
+            values = dequantize_bytes(raw.dtype, raw.data)
+    except ValueError as error:
+        raise ModelLoadError(f"The tensor {raw.name} is damaged: it holds {error}.") from error
+    return (values if raw.scale == 1.0 else values * np.float32(raw.scale)).reshape(raw.shape)
 
 
 def dequantize_bytes(dtype: str, data: _Bytes) -> _Floats:
-    """Returns the values of a whole number of blocks, one-dimensional."""
+    """Returns the values of a whole number of blocks, one-dimensional.
+
+    Raises:
+        ValueError: blocks of a ternary type hold something else than -1, 0 and 1.
+    """
     if dtype == "F32":
         return data.view(np.float32).copy()
     if dtype == "F16":
@@ -125,6 +150,49 @@ def _q6_k(blocks: _Bytes) -> _Floats:
     return scale[:, :, None] * (codes.reshape(-1, 16, 16).astype(np.float32) - 32)
 
 
+def _trits(codes: _Bytes) -> _Floats:
+    if (codes > 2).any():
+        raise ValueError("the ternary code 3")
+    return codes.astype(np.float32) - 1
+
+
+def _fractions(packed: _Bytes, count: int) -> _Bytes:
+    """[n, k] bytes -> [n, count·k] trits: 3·byte has the next trit above its low eight bits."""
+    if (packed * np.uint8(243) >= 243).any():
+        raise ValueError("a byte that five trits do not make")
+    powers = 3 ** np.arange(count, dtype=np.uint8).reshape(1, -1, 1)
+    left = packed[:, None, :] * powers
+    return ((left.astype(np.uint16) * 3) >> 8).astype(np.uint8).reshape(len(packed), -1)
+
+
+def _tq1_0(blocks: _Bytes) -> _Floats:
+    parts = ((blocks[:, :32], 5), (blocks[:, 32:48], 5), (blocks[:, 48:52], 4))
+    return _half(blocks, 52) * _trits(np.hstack([_fractions(*part) for part in parts]))
+
+
+def _pairs(packed: _Bytes, shifts: tuple[int, ...]) -> _Bytes:
+    """[n, k] bytes -> [n, 4, k] bit pairs."""
+    return (packed[:, None, :] >> np.array(shifts, np.uint8).reshape(1, 4, 1)) & np.uint8(3)
+
+
+def _tq2_0(blocks: _Bytes) -> _Floats:
+    codes = _pairs(blocks[:, :64].reshape(-1, 32), (0, 2, 4, 6))
+    return _half(blocks, 64) * _trits(codes.reshape(-1, 256))
+
+
+def _i2_s(blocks: _Bytes) -> _Floats:
+    return _trits(_pairs(blocks, (6, 4, 2, 0)))
+
+
+def _b158(stored: _Bytes) -> _Floats:
+    """[rows / 4, cols] -> [4, rows / 4, cols], which is rows in their order."""
+    return _trits(_pairs(stored, (0, 2, 4, 6)).swapaxes(0, 1))
+
+
+def _i8(blocks: _Bytes) -> _Floats:
+    return _trits(blocks + np.uint8(1))
+
+
 _BLOCKS: Final[dict[str, Callable[[_Bytes], _Floats]]] = {
     "Q8_0": _q8_0,
     "Q4_0": _q4_0,
@@ -134,4 +202,8 @@ _BLOCKS: Final[dict[str, Callable[[_Bytes], _Floats]]] = {
     "Q4_K": _q4_k,
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
+    "TQ1_0": _tq1_0,
+    "TQ2_0": _tq2_0,
+    "I2_S": _i2_s,
+    "I8": _i8,
 }

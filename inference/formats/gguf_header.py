@@ -24,7 +24,7 @@ from typing import Any, Final, overload
 
 import numpy as np
 
-from ryzanstein.inference.formats.raw import BLOCKS, stored_bytes
+from ryzanstein.inference.formats.raw import BLOCKS, TAILS, stored_bytes
 
 __all__ = ["GgufHeader", "HeaderError", "Strings", "TensorEntry", "read_header"]
 
@@ -57,7 +57,8 @@ _DTYPES: Final = {
 _U32 = _SCALARS[4]
 _U64 = _SCALARS[10]
 
-# ggml's numbers for tensor types; those not in BLOCKS are here only to be refused by name.
+# ggml's numbers for tensor types; those not in READ are here only to be refused by name. 36 is
+# bitnet.cpp's; it was IQ4_NL_4_4 in llama.cpp for a while, which no file is meant to hold.
 _TYPES: Final = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10:
     "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17:
@@ -65,6 +66,7 @@ _TYPES: Final = {
     24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0",
     35: "TQ2_0", 36: "I2_S", 39: "MXFP4", 40: "NVFP4",
 }  # fmt: skip
+READ: Final = tuple(name for name in BLOCKS if name in _TYPES.values() and name != "I8")
 
 
 class HeaderError(ValueError):
@@ -101,13 +103,21 @@ class Strings(Sequence[str]):
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """One row of the tensor table: `shape` is (rows, cols), `start` a byte of the file."""
+    """One row of the tensor table: `shape` is (rows, cols), `start` a byte of the file.
+
+    `size` is without the type's tail (`raw.TAILS`), which ends at `end`.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     start: int
     size: int
+
+    @property
+    def end(self) -> int:
+        """The byte after the tensor and its tail."""
+        return self.start + self.size + TAILS.get(self.dtype, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +262,9 @@ def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, Tens
         shape = _read_shape(cursor, name)
         number = cursor.scalar(_U32, f"tensor {name}")
         dtype = _TYPES.get(number, f"number {number}")
-        if dtype not in BLOCKS:
+        if dtype not in READ:
             raise HeaderError(
-                f"tensor {name} has type {dtype}, which is not supported ({', '.join(BLOCKS)})"
+                f"tensor {name} has type {dtype}, which is not supported ({', '.join(READ)})"
             )
         try:
             size = stored_bytes(dtype, shape)
@@ -270,13 +280,14 @@ def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, Tens
             raise HeaderError(
                 f"tensor {name} starts at offset {offset:,}, not a multiple of {alignment}"
             )
-        if base + offset + size > cursor.size:
-            end, have = f"{base + offset + size:,}", f"{cursor.size:,}"
+        entry = TensorEntry(name, dtype, shape, base + offset, size)
+        if entry.end > cursor.size:
             raise HeaderError(
-                f"tensor {name} ends at byte {end}, but the file has {have}: truncated or damaged"
+                f"tensor {name} ends at byte {entry.end:,}, but the file has {cursor.size:,}: "
+                "truncated or damaged"
             )
-        tensors[name] = TensorEntry(name, dtype, shape, base + offset, size)
-    _check_overlaps(tensors)
+        tensors[name] = entry
+    _check_places(tensors, alignment, cursor.size)
     return tensors
 
 
@@ -296,10 +307,22 @@ def _read_shape(cursor: _Cursor, name: str) -> tuple[int, ...]:
     return shape[::-1]
 
 
-def _check_overlaps(tensors: dict[str, TensorEntry]) -> None:
+def _check_places(tensors: dict[str, TensorEntry], alignment: int, size: int) -> None:
     ordered = sorted(tensors.values(), key=lambda entry: entry.start)
     for before, after in itertools.pairwise(ordered):
-        if before.start + before.size > after.start:
+        if before.end > after.start:
             raise HeaderError(
                 f"tensors {before.name} and {after.name} overlap; the file is damaged"
             )
+        _check_room(before, after.start, alignment)
+    if ordered:
+        _check_room(ordered[-1], size, alignment)
+
+
+def _check_room(entry: TensorEntry, next_start: int, alignment: int) -> None:
+    """Tells I2_S from another type of the same number: it fills its place."""
+    if entry.dtype in TAILS and next_start - entry.end >= alignment:
+        raise HeaderError(
+            f"tensor {entry.name} has {next_start - entry.start:,} bytes for type 36, of which "
+            f"bitnet.cpp's I2_S fills {entry.end - entry.start:,}: it is another type"
+        )

@@ -11,7 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["UnsupportedModel", "config_from_metadata", "tensor_name"]
+__all__ = ["BITNETS", "UnsupportedModel", "config_from_metadata", "tensor_name"]
+
+# Architectures with sub-norms, and the activation each has. llama.cpp's converter says later in
+# `hidden_activation` what it is.
+BITNETS: Final = {"bitnet": "silu", "bitnet-b1.58": "relu2", "bitnet-25": "relu2"}
+_ACTIVATIONS: Final = {"silu": "silu", "swish": "silu", "swiglu": "silu", "relu2": "relu2"}
 
 _GLOBAL: Final = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -25,12 +30,14 @@ _LAYER: Final = {
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
+    "attn_sub_norm": "self_attn.attn_sub_norm",
     "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
+    "ffn_sub_norm": "mlp.ffn_sub_norm",
 }
-_BLOCK: Final = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
+_BLOCK: Final = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias|scale)")
 
 # Settings that change what a model computes and no program here knows; llama and qwen2 lack them.
 _FOREIGN: Final = (
@@ -63,7 +70,8 @@ def tensor_name(name: str) -> str:
     match = _BLOCK.fullmatch(name)
     if match is None or match[2] not in _LAYER:
         raise UnsupportedModel(f"it holds the tensor {name}, which the engine has no use for")
-    return f"model.layers.{int(match[1])}.{_LAYER[match[2]]}.{match[3]}"
+    kind = "weight_scale" if match[3] == "scale" else match[3]
+    return f"model.layers.{int(match[1])}.{_LAYER[match[2]]}.{kind}"
 
 
 def config_from_metadata(metadata: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
@@ -71,7 +79,7 @@ def config_from_metadata(metadata: Mapping[str, Any], names: set[str]) -> dict[s
 
     `rope_interleaved` says that the rows of q and k are in the order for rotating neighbouring
     pairs: llama.cpp's converter permutes them so for the architecture `llama` (LlamaModel.permute),
-    and for `qwen2` it does not.
+    and for `qwen2` and the BitNets neither it nor bitnet.cpp's do.
 
     Raises:
         UnsupportedModel: a key is missing, makes no sense, or asks for something unknown.
@@ -90,7 +98,7 @@ def config_from_metadata(metadata: Mapping[str, Any], names: set[str]) -> dict[s
         raise UnsupportedModel("it rotates only a part of each head, which is not supported")
     tokens = metadata.get("tokenizer.ggml.tokens")
     return {
-        "model_type": reader.prefix,
+        "model_type": "bitnet" if reader.prefix in BITNETS else reader.prefix,
         "hidden_size": width,
         "num_hidden_layers": reader.whole("block_count"),
         "num_attention_heads": heads,
@@ -107,10 +115,21 @@ def config_from_metadata(metadata: Mapping[str, Any], names: set[str]) -> dict[s
         "attention_bias": "model.layers.0.self_attn.q_proj.bias" in names,
         "attention_out_bias": "model.layers.0.self_attn.o_proj.bias" in names,
         "mlp_bias": "model.layers.0.mlp.gate_proj.bias" in names,
-        "hidden_act": "silu",
+        "hidden_act": _activation(reader),
         "bos_token_id": metadata.get("tokenizer.ggml.bos_token_id"),
         "eos_token_id": metadata.get("tokenizer.ggml.eos_token_id"),
     }
+
+
+def _activation(reader: _Metadata) -> str:
+    if reader.prefix not in BITNETS:
+        return "silu"
+    name = reader.get("hidden_activation")
+    if name is not None and name not in _ACTIVATIONS:
+        raise UnsupportedModel(
+            f"its activation is {_shown(name)}, which is not supported (silu, relu2)"
+        )
+    return BITNETS[reader.prefix] if name is None else _ACTIVATIONS[name]
 
 
 def _rope_scaling(reader: _Metadata, names: set[str]) -> dict[str, Any] | None:

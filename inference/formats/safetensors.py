@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,22 +20,19 @@ import numpy.typing as npt
 
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.formats.architectures import check_architecture, check_shapes
+from ryzanstein.inference.formats.bitnet import is_master, read_quantization
+from ryzanstein.inference.formats.hf_bitnet import own_names, with_scales
 from ryzanstein.inference.formats.hf_config import read_config
 from ryzanstein.inference.formats.raw import RawTensor, stored_bytes
 
 __all__ = ["SafetensorsCheckpoint"]
 
 DTYPES: Final = ("F32", "F16", "BF16")
+# Only what is packed in a linear layer may have these; `hf_bitnet.with_scales` takes them there.
+_PACKED: Final = ("U8", "I8")
 MAX_HEADER: Final = 100_000_000
 _INDEX: Final = "model.safetensors.index.json"
 _SINGLE: Final = "model.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    dtype: str
-    shape: tuple[int, ...]
-    data: npt.NDArray[np.uint8]
 
 
 class SafetensorsCheckpoint:
@@ -58,17 +54,20 @@ class SafetensorsCheckpoint:
         self.metadata: Mapping[str, Any] = MappingProxyType({})
         raw = read_json(path / "config.json", path)
         check_architecture(str(raw.get("model_type", "")), path.name)
-        self._entries: dict[str, _Entry] = {}
+        stored: dict[str, RawTensor] = {}
         for shard, wanted in _shards(path).items():
-            self._entries |= _read_shard(path / shard, wanted)
-        names = set(self._entries)
-        self.config = read_config(raw, names, path.name)
-        shapes = {name: entry.shape for name, entry in self._entries.items()}
+            stored |= _read_shard(path / shard, wanted)
+        master = is_master(raw, stored)
+        stored = own_names(stored, path.name)
+        quantization = read_quantization(raw, master, path.name)
+        self.config = read_config(raw, set(stored), path.name, quantization, master)
+        self._tensors = with_scales(stored, self.config, quantization, path.name)
+        shapes = {name: tensor.shape for name, tensor in self._tensors.items()}
         check_shapes(self.config, shapes, path.name)
 
     def names(self) -> list[str]:
         """Names of all tensors, in the files' order."""
-        return list(self._entries)
+        return list(self._tensors)
 
     def tensor(self, name: str) -> RawTensor:
         """Returns one tensor as a view of its mapped file.
@@ -76,17 +75,16 @@ class SafetensorsCheckpoint:
         Raises:
             ModelLoadError: there is no such tensor.
         """
-        if name not in self._entries:
+        if name not in self._tensors:
             raise ModelLoadError(f"{self.path.name} has no tensor {name}.")
-        entry = self._entries[name]
-        return RawTensor(name, entry.dtype, entry.shape, entry.data)
+        return self._tensors[name]
 
     def release(self, name: str) -> None:
         """Does nothing: shards are unmapped when the checkpoint is closed."""
 
     def close(self) -> None:
         """Lets go of the mappings; they disappear with the last view of them."""
-        self._entries = {}
+        self._tensors = {}
 
 
 def read_json(path: Path, root: Path) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def _shards(path: Path) -> dict[str, set[str] | None]:
     return shards
 
 
-def _read_shard(path: Path, wanted: set[str] | None) -> dict[str, _Entry]:
+def _read_shard(path: Path, wanted: set[str] | None) -> dict[str, RawTensor]:
     try:
         with path.open("rb") as file:
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -166,7 +164,7 @@ def _read_header(buffer: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _entry(name: str, value: Any, data: npt.NDArray[np.uint8], path: Path) -> _Entry:
+def _entry(name: str, value: Any, data: npt.NDArray[np.uint8], path: Path) -> RawTensor:
     try:
         dtype, shape, (begin, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
         whole = len(shape) <= 4 and name.isprintable()
@@ -175,14 +173,14 @@ def _entry(name: str, value: Any, data: npt.NDArray[np.uint8], path: Path) -> _E
         whole = False
     if not whole:
         raise ModelLoadError(f"{path}: the header's entry for {name!r:.80} makes no sense.")
-    if dtype not in DTYPES:
+    if dtype not in DTYPES and dtype not in _PACKED:
         raise ModelLoadError(
             f"{path}: {name} has type {dtype!r:.40}, which is not supported ({', '.join(DTYPES)})."
         )
-    if stored_bytes(dtype, shape) != end - begin:
+    if stored_bytes("I8" if dtype in _PACKED else dtype, shape) != end - begin:
         raise ModelLoadError(
             f"{path}: {name} takes {end - begin} bytes, which does not fit its shape {shape}."
         )
     if end > len(data):
         raise ModelLoadError(f"{path} is truncated: {name} lies past its end.")
-    return _Entry(dtype, shape, data[begin:end])
+    return RawTensor(name, dtype, shape, data[begin:end])
