@@ -50,10 +50,15 @@ class Live:
 
 
 class Bytes:
-    """A bar for a download; use as a context manager and pass `report` as callback."""
+    """A bar for bytes that come or go; use as a context manager and pass `report` as callback.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    Args:
+        name: Of what comes or goes.
+        verb: What is done with it.
+    """
+
+    def __init__(self, name: str, verb: str = "Bringing") -> None:
+        self._text = f"{verb} {name}"
         self._bar: Any = None
         self._task: Any = None
         self._tenth = -1
@@ -80,9 +85,9 @@ class Bytes:
                 console=Console(stderr=True),
             )
             self._bar.start()
-            self._task = self._bar.add_task(f"Bringing {self._name}", total=None)
+            self._task = self._bar.add_task(self._text, total=None)
         else:
-            print(f"Bringing {self._name}", file=sys.stderr)
+            print(self._text, file=sys.stderr)
         return self
 
     def __exit__(
@@ -96,12 +101,16 @@ class Bytes:
             self._bar.stop()
 
     async def report(self, progress: float, total: float | None, message: str | None) -> None:
+        """Moves the bar, as a callback of a server's tool."""
+        self.show(progress, total)
+
+    def show(self, done: float, total: float | None) -> None:
         """Moves the bar; without a terminal, a line every tenth of the way."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=progress, total=total)
+            self._bar.update(self._task, completed=done, total=total)
             return
-        tenth = int(10 * progress / total) if total else 0
+        tenth = int(10 * done / total) if total else 0
         if tenth > self._tenth:
             self._tenth = tenth
             whole = f" of {total / 1e6:.0f}" if total else ""
-            print(f"{progress / 1e6:.0f}{whole} MB", file=sys.stderr)
+            print(f"{done / 1e6:.0f}{whole} MB", file=sys.stderr)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
 import click
+from click.shell_completion import CompletionItem
 
 from ryzanstein.cli._client import call
 from ryzanstein.cli._group import command, group
@@ -16,6 +21,7 @@ models = group(
     "The models: the catalogue, and what is on this machine.",
     "ryzanstein models list",
     "ryzanstein models pull qwen2.5-coder-1.5b",
+    "ryzanstein models synthesize bitnet-2b-4t 2b.gguf --format gguf-tq2_0",
 )
 
 
@@ -73,3 +79,74 @@ def remove(out: Output, name: str) -> None:
     out.result(
         found, lambda: print(f"{name} is deleted, {found['freed_bytes'] / 1e6:.0f} MB freed.")
     )
+
+
+def _names(title: str) -> dict[str, Any]:
+    """Options of a parameter whose values are the names in a table of `inference.synthesize`.
+
+    The table, SHAPES for a shape, is imported only when it is needed: other commands stay fast.
+    """
+
+    def table() -> list[str]:
+        from ryzanstein.inference import synthesize
+
+        return list(getattr(synthesize, f"{title.upper()}S"))
+
+    def known(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        names = [] if value is None else table()
+        if value is not None and value not in names:
+            from ryzanstein.nearest import did_you_mean
+
+            hint = did_you_mean(value, names) or f"Known: {', '.join(names)}."
+            raise click.BadParameter(f"There is no {title} {value!r}. {hint}", ctx, param)
+        return value
+
+    def complete(ctx: click.Context, param: click.Parameter, start: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in table() if name.startswith(start)]
+
+    return {"callback": known, "shell_complete": complete}
+
+
+@models.add
+@command(
+    "synthesize",
+    "ryzanstein models synthesize bitnet-2b-4t 2b-4t",
+    "ryzanstein models synthesize bitnet-2b-4t 2b.gguf --format gguf-tq2_0 --head q8_0",
+    "ryzanstein models synthesize bitnet-large large.gguf --format gguf-tq1_0 --seed 7 --json",
+)
+@click.argument("shape", **_names("shape"))
+@click.argument("path", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    **_names("format"),
+    default="hf",
+    show_default=True,
+    metavar="FORMAT",
+    help="hf (a folder), gguf-tq2_0, gguf-tq1_0 or gguf-i2_s (a file).",
+)
+@click.option(
+    "--head",
+    **_names("head"),
+    metavar="TYPE",
+    help="Of the embeddings in a gguf file: q8_0, q6_k (without this option), q4_0, f16, …",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def synthesize(out: Output, shape: str, path: Path, **options: Any) -> None:
+    """Write a model of random weights in a published SHAPE to OUT, to measure speed with.
+
+    SHAPE is bitnet-2b-4t, bitnet-large or bitnet-350m. The layout and the size of the tokenizer are
+    those of the published model (as hf: packed for 2b-4t, float16 master weights for the others),
+    so other engines read it too. What it writes is no language.
+    """
+    from ryzanstein.inference.synthesize import synthesize as write
+
+    with Bytes(shape, "Writing") as bar:
+        made = write(shape, path, report=bar.show, **options)
+
+    def show() -> None:
+        print(path)
+        parts = f"{made.body} and {made.head}, {made.bytes / 1e6:,.0f} MB, {made.seconds:.1f} s"
+        out.note(f"{made.parameters / 1e6:,.0f} million weights as {parts}")
+
+    out.result(asdict(made), show)

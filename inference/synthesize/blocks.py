@@ -27,6 +27,9 @@ __all__ = [
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
+_UPWARDS: Final = (0, 2, 4, 6)
+_DOWNWARDS: Final = (6, 4, 2, 0)
+
 
 def encode_ternary(codes: Bytes, scale: float, kind: str) -> Bytes:
     """Encodes a matrix of codes [rows, columns] as `kind`, a name of TERNARY."""
@@ -79,9 +82,7 @@ def _require(size: int, multiple: int) -> None:
 
 def _tq2_0(codes: Bytes, scale: float) -> Bytes:
     """Per 256: two runs of 128, whose quarters share 32 bytes from the low bits up; f16 scale."""
-    parts = codes.reshape(-1, 2, 4, 32)
-    quarters = parts[:, :, 0] | parts[:, :, 1] << 2 | parts[:, :, 2] << 4 | parts[:, :, 3] << 6
-    return _with_scale(quarters.reshape(-1, 64), scale)
+    return _with_scale(_shared(codes.reshape(-1, 4, 32), _UPWARDS).reshape(-1, 64), scale)
 
 
 def _tq1_0(codes: Bytes, scale: float) -> Bytes:
@@ -110,18 +111,22 @@ def _with_scale(blocks: Bytes, scale: float) -> Bytes:
 
 def _i2_s(codes: Bytes, scale: float) -> Bytes:
     """Per 128: quarters share 32 bytes from the high bits down; one float32 and 28 bytes after."""
-    parts = codes.reshape(-1, 4, 32)
-    packed = parts[:, 0] << 6 | parts[:, 1] << 4 | parts[:, 2] << 2 | parts[:, 3]
     tail = np.zeros(8, np.float32)
     tail[0] = scale
+    packed = _shared(codes.reshape(-1, 4, 32), _DOWNWARDS)
     return np.concatenate([packed.reshape(-1), tail.view(np.uint8)])
 
 
 def _b158(codes: Bytes, scale: float) -> Bytes:
     """Row i of the first quarter shares its bytes with the same row of the others."""
-    parts = codes.reshape(4, -1, codes.shape[1])
-    packed: Bytes = parts[0] | parts[1] << 2 | parts[2] << 4 | parts[3] << 6
-    return packed.reshape(-1)
+    return _shared(codes.reshape(1, 4, -1), _UPWARDS).reshape(-1)
+
+
+def _shared(parts: Bytes, shifts: tuple[int, ...]) -> Bytes:
+    """Four runs of two bits [n, 4, m] in the same bytes [n, m]."""
+    shifted = parts << np.array(shifts, np.uint8)[:, None]
+    packed: Bytes = np.bitwise_or.reduce(shifted, axis=1)
+    return packed
 
 
 def _q8_0(rows: Floats) -> Bytes:
@@ -148,9 +153,8 @@ def _q6_k(rows: Floats) -> Bytes:
     scales = np.maximum(np.rint(wanted / scale), 1)
     codes = np.clip(np.rint(blocks / (scale * scales)[:, :, None]), -32, 31) + 32
     parts = codes.astype(np.uint8).reshape(-1, 2, 4, 32)
-    low, high = parts & 15, parts >> 4
+    low, pairs = parts & 15, _shared((parts >> 4).reshape(-1, 4, 32), _UPWARDS)
     nibbles = low[:, :, :2] | low[:, :, 2:] << 4
-    pairs = high[:, :, 0] | high[:, :, 1] << 2 | high[:, :, 2] << 4 | high[:, :, 3] << 6
     columns = [nibbles.reshape(-1, 128), pairs.reshape(-1, 64), scales.astype(np.uint8)]
     return np.concatenate([*columns, _half(scale)], 1).reshape(-1)
 

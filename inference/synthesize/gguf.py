@@ -90,8 +90,8 @@ def _kinds(body: str, head: str) -> dict[str, str]:
 def _header(metadata: Mapping[str, Any], tensors: Sequence[tuple[Tensor, str]]) -> bytes:
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     for key, value in metadata.items():
-        kind, data = _value(value)
-        parts += [_string(key), struct.pack("<I", kind), data]
+        code, data = _value(value)
+        parts += [_string(key), struct.pack("<I", code), data]
     offset = 0
     for tensor, kind in tensors:
         sizes = tensor.shape[::-1]  # fastest first

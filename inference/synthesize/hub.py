@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from ryzanstein.inference.synthesize.blocks import encode_dense
-from ryzanstein.inference.synthesize.shape import Shape
+from ryzanstein.inference.synthesize.shape import Shape, Tensor
 from ryzanstein.inference.synthesize.vocabulary import Vocabulary
 from ryzanstein.inference.synthesize.weights import stored_bytes, stream
 
@@ -72,15 +72,18 @@ def _entries(shape: Shape, seed: int) -> Iterator[_Entry]:
         packed = kind == "B158"
         stored = (tensor.shape[0] // 4, *tensor.shape[1:]) if packed else tensor.shape
 
-        def pieces(tensor: Any = tensor, kind: str = kind) -> Iterator[memoryview]:
+        def pieces(tensor: Tensor = tensor, kind: str = kind) -> Iterator[memoryview]:
             return stream(tensor, kind, seed)
 
         size = stored_bytes(tensor, kind)
         yield tensor.name, "U8" if packed else kind, stored, size, pieces
         if packed:
-            scale = encode_dense(np.array([[tensor.scale]], np.float32), shape.hub_dtype)
-            name = f"{tensor.name}_scale"
-            yield name, shape.hub_dtype, (1,), scale.nbytes, lambda scale=scale: iter([scale.data])
+            scale = encode_dense(np.array([[tensor.scale]], np.float32), shape.hub_dtype).data
+
+            def whole(scale: memoryview = scale) -> Iterator[memoryview]:
+                return iter([scale])
+
+            yield f"{tensor.name}_scale", shape.hub_dtype, (1,), scale.nbytes, whole
 
 
 def _header(entries: list[_Entry]) -> bytes:

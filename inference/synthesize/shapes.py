@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from ryzanstein.errors import ValidationError
@@ -12,7 +11,7 @@ from ryzanstein.nearest import did_you_mean
 
 __all__ = ["SHAPES", "find_shape"]
 
-SHAPES: Final[Mapping[str, Shape]] = {shape.name: shape for shape in (*BITNET_SHAPES,)}
+SHAPES: Final[dict[str, Shape]] = {shape.name: shape for shape in (*BITNET_SHAPES,)}
 
 
 def find_shape(name: str) -> Shape:
