@@ -140,8 +140,8 @@ class BitNetShape(Shape):
     def metadata(self, body: str) -> Mapping[str, Any]:
         """Returns the keys of llama.cpp's `bitnet`, or of bitnet.cpp's for its own type I2_S.
 
-        llama.cpp has no architecture with squared ReLU: there, 2B-4T runs with SiLU, which costs
-        the same.
+        llama.cpp reads `hidden_activation` in its newer versions; older ones compute 2B-4T with
+        SiLU, which costs the same.
         """
         architecture = "bitnet-b1.58" if self.packed and body == "I2_S" else "bitnet"
         own = {
@@ -155,6 +155,7 @@ class BitNetShape(Shape):
             "rope.freq_base": self.rope_theta,
             "rope.dimension_count": self.hidden // self.heads,
             "vocab_size": self.vocab,
+            "hidden_activation": "relu2" if self.packed else "silu",
         }
         return {
             "general.architecture": architecture,

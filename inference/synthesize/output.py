@@ -32,7 +32,9 @@ def require_free(out: Path, *, folder: bool, force: bool) -> None:
     if not force:
         raise ValidationError(f"{out} exists already.", hint="Add --force to replace it.")
     if folder and out.is_dir() and not out.is_symlink():
-        foreign = sorted(one.name for one in out.iterdir() if one.name not in HUB_FILES)
+        names = {one.name for one in out.iterdir()} - set(HUB_FILES)
+        # Packed weights that the engine keeps beside a checkpoint are no more than a cache of it.
+        foreign = sorted(name for name in names if not name.endswith(".rzpack"))
         if not foreign:
             return
         raise ValidationError(
