@@ -42,6 +42,7 @@ class Settings:
         registry_file: A further registry file, read after the user's own.
         roots: Directories that file tools may touch; empty means the current one.
         read_only: Refuse every tool that changes something.
+        keep_packed: Keep packed weights beside a model's file, so that it loads at once again.
         context_tokens: Largest context, in tokens, the engine makes room for.
         log_level: debug, info, warning or error.
     """
@@ -56,6 +57,7 @@ class Settings:
     registry_file: Path | None = None
     roots: tuple[Path, ...] = ()
     read_only: bool = False
+    keep_packed: bool = True
     context_tokens: int = 8192
     log_level: str = "warning"
 

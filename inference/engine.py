@@ -301,7 +301,13 @@ class Engine:
         settings = self._configured()
         while True:
             try:
-                model = load_model(path, settings.threads, context_tokens=settings.context_tokens)
+                model = load_model(
+                    path,
+                    settings.threads,
+                    context_tokens=settings.context_tokens,
+                    keep_packed=settings.keep_packed,
+                    read_tokenizer=True,
+                )
                 _require_cache_room(model)
                 break
             except MemoryLimitError:

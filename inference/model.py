@@ -7,8 +7,9 @@ logits = model.forward(token_ids, state)       # float32 [1, vocabulary]; the st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, get_args
 
 import numpy as np
@@ -19,8 +20,11 @@ from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.kernels._program import Program
 from ryzanstein.inference.kernels.pack import Precision
 from ryzanstein.inference.models import builder
+from ryzanstein.inference.models.footprint import packed_bytes
 from ryzanstein.inference.models.options import Options
 from ryzanstein.inference.models.weights import Weights
+from ryzanstein.inference.packed_cache import build_once
+from ryzanstein.inference.packed_file import Shelf
 from ryzanstein.inference.state import State, StateShape
 from ryzanstein.machine import available_cpus, available_memory
 
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["PRECISIONS", "Cancel", "ForwardCancelled", "Model", "State", "build_model"]
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
-_BYTES_A_WEIGHT: Final = {"float": 4.0, "int8": 1.0625}
 
 Logits = npt.NDArray[np.float32]
 Tokens = Sequence[int] | npt.NDArray[np.integer[Any]]
@@ -69,6 +72,8 @@ class Model:
         self.fingerprint = weights.fingerprint
         self._program = program
         self._tokenizer: Tokenizer | None = None
+        self._read_tokenizer: Callable[[], Tokenizer] | None = None
+        self._reading = Lock()
         self._state_shape = StateShape(weights.fingerprint, program.page_bytes)
 
     @property
@@ -88,18 +93,25 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The checkpoint's tokenizer, where `load_model` found one.
+        """The checkpoint's tokenizer, where `load_model` found one; read at its first use.
 
         Raises:
-            ModelLoadError: the model came without a tokenizer.
+            ModelLoadError: the model came without a tokenizer, or with one that is damaged.
         """
-        if self._tokenizer is None:
-            raise ModelLoadError("The model came without a tokenizer.")
-        return self._tokenizer
+        with self._reading:
+            if self._tokenizer is None:
+                if self._read_tokenizer is None:
+                    raise ModelLoadError("The model came without a tokenizer.")
+                self._tokenizer, self._read_tokenizer = self._read_tokenizer(), None
+            return self._tokenizer
 
     @tokenizer.setter
     def tokenizer(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+
+    def read_tokenizer_with(self, read: Callable[[], Tokenizer]) -> None:
+        """Says how to read the tokenizer when it is first asked for."""
+        self._read_tokenizer = read
 
     def new_state(self, capacity: int | None = None) -> State:
         """Returns an empty state for at most `capacity` positions, by default the whole context.
@@ -201,6 +213,7 @@ def build_model(
     precision: str = "auto",
     context_tokens: int | None = None,
     isa: str | None = None,
+    keep_packed: bool = False,
 ) -> Model:
     """Packs a checkpoint's weights and makes a model of them.
 
@@ -211,6 +224,8 @@ def build_model(
             unquantised, with a float32 cache).
         context_tokens: the longest sequence, by default the model's own.
         isa: instruction set to use instead of the best.
+        keep_packed: take the packed weights of a large ternary model from the file beside its
+            checkpoint, which is made the first time (`packed_cache`).
 
     Raises:
         ModelLoadError: the architecture, an option or a tensor is not supported.
@@ -229,18 +244,18 @@ def build_model(
         raise ValidationError(f"A context of {context} tokens is too small.")
     make = builder(str(config.get("model_type", "")))
     _check_memory(checkpoint, precision)
-    weights = Weights(checkpoint, precision)
     options = Options(threads=wanted, half_cache=precision != "float", isa=isa)
-    return Model(config, make(config, weights, options), weights, context)
+
+    def build(shelf: Shelf | None) -> Model:
+        weights = Weights(checkpoint, precision, shelf)
+        return Model(config, make(config, weights, options), weights, context)
+
+    return build_once(build, checkpoint, precision, wanted) if keep_packed else build(None)
 
 
-def _check_memory(checkpoint: Checkpoint, precision: str) -> None:
-    needed = 0.0
-    for name in checkpoint.names():
-        raw = checkpoint.tensor(name)
-        scale = _BYTES_A_WEIGHT.get(precision)
-        needed += raw.data.nbytes if scale is None else scale * float(np.prod(raw.shape))
-    free = available_memory()
+def _check_memory(checkpoint: Checkpoint, precision: Precision) -> None:
+    """Refuses what would not fit; a mapped file has to fit as well, or every token reads it."""
+    needed, free = packed_bytes(checkpoint, precision), available_memory()
     if needed > free:
         raise MemoryLimitError(
             f"The weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free.",

@@ -5,6 +5,8 @@ from numpy.typing import ArrayLike, NDArray
 
 FORMS: tuple[str, ...]
 SCALES: tuple[str, ...]
+TERNARY: tuple[str, ...]
+LAYOUT_VERSION: int
 
 class PackedMatrix:
     codes: NDArray[np.uint8]

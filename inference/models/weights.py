@@ -1,26 +1,36 @@
 """Takes a checkpoint's tensors one by one into packed form, checking each shape.
 
 A tensor is packed as soon as it is asked for and its pages of the mapped file are given back, so
-that the peak is one packed copy of the model plus one tensor.
+that the peak is one packed copy of the model plus one tensor. With a shelf (packed_file.py) the
+packed matrices come from there, or go there too; vectors are small and always the checkpoint's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from ryzanstein.errors import ModelLoadError
+from ryzanstein.errors import ModelLoadError, QuantizationError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.dequantize import dequantize
 from ryzanstein.inference.formats.raw import RawTensor
-from ryzanstein.inference.kernels.pack import PackedMatrix, Precision, pack
+from ryzanstein.inference.kernels.pack import (
+    PackedMatrix,
+    Precision,
+    pack,
+    pack_absmean,
+    pack_ternary,
+)
+from ryzanstein.inference.packed_file import Request, Shelf
 
 __all__ = ["Weights"]
 
 _SAMPLE = 4096  # bytes of each tensor that go into the fingerprint
+_FLOATS = ("F32", "F16", "BF16")
 
 
 class Weights:
@@ -31,8 +41,11 @@ class Weights:
         read_bytes: what one token reads of them: all matrices, without an untied embedding.
     """
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, precision: Precision, shelf: Shelf | None = None
+    ) -> None:
         self._checkpoint = checkpoint
+        self._shelf = shelf
         self._names = set(checkpoint.names())
         self._precision = precision
         self._digest = hashlib.blake2b(digest_size=16)
@@ -52,7 +65,48 @@ class Weights:
             ModelLoadError: it is missing or has another shape.
         """
         raw = self._tensor(name, (rows, cols))
-        packed = pack(raw.dtype, raw.data, rows, cols, self._precision)
+        return self._take(raw, self._precision, lambda: self._dense(raw, rows, cols), streamed)
+
+    def ternary(self, name: str, rows: int, cols: int) -> PackedMatrix:
+        """Packs a matrix of a BitNet, whatever the precision: its weights are -1, 0 and 1.
+
+        Master weights are quantised by absmean where config["bitnet"] says so. A matrix whose
+        blocks have several scales (a GGUF file made of another model's weights) is packed as dense.
+
+        Raises:
+            ModelLoadError: it is missing, has another shape, or is not ternary.
+        """
+        raw = self._tensor(name, (rows, cols))
+        masters = self._checkpoint.config["bitnet"]["weights"] == "absmean"
+        absmean = masters and raw.dtype in _FLOATS
+
+        def make() -> PackedMatrix:
+            try:
+                if absmean:
+                    return pack_absmean(raw.dtype, raw.data, rows, cols)
+                packed = pack_ternary(raw.dtype, raw.data, rows, cols, raw.scale)
+            except QuantizationError as error:
+                raise ModelLoadError(f"The tensor {name} cannot be packed: {error}") from error
+            return packed or self._dense(raw, rows, cols)
+
+        how = f"ternary2 {'absmean' if absmean else 'as it is'} or {self._precision}"
+        return self._take(raw, how, make, True)
+
+    def _dense(self, raw: RawTensor, rows: int, cols: int) -> PackedMatrix:
+        if raw.scale == 1.0:
+            return pack(raw.dtype, raw.data, rows, cols, self._precision)
+        values = np.ascontiguousarray(dequantize(raw)).reshape(-1).view(np.uint8)
+        return pack("F32", values, rows, cols, self._precision)
+
+    def _take(
+        self, raw: RawTensor, how: str, make: Callable[[], PackedMatrix], streamed: bool
+    ) -> PackedMatrix:
+        """Makes a matrix, or takes it from the shelf; `how` says all that decides its bytes."""
+        if self._shelf is None:
+            packed = make()
+        else:
+            rows, cols = raw.shape
+            packed = self._shelf.matrix(Request(raw.name, rows, cols, f"{raw.dtype} {how}"), make)
         self._done(raw)
         self.nbytes += packed.nbytes
         self.read_bytes += packed.nbytes if streamed else 0
@@ -84,7 +138,7 @@ class Weights:
             raise ModelLoadError(
                 f"The tensor {name} has shape {tuple(raw.shape)}, but {shape} was expected."
             )
-        self._digest.update(name.encode())
+        self._digest.update(f"{name} {raw.dtype} {raw.scale!r}".encode())
         self._digest.update(raw.data[:_SAMPLE].tobytes())
         return raw
 

@@ -1,0 +1,47 @@
+"""How much memory a checkpoint's weights will take once they are packed."""
+
+from __future__ import annotations
+
+import math
+
+from ryzanstein.inference.formats.bitnet import LINEAR
+from ryzanstein.inference.formats.checkpoint import Checkpoint
+from ryzanstein.inference.formats.raw import TERNARY, RawTensor
+from ryzanstein.inference.kernels.pack import SOURCES
+
+__all__ = ["packed_bytes"]
+
+# Codes and fp16 scales (and minima) of a group of 32.
+_BYTES: dict[tuple[str, str], float] = {
+    ("f32", "none"): 4.0,
+    ("int8", "group"): 1.0625,
+    ("int6", "half"): 0.875,
+    ("int5", "group"): 0.6875,
+    ("int5", "min"): 0.75,
+    ("int4", "group"): 0.5625,
+    ("int4", "min"): 0.625,
+}
+_FORCED = {"float": 4.0, "int8": 1.0625, "int4": 0.625}
+_TRIT = 0.25
+
+
+def packed_bytes(checkpoint: Checkpoint, precision: str) -> int:
+    """Estimates the bytes of all weights in their packed forms, from the tensors' types."""
+    return math.ceil(
+        sum(
+            math.prod(raw.shape) * _bytes_a_weight(raw, checkpoint, precision)
+            for raw in map(checkpoint.tensor, checkpoint.names())
+        )
+    )
+
+
+def _bytes_a_weight(raw: RawTensor, checkpoint: Checkpoint, precision: str) -> float:
+    if len(raw.shape) < 2:
+        return 4.0
+    bitnet = checkpoint.config.get("bitnet")
+    layer = raw.name.removesuffix(".weight")
+    if bitnet is not None and LINEAR.fullmatch(layer) and layer not in bitnet["skip"]:
+        return _TRIT
+    if precision in _FORCED:
+        return _FORCED[precision]
+    return _TRIT if raw.dtype in TERNARY else _BYTES[SOURCES[raw.dtype][1:]]
