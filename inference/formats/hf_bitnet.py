@@ -85,8 +85,9 @@ def with_scales(
 
 def _check_types(tensors: Mapping[str, RawTensor], ternary: Iterable[str], file: str) -> None:
     """Integers stand for weights only in ternary layers."""
-    for name in tensors.keys() - set(ternary):
-        if tensors[name].dtype in _INTEGERS:
+    known = set(ternary)
+    for name in tensors:
+        if tensors[name].dtype in _INTEGERS and name not in known:
             raise ModelLoadError(
                 f"{file}: {name} has type {tensors[name].dtype!r}, which only packed linear layers "
                 "(quantization_mode offline) may have."
