@@ -20,6 +20,7 @@ def load_model(
     precision: str = "auto",
     *,
     context_tokens: int | None = None,
+    ternary: str | None = None,
     keep_packed: bool = True,
     read_tokenizer: bool = False,
 ) -> Model:
@@ -31,6 +32,7 @@ def load_model(
         threads: Of a forward pass; None takes all CPUs of this process.
         precision: auto, float (dense weights unquantised, for parity), int8 or int4.
         context_tokens: The longest sequence; None means as long as the model was trained for.
+        ternary: Form of a BitNet's weights, by default two bits.
         keep_packed: Keep the packed weights of a large ternary model in a file beside its
         checkpoint, from which it loads in a fraction of a second ever after.
         read_tokenizer: Read the tokenizer now: a third of a second, and an error at once where it
@@ -56,6 +58,7 @@ def load_model(
             threads=threads,
             precision=precision,
             context_tokens=context_tokens,
+            ternary=ternary,
             keep_packed=keep_packed,
         )
     if tokenizer is not None:

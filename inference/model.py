@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from ryzanstein.errors import InferenceError, MemoryLimitError, ModelLoadError, ValidationError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
+from ryzanstein.inference.kernels._linear import TERNARY
 from ryzanstein.inference.kernels._program import Program
 from ryzanstein.inference.kernels.pack import Precision
 from ryzanstein.inference.models import builder
 from ryzanstein.inference.models.footprint import packed_bytes
 from ryzanstein.inference.models.options import Options
 from ryzanstein.inference.models.weights import Weights
-from ryzanstein.inference.packed_cache import build_once
+from ryzanstein.inference.packed_cache import Packing, build_once
 from ryzanstein.inference.packed_file import Shelf
 from ryzanstein.inference.state import State, StateShape
 from ryzanstein.machine import available_cpus, available_memory
@@ -59,6 +60,7 @@ class Model:
         context_tokens: the most positions a state may have.
         nbytes: bytes of all weights, packed.
         weight_bytes_per_token: bytes of weights that one decoded token reads.
+        layouts: weights and bytes of them in each packed form.
         fingerprint: tells this model in this weight form from others.
     """
 
@@ -69,6 +71,7 @@ class Model:
         self.context_tokens = context_tokens
         self.nbytes = weights.nbytes
         self.weight_bytes_per_token = weights.read_bytes
+        self.layouts = weights.layouts
         self.fingerprint = weights.fingerprint
         self._program = program
         self._tokenizer: Tokenizer | None = None
@@ -213,6 +216,7 @@ def build_model(
     precision: str = "auto",
     context_tokens: int | None = None,
     isa: str | None = None,
+    ternary: str | None = None,
     keep_packed: bool = False,
 ) -> Model:
     """Packs a checkpoint's weights and makes a model of them.
@@ -224,6 +228,7 @@ def build_model(
             unquantised, with a float32 cache).
         context_tokens: the longest sequence, by default the model's own.
         isa: instruction set to use instead of the best.
+        ternary: form of a BitNet's weights, by default two bits.
         keep_packed: take the packed weights of a large ternary model from the file beside its
             checkpoint, which is made the first time (`packed_cache`).
 
@@ -237,6 +242,9 @@ def build_model(
     wanted = available_cpus() if threads is None else threads
     if not 1 <= wanted <= 256:
         raise ValidationError(f"{wanted} threads are outside 1 to 256.")
+    form = ternary or TERNARY[0]
+    if form not in TERNARY:
+        raise ValidationError(f"The form {form!r} is not one of {', '.join(TERNARY)}.")
     config = dict(checkpoint.config)
     longest = int(config.get("max_position_embeddings", 0) or 0)
     context = min(context_tokens or longest, longest)
@@ -247,10 +255,12 @@ def build_model(
     options = Options(threads=wanted, half_cache=precision != "float", isa=isa)
 
     def build(shelf: Shelf | None) -> Model:
-        weights = Weights(checkpoint, precision, shelf)
+        weights = Weights(checkpoint, precision, shelf, ternary=form)
         return Model(config, make(config, weights, options), weights, context)
 
-    return build_once(build, checkpoint, precision, wanted) if keep_packed else build(None)
+    if not keep_packed:
+        return build(None)
+    return build_once(build, checkpoint, Packing(precision, form), wanted)
 
 
 def _check_memory(checkpoint: Checkpoint, precision: Precision) -> None:

@@ -4,8 +4,9 @@
     directory        directory/model.rzpack
     not writable     cache_dir/packed/NAME-DIGEST.rzpack, the digest being that of the path
 
-A precision other than auto stands before the suffix. Only ternary models above KEPT_FROM bytes are
-kept: theirs is the packing that takes seconds, and the file is small beside the checkpoint.
+A precision or ternary form other than the usual ones stands before the suffix. Only ternary models
+above KEPT_FROM bytes are kept: theirs is the packing that takes seconds, and the file is small
+beside the checkpoint.
 
 A kept file is used where it has the key that is computed now: layout of the packed forms, byte
 order, precision, and of the checkpoint names, sizes, times of change and a digest of its
@@ -21,9 +22,10 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, get_args
 
 import numpy as np
 
@@ -36,7 +38,7 @@ from ryzanstein.inference.models.footprint import packed_bytes
 from ryzanstein.inference.packed_file import PackedFile, PackedWriter, Shelf, Unusable
 from ryzanstein.machine import release_memory
 
-__all__ = ["build_once", "kept_files"]
+__all__ = ["Packing", "build_once", "kept_files"]
 
 log = logging.getLogger("ryzanstein.inference")
 
@@ -47,6 +49,21 @@ _SAMPLE: Final = 4096
 _SOURCES: Final = ("F32", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q6_K")
 
 
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How a model's weights are packed: the dense ones, and a BitNet's."""
+
+    precision: Precision = "auto"
+    ternary: str = TERNARY[0]
+
+    @property
+    def name(self) -> str:
+        """What is unusual about it, for the name of a file."""
+        usual = Packing()
+        precision = f".{self.precision}" if self.precision != usual.precision else ""
+        return precision + (f".{self.ternary}" if self.ternary != usual.ternary else "")
+
+
 class _Closes(Protocol):
     def close(self) -> None: ...
 
@@ -55,7 +72,7 @@ T = TypeVar("T", bound=_Closes)
 
 
 def build_once(
-    build: Callable[[Shelf | None], T], checkpoint: Checkpoint, precision: Precision, threads: int
+    build: Callable[[Shelf | None], T], checkpoint: Checkpoint, packing: Packing, threads: int
 ) -> T:
     """Builds a model from its kept weights, keeping them first where there are none.
 
@@ -65,16 +82,18 @@ def build_once(
     Args:
         build: Makes the model; takes its matrices from the shelf where there is one.
         checkpoint: An open one.
-        precision: That of the model.
+        packing: The forms of the model's weights.
         threads: Of comparing checksums.
     """
-    if not _worth_keeping(checkpoint, precision):
+    size = packed_bytes(checkpoint, packing.precision)
+    ternary = checkpoint.config.get("bitnet") is not None and packing.precision != "float"
+    if not ternary or size < KEPT_FROM:
         return build(None)
-    key = _key(checkpoint, precision)
-    model = _from_file(build, _places(checkpoint.path, precision), key, threads)
+    key = _key(checkpoint, packing)
+    model = _from_file(build, _places(checkpoint.path, packing.name), key, threads)
     if model is not None:
         return model
-    writer = _writer(_places(checkpoint.path, precision), key, packed_bytes(checkpoint, precision))
+    writer = _writer(_places(checkpoint.path, packing.name), key, size)
     if writer is None:
         return build(None)
     with writer:
@@ -90,13 +109,9 @@ def build_once(
 
 def kept_files(path: Path) -> list[Path]:
     """Returns the files of packed weights that are kept for a checkpoint's path."""
-    places = (place for kind in ("auto", "int8", "int4") for place in _places(path, kind))
+    kinds = [Packing(precision, form).name for precision in get_args(Precision) for form in TERNARY]
+    places = (place for kind in kinds for place in _places(path, kind))
     return [place for place in places if place.is_file()]
-
-
-def _worth_keeping(checkpoint: Checkpoint, precision: str) -> bool:
-    ternary = checkpoint.config.get("bitnet") is not None
-    return ternary and precision != "float" and packed_bytes(checkpoint, precision) >= KEPT_FROM
 
 
 def _from_file(
@@ -125,9 +140,8 @@ def _writer(places: Iterable[Path], key: dict[str, Any], size: int) -> PackedWri
     return None
 
 
-def _places(path: Path, precision: str) -> Iterator[Path]:
+def _places(path: Path, kind: str) -> Iterator[Path]:
     """Where a file may be, the best first."""
-    kind = "" if precision == "auto" else f".{precision}"
     beside = path / "model" if path.is_dir() else path
     yield beside.with_name(f"{beside.name}{kind}{SUFFIX}")
     from ryzanstein.config import load_settings
@@ -140,12 +154,12 @@ def _places(path: Path, precision: str) -> Iterator[Path]:
     yield folder / f"{path.name}-{digest}{kind}{SUFFIX}"
 
 
-def _key(checkpoint: Checkpoint, precision: str) -> dict[str, Any]:
+def _key(checkpoint: Checkpoint, packing: Packing) -> dict[str, Any]:
     """Everything that decides the bytes of the packed weights."""
     return {
         "layout": [LAYOUT_VERSION, _layout()],
         "byteorder": sys.byteorder,
-        "precision": precision,
+        "packing": [packing.precision, packing.ternary],
         "sources": _sources(checkpoint.path),
         "samples": _samples(checkpoint),
     }

@@ -39,19 +39,35 @@ class Weights:
     Attributes:
         nbytes: what all packed matrices and vectors take.
         read_bytes: what one token reads of them: all matrices, without an untied embedding.
+        layouts: weights and bytes that one token reads in each form, "ternary2/tensor" and so on.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, precision: Precision, shelf: Shelf | None = None
+        self,
+        checkpoint: Checkpoint,
+        precision: Precision,
+        shelf: Shelf | None = None,
+        *,
+        ternary: str = "ternary2",
     ) -> None:
+        """Prepares to pack.
+
+        Args:
+            checkpoint: an open one.
+            precision: of all matrices that are not a BitNet's ternary ones.
+            shelf: where packed matrices come from or go to.
+            ternary: form of the ternary ones.
+        """
         self._checkpoint = checkpoint
         self._shelf = shelf
         self._names = set(checkpoint.names())
         self._precision = precision
         self._digest = hashlib.blake2b(digest_size=16)
         self._digest.update(json.dumps([checkpoint.config, precision], default=str).encode())
+        self._ternary = ternary
         self.nbytes = 0
         self.read_bytes = 0
+        self.layouts: dict[str, tuple[int, int]] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -78,18 +94,18 @@ class Weights:
         """
         raw = self._tensor(name, (rows, cols))
         masters = self._checkpoint.config["bitnet"]["weights"] == "absmean"
-        absmean = masters and raw.dtype in _FLOATS
+        absmean, form = masters and raw.dtype in _FLOATS, self._ternary
 
         def make() -> PackedMatrix:
             try:
                 if absmean:
-                    return pack_absmean(raw.dtype, raw.data, rows, cols)
-                packed = pack_ternary(raw.dtype, raw.data, rows, cols, raw.scale)
+                    return pack_absmean(raw.dtype, raw.data, rows, cols, form)
+                packed = pack_ternary(raw.dtype, raw.data, rows, cols, raw.scale, form)
             except QuantizationError as error:
                 raise ModelLoadError(f"The tensor {name} cannot be packed: {error}") from error
             return packed or self._dense(raw, rows, cols)
 
-        how = f"ternary2 {'absmean' if absmean else 'as it is'} or {self._precision}"
+        how = f"{form} {'absmean' if absmean else 'as it is'} or {self._precision}"
         return self._take(raw, how, make, True)
 
     def _dense(self, raw: RawTensor, rows: int, cols: int) -> PackedMatrix:
@@ -109,8 +125,16 @@ class Weights:
             packed = self._shelf.matrix(Request(raw.name, rows, cols, f"{raw.dtype} {how}"), make)
         self._done(raw)
         self.nbytes += packed.nbytes
-        self.read_bytes += packed.nbytes if streamed else 0
+        if streamed:
+            self._count(packed)
         return packed
+
+    def _count(self, packed: PackedMatrix) -> None:
+        layout = f"{packed.form}/{packed.scale}"
+        weights, size = self.layouts.get(layout, (0, 0))
+        weights += packed.rows * packed.cols
+        self.layouts[layout] = weights, size + packed.nbytes
+        self.read_bytes += packed.nbytes
 
     def vector(self, name: str, size: int) -> npt.NDArray[np.float32]:
         """Returns a vector as float32.
