@@ -8,6 +8,7 @@ cdef extern from "ops.h":
     ctypedef struct rz_ops_kernels:
         void (*rmsnorm)(const float *x, const float *weight, float eps, int32_t n, float *out) nogil
         void (*silu_mul)(float *gate, const float *up, int64_t n) nogil
+        void (*relu2_mul)(float *gate, const float *up, int64_t n) nogil
         void (*rotate)(float *x, int32_t heads, int32_t dim, const float *cos_sin, int32_t half,
                        int interleaved, float scale) nogil
     const rz_ops_kernels *rz_ops_table(const char *isa)
@@ -38,6 +39,14 @@ def silu_mul(gate, up, str isa):
     cdef const rz_ops_kernels *kernels = rz_ops_table(isa.encode())
     left, right = _padded(gate, 16), _padded(up, 16)
     kernels.silu_mul(_floats(left), _floats(right), len(left))
+    return left[: len(gate)]
+
+
+def relu2_mul(gate, up, str isa):
+    """Returns max(gate, 0)^2 * up of two vectors."""
+    cdef const rz_ops_kernels *kernels = rz_ops_table(isa.encode())
+    left, right = _padded(gate, 16), _padded(up, 16)
+    kernels.relu2_mul(_floats(left), _floats(right), len(left))
     return left[: len(gate)]
 
 

@@ -35,6 +35,8 @@ typedef struct rz_ops_kernels {
     void (*rmsnorm)(const float *x, const float *weight, float eps, int32_t n, float *out);
     /* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; n a multiple of 16. */
     void (*silu_mul)(float *gate, const float *up, int64_t n);
+    /* gate[i] = max(gate[i], 0)^2 * up[i]; n a multiple of 16. */
+    void (*relu2_mul)(float *gate, const float *up, int64_t n);
     /* Rotates the first 2 * half of each head of dim elements in place by cos_sin = [half] cosines,
      * [half] sines; pairs are (i, i + half), or (2i, 2i + 1) where interleaved. Multiplies
      * everything by scale. */
