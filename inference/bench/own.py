@@ -25,18 +25,25 @@ _SCORED_AT_ONCE: Final = 128
 class OwnEngine:
     """A model of this project, loaded when it is described."""
 
-    def __init__(self, path: Path, threads: int, context: int, precision: str) -> None:
+    def __init__(
+        self, path: Path, threads: int, context: int, precision: str, form: str | None = None
+    ) -> None:
         self._path = path
         self._threads = threads
         self._context = context
         self._precision = precision
+        self._form = form
         self._loaded: Model | None = None
 
     @property
     def _model(self) -> Model:
         if self._loaded is None:
             self._loaded = load_model(
-                self._path, self._threads, self._precision, context_tokens=self._context
+                self._path,
+                self._threads,
+                self._precision,
+                context_tokens=self._context,
+                ternary=self._form,
             )
         return self._loaded
 
@@ -50,17 +57,19 @@ class OwnEngine:
             "threads": model.threads,
             "weight_bytes": model.nbytes,
             "bytes_per_token": model.weight_bytes_per_token,
+            "layouts": model.layouts,
         }
 
     def speed(self, ids: Sequence[int], new_tokens: int) -> dict[str, float]:
-        """Times a prefill and a greedy decode."""
+        """Times a prefill and a greedy decode; also says what the sequence's cache takes."""
         model, state = self._model, self._model.new_state()
         started = time.perf_counter()
         token = int(model.forward(ids, state)[0].argmax())
         first = time.perf_counter()
         for _ in range(new_tokens):
             token = int(model.forward([token], state)[0].argmax())
-        return {"prefill": first - started, "decode": time.perf_counter() - first}
+        seconds = {"prefill": first - started, "decode": time.perf_counter() - first}
+        return seconds | {"state_bytes": state.nbytes}
 
     def score(self, ids: Sequence[int], first: int) -> float:
         """Sums the log-probabilities of ids[first:]."""

@@ -48,9 +48,17 @@ class Subject:
     parameters: int
     longest: int
 
-    def worker(self, engine: str, context: int, precision: str = "auto") -> Worker:
+    def worker(
+        self,
+        engine: str,
+        context: int,
+        precision: str = "auto",
+        *,
+        isa: str | None = None,
+        form: str | None = None,
+    ) -> Worker:
         """Starts an engine on the model in a process of its own."""
-        return Worker(engine, self.path, self.threads, context, precision)
+        return Worker(engine, self.path, self.threads, context, precision, isa=isa, form=form)
 
     def sample_ids(self, count: int) -> list[int]:
         """Returns ids of ordinary prose."""

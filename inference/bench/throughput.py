@@ -7,21 +7,19 @@
     share_of_peak     of what the same threads can read from memory at all (`peak_bandwidth_gb_s`)
     *_ratio           ours over the peer's
 
-Both engines get the same token ids in turns, back to back, since the bandwidth of a shared machine
-changes from minute to minute. Figures are medians over the rounds, ratios medians of each round's
-ratio.
+Both engines get the same token ids in turns (`rounds.py`).
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ryzanstein.errors import ValidationError
+from ryzanstein.inference.bench.rounds import Entrant, run_rounds
 from ryzanstein.inference.bench.subject import Subject, find_subject
-from ryzanstein.inference.bench.worker import ENGINES, Worker
+from ryzanstein.inference.bench.worker import ENGINES
 from ryzanstein.machine import cpu_name
 
 if TYPE_CHECKING:
@@ -29,10 +27,6 @@ if TYPE_CHECKING:
     from ryzanstein.registry import Registry
 
 __all__ = ["bench_inference"]
-
-_WARM_UP: Final = 64
-
-_Rounds = list[dict[str, float]]
 
 
 def bench_inference(
@@ -64,74 +58,37 @@ def bench_inference(
     ids = subject.sample_ids(prompt_tokens)
     context = prompt_tokens + new_tokens + 1
     with ExitStack() as stack:
-        own = stack.enter_context(subject.worker("ryzanstein", context, precision))
-        facts = own.ask("load")
-        other = peer and stack.enter_context(subject.worker(peer, context))
-        peer_facts = other.ask("load") if other else {}
-        mine, theirs, memory = _rounds(own, other or None, ids, new_tokens, repeats)
-        peer_memory = other.ask("memory") if other else 0
-    result = _own_figures(subject, facts, mine, len(ids), new_tokens, memory)
-    if other:
-        result |= _peer_figures(peer_facts, mine, theirs, len(ids), new_tokens, peer_memory)
-    return result
+        probing = stack.enter_context(subject.worker("ryzanstein", context))
+
+        def enter(engine: str, precision: str = "auto") -> Entrant:
+            worker = stack.enter_context(subject.worker(engine, context, precision))
+            return Entrant(worker, worker.ask("load"), ids, new_tokens)
+
+        own = enter("ryzanstein", precision)
+        other = enter(peer) if peer else None
+        run_rounds([own, other] if other else [own], lambda: probing.ask("probe"), repeats)
+    result = _own_figures(subject, own)
+    return result | _peer_figures(own, other) if other else result
 
 
-def _rounds(
-    own: Worker, peer: Worker | None, ids: list[int], new_tokens: int, repeats: int
-) -> tuple[_Rounds, _Rounds, int]:
-    """Runs the engines in turns; the memory is read before the probe takes its buffer."""
-    engines = [own, peer] if peer else [own]
-    for engine in engines:
-        engine.ask("speed", ids=ids[:_WARM_UP], new_tokens=4)
-    mine, theirs, memory = [], [], 0
-    for _ in range(repeats):
-        mine.append(own.ask("speed", ids=ids, new_tokens=new_tokens))
-        memory = memory or own.ask("memory")
-        if peer:
-            theirs.append(peer.ask("speed", ids=ids, new_tokens=new_tokens))
-        mine[-1]["probe"] = own.ask("probe")
-    return mine, theirs, memory
-
-
-def _own_figures(
-    subject: Subject, facts: dict[str, Any], rounds: _Rounds, prompt: int, new: int, memory: int
-) -> dict[str, Any]:
-    per_token = facts["bytes_per_token"]
-    decode = new / median(r["decode"] for r in rounds)
+def _own_figures(subject: Subject, own: Entrant) -> dict[str, Any]:
+    facts = own.facts
     return {
         "model": subject.name,
         "machine": cpu_name(),
         "threads": facts["threads"],
         "isa": facts["isa"],
         "bits": round(8 * facts["weight_bytes"] / subject.parameters, 2),
-        "prompt_tokens": prompt,
-        "new_tokens": new,
-        "rounds": len(rounds),
-        "prefill_tok_s": round(prompt / median(r["prefill"] for r in rounds), 1),
-        "decode_tok_s": round(decode, 1),
-        "ttft_ms": round(1000 * median(r["prefill"] for r in rounds), 2),
-        "load_s": round(facts["load_s"], 2),
-        "peak_rss_mb": round(memory / 1e6, 1),
         "weights_mb": round(facts["weight_bytes"] / 1e6, 1),
-        "bytes_per_token": per_token,
-        "bandwidth_gb_s": round(per_token * decode / 1e9, 2),
-        "peak_bandwidth_gb_s": round(median(r["probe"] for r in rounds) / 1e9, 2),
-        "share_of_peak": round(
-            median(per_token * new / r["decode"] / r["probe"] for r in rounds), 3
-        ),
+        **own.figures(facts["bytes_per_token"]),
     }
 
 
-def _peer_figures(
-    facts: dict[str, Any], mine: _Rounds, theirs: _Rounds, prompt: int, new: int, memory: int
-) -> dict[str, Any]:
-    pairs = list(zip(mine, theirs, strict=True))
+def _peer_figures(own: Entrant, peer: Entrant) -> dict[str, Any]:
+    figures = peer.figures(0)
+    kept = ("prefill_tok_s", "decode_tok_s", "load_s", "peak_rss_mb")
     return {
-        "peer": f"llama-cpp-python {facts['version']}",
-        "peer_prefill_tok_s": round(prompt / median(r["prefill"] for r in theirs), 1),
-        "peer_decode_tok_s": round(new / median(r["decode"] for r in theirs), 1),
-        "peer_load_s": round(facts["load_s"], 2),
-        "peer_peak_rss_mb": round(memory / 1e6, 1),
-        "prefill_ratio": round(median(b["prefill"] / a["prefill"] for a, b in pairs), 3),
-        "decode_ratio": round(median(b["decode"] / a["decode"] for a, b in pairs), 3),
+        "peer": f"llama-cpp-python {peer.facts['version']}",
+        **{f"peer_{name}": figures[name] for name in kept},
+        **own.ratios(peer),
     }

@@ -3,7 +3,7 @@
 parent -> child   {"op": "load" | "speed" | "score" | "probe" | "memory", …}
 child -> parent   the result, or {"error": {"code", "message", "hint"}}
 
-python -m ryzanstein.inference.bench.worker ENGINE MODEL THREADS CONTEXT PRECISION
+python -m ryzanstein.inference.bench.worker ENGINE MODEL THREADS CONTEXT PRECISION [FORM]
 """
 
 from __future__ import annotations
@@ -46,15 +46,36 @@ class Measured(Protocol):
 
 
 class Worker:
-    """The parent's side: starts an engine, asks, and ends it."""
+    """The parent's side: starts an engine, asks, and ends it.
 
-    def __init__(self, engine: str, path: Path, threads: int, context: int, precision: str) -> None:
+    Args:
+        engine: One of ENGINES.
+        path: The model.
+        threads: Of the engine, and of the probe.
+        context: Tokens of the longest sequence.
+        precision: Of this project's engine.
+        isa: Instruction set for this project's engine in place of the best.
+        form: How it packs ternary matrices, in place of its own choice.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        path: Path,
+        threads: int,
+        context: int,
+        precision: str = "auto",
+        *,
+        isa: str | None = None,
+        form: str | None = None,
+    ) -> None:
         arguments = [engine, str(path), str(threads), str(context), precision]
         self._child = subprocess.Popen(
-            [sys.executable, "-m", __name__, *arguments],
+            [sys.executable, "-m", __name__, *arguments, *([form] if form else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
+            env=os.environ | ({"RYZANSTEIN_ISA": isa} if isa else {}),
         )
 
     def ask(self, op: str, **arguments: Any) -> Any:
@@ -92,11 +113,11 @@ class Worker:
 
 
 def _engine(arguments: Sequence[str]) -> Measured:
-    name, path, threads, context, precision = arguments
+    name, path, threads, context, precision, *form = arguments
     if name == "ryzanstein":
         from ryzanstein.inference.bench.own import OwnEngine
 
-        return OwnEngine(Path(path), int(threads), int(context), precision)
+        return OwnEngine(Path(path), int(threads), int(context), precision, *form)
     if name == "llama-cpp":
         from ryzanstein.inference.bench.peer import LlamaCpp
 

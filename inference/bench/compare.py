@@ -1,0 +1,189 @@
+"""Forms and instruction sets of one model side by side, and a peer beside them.
+
+One row is one engine with one number of threads:
+
+    engine, threads, isa, form        what ran
+    body_bits, head_bits              bits a weight of the ternary matrices, and of all others
+    first_load_s, load_s              from the checkpoint alone; and again, from what was kept
+    kv_mb, memory_ratio               the cache of the measured sequence; peak memory over packed
+                                      weights and that cache
+    *_ratio                           over the peer's figure of the same round
+    the rest                          as in `throughput.py`
+
+All rows of one number of threads come from the same rounds (`rounds.py`). An engine that would take
+longer than `patience` for a figure gets fewer tokens, which its row says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ryzanstein.inference.bench.rounds import Entrant, run_rounds
+from ryzanstein.inference.bench.subject import Subject, find_subject
+from ryzanstein.inference.formats.checkpoint import open_checkpoint
+from ryzanstein.inference.formats.raw import TERNARY
+from ryzanstein.inference.packed_cache import kept_files
+
+__all__ = ["Variant", "Work", "compare"]
+
+_PEER: Final = "llama-cpp"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How this project's engine runs; None leaves the choice to it."""
+
+    isa: str | None = None
+    form: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What each engine does in a round.
+
+    Attributes:
+        prompt_tokens: Read at once.
+        new_tokens: Written after that.
+        repeats: Rounds.
+        patience: Seconds that a figure may take about; None for any time.
+    """
+
+    prompt_tokens: int = 512
+    new_tokens: int = 64
+    repeats: int = 5
+    patience: float | None = 20.0
+
+    @property
+    def context(self) -> int:
+        """Tokens of the longest sequence."""
+        return self.prompt_tokens + self.new_tokens + 1
+
+
+def compare(
+    model: str | Path,
+    threads: int,
+    variants: Sequence[Variant],
+    work: Work,
+    *,
+    peer: bool,
+) -> list[dict[str, Any]]:
+    """Measures variants of the engine, and llama.cpp on the same file, in the same rounds.
+
+    Args:
+        model: Name or path.
+        threads: Of every engine.
+        variants: What to measure; at least one.
+        work: What each does.
+        peer: Measure llama.cpp too; the model is a .gguf file then.
+
+    Returns:
+        A row for each variant, then one for the peer.
+
+    Raises:
+        ValidationError: the work does not fit the model, or the peer cannot be had.
+        InferenceError: an engine cannot load or run the model.
+    """
+    subject = find_subject(model, None, None, threads)
+    subject.require_room(work.context)
+    ids = subject.sample_ids(work.prompt_tokens)
+    first_loads = {form: _first_load(subject, form, work) for form in {v.form for v in variants}}
+    with ExitStack() as stack:
+        probing = stack.enter_context(subject.worker("ryzanstein", work.context))
+
+        def enter(engine: str, variant: Variant) -> Entrant:
+            made = subject.worker(engine, work.context, isa=variant.isa, form=variant.form)
+            worker = stack.enter_context(made)
+            return Entrant(worker, worker.ask("load"), ids, work.new_tokens)
+
+        own = [enter("ryzanstein", variant) for variant in variants]
+        other = enter(_PEER, Variant()) if peer else None
+        everyone = [*own, other] if other else own
+        run_rounds(everyone, lambda: probing.ask("probe"), work.repeats, work.patience)
+    rows = [
+        _row(subject, entrant, first_loads[variant.form], other)
+        for entrant, variant in zip(own, variants, strict=True)
+    ]
+    return [*rows, _peer_row(subject, other)] if other else rows
+
+
+def _first_load(subject: Subject, form: str | None, work: Work) -> float:
+    """Seconds of a load that finds nothing kept; what it keeps serves the loads after it."""
+    for kept in kept_files(subject.path):
+        kept.unlink(missing_ok=True)
+    with subject.worker("ryzanstein", work.context, form=form) as worker:
+        return float(worker.ask("load")["load_s"])
+
+
+def _row(
+    subject: Subject, entrant: Entrant, first_load: float, peer: Entrant | None
+) -> dict[str, Any]:
+    facts = entrant.facts
+    body, head = _by_kind(facts["layouts"])
+    needed = facts["weight_bytes"] + entrant.state_bytes
+    return {
+        "model": subject.path.name,
+        "engine": "ryzanstein",
+        "threads": facts["threads"],
+        "isa": facts["isa"],
+        "form": "+".join(sorted(body)) or "none",
+        "head_form": "+".join(sorted(head)) or "none",
+        "body_bits": _bits(body),
+        "head_bits": _bits(head),
+        "first_load_s": round(first_load, 3),
+        **entrant.figures(facts["bytes_per_token"]),
+        "weights_mb": round(facts["weight_bytes"] / 1e6, 1),
+        "kv_mb": round(entrant.state_bytes / 1e6, 1),
+        "memory_ratio": round(entrant.memory / needed, 3),
+        **(entrant.ratios(peer) if peer else {}),
+    }
+
+
+def _peer_row(subject: Subject, peer: Entrant) -> dict[str, Any]:
+    layouts = _stored(subject.path)
+    body, head = _by_kind(layouts)
+    return {
+        "model": subject.path.name,
+        "engine": f"llama-cpp-python {peer.facts['version']}",
+        "threads": subject.threads,
+        "isa": "its own",
+        "form": "+".join(sorted(body)) or "none",
+        "head_form": "+".join(sorted(head)) or "none",
+        "body_bits": _bits(body),
+        "head_bits": _bits(head),
+        **peer.figures(sum(size for _, size in layouts.values())),
+    }
+
+
+_Layouts = dict[str, tuple[int, int]]
+
+
+def _by_kind(layouts: _Layouts) -> tuple[_Layouts, _Layouts]:
+    """Weights and bytes of ternary layouts, and of the others."""
+
+    def ternary(name: str) -> bool:
+        return name.startswith("ternary") or name in TERNARY
+
+    body = {name: size for name, size in layouts.items() if ternary(name)}
+    return body, {name: size for name, size in layouts.items() if name not in body}
+
+
+def _bits(layouts: _Layouts) -> float | None:
+    weights = sum(count for count, _ in layouts.values())
+    return round(8 * sum(size for _, size in layouts.values()) / weights, 2) if weights else None
+
+
+def _stored(path: Path) -> _Layouts:
+    """What the matrices of a file take as they are stored there: what a peer reads a token."""
+    found: _Layouts = {}
+    with closing(open_checkpoint(path)) as checkpoint:
+        for tensor in map(checkpoint.tensor, checkpoint.names()):
+            if len(tensor.shape) > 1:
+                weights, size = found.get(tensor.dtype, (0, 0))
+                weights += math.prod(tensor.shape)
+                found[tensor.dtype] = (weights, size + tensor.data.nbytes)
+    return found

@@ -1,0 +1,161 @@
+"""Speed of BitNet models, side by side with llama.cpp's TQ2_0 on the same file.
+
+    python scripts/bench_bitnet.py --dir /tmp/models                    the three shapes
+    python scripts/bench_bitnet.py --dir /tmp/models --isa all --forms all --heads q8_0,q4_0
+    python scripts/bench_bitnet.py model.gguf --threads 2 --quick
+
+Shapes are synthesised into --dir where they are not there yet, once for each type of head, since
+both engines then hold the head in the same bits. For each file and number of threads, all variants
+of this engine and the peer run in the same rounds (`inference/bench/compare.py` says what the
+columns are). The table goes to stderr; the last line on stdout is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ryzanstein.errors import RyzansteinError
+from ryzanstein.inference.bench.compare import Variant, Work, compare
+from ryzanstein.inference.kernels._linear import available_isas
+from ryzanstein.inference.synthesize import FORMATS, HEADS, SHAPES, synthesize
+from ryzanstein.machine import cpu_name
+
+FORMS = ("ternary2", "ternary5", "ternary3")
+PEER_FORMAT = "gguf-tq2_0"
+COLUMNS = {
+    "model": 28,
+    "engine": 12,
+    "threads": 3,
+    "isa": 11,
+    "form": 16,
+    "body_bits": 6,
+    "head_bits": 6,
+    "prefill_tok_s": 9,
+    "decode_tok_s": 9,
+    "bandwidth_gb_s": 7,
+    "peak_bandwidth_gb_s": 7,
+    "share_of_peak": 7,
+    "prefill_ratio": 8,
+    "decode_ratio": 8,
+    "first_load_s": 7,
+    "load_s": 7,
+    "peak_rss_mb": 8,
+    "memory_ratio": 7,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints; returns the exit status."""
+    options = parser().parse_args(arguments)
+    isas = chosen(options.isa, available_isas())
+    variants = [Variant(isa, form) for form in chosen(options.forms, FORMS) for isa in isas]
+    work = quick_work() if options.quick else Work(repeats=options.rounds)
+    rows: list[dict[str, Any]] = []
+    heading()
+    try:
+        for model in files(options):
+            for threads in options.threads:
+                peer = options.peer and model.suffix == ".gguf"
+                found = compare(model, threads, variants, work, peer=peer)
+                rows += found
+                for row in found:
+                    show(row)
+    except RyzansteinError as error:
+        print(json.dumps({"error": error.to_wire()}))
+        return 1
+    report = json.dumps({"machine": cpu_name(), "results": rows})
+    if options.out:
+        options.out.write_text(report + "\n", encoding="utf-8")
+    print(report)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made.add_argument(
+        "models", nargs="*", default=list(SHAPES), help="shapes or files; all shapes without any"
+    )
+    made.add_argument("--dir", type=Path, help="where synthesised shapes are and go")
+    made.add_argument("--heads", type=names(HEADS), default=["q8_0"])
+    made.add_argument("--format", choices=FORMATS, default=PEER_FORMAT, help="of shapes")
+    made.add_argument("--threads", type=numbers, default=[1, 2])
+    made.add_argument("--isa", type=names(("all", *available_isas())), help="the best without it")
+    made.add_argument("--forms", type=names(("all", *FORMS)), help="the usual without it")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--no-peer", dest="peer", action="store_false")
+    made.add_argument("--quick", action="store_true", help="a round of a few tokens")
+    made.add_argument("--out", type=Path, metavar="FILE", help="a copy of the JSON")
+    return made
+
+
+def names(known: Any) -> Any:
+    """A type of argument: names with commas between, each of them known."""
+
+    def read(text: str) -> list[str]:
+        given = text.split(",")
+        for one in given:
+            if one not in known:
+                raise argparse.ArgumentTypeError(f"{one!r} is none of {', '.join(known)}")
+        return given
+
+    return read
+
+
+def numbers(text: str) -> list[int]:
+    """A type of argument: whole numbers with commas between."""
+    return [int(one) for one in text.split(",")]
+
+
+def chosen(given: list[str] | None, every: Sequence[str]) -> list[str | None]:
+    """The names that were asked for; None stands for the engine's own choice."""
+    if given is None:
+        return [None]
+    return [*every] if "all" in given else [*given]
+
+
+def quick_work() -> Work:
+    """Enough to see that everything runs."""
+    return Work(prompt_tokens=48, new_tokens=8, repeats=1, patience=2.0)
+
+
+def files(options: argparse.Namespace) -> list[Path]:
+    """The files of the models asked for; shapes that are not there are synthesised."""
+    found = []
+    for model in options.models:
+        if model not in SHAPES:
+            found.append(Path(model))
+            continue
+        folder = options.dir or Path(".")
+        # The embeddings of a folder have the type they were published in.
+        heads = [None] if FORMATS[options.format].folder else options.heads
+        for head in heads:
+            kind = options.format.removeprefix("gguf-")
+            path = folder / f"{model}-{kind}{f'-{head}.gguf' if head else ''}"
+            if not path.exists():
+                print(f"Writing {path}", file=sys.stderr)
+                synthesize(model, path, format=options.format, head=head)
+            found.append(path)
+    return found
+
+
+def heading() -> None:
+    """Prints the columns' names, each word of a name in a line of its own."""
+    words = {name: [*name.split("_"), "", ""] for name in COLUMNS}
+    for line in range(3):
+        show({name: parts[line] for name, parts in words.items()})
+
+
+def show(row: dict[str, Any]) -> None:
+    """Prints one row of the table."""
+    cells = (str(row.get(name, ""))[:width].ljust(width) for name, width in COLUMNS.items())
+    print(" ".join(cells).rstrip(), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

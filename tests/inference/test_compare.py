@@ -1,0 +1,115 @@
+"""Variants and a peer side by side: what the rows say, on a model that takes no time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ryzanstein.errors import ValidationError
+from ryzanstein.inference.bench.compare import Variant, Work, compare
+from ryzanstein.inference.bench.rounds import Entrant, Sample, run_rounds
+from ryzanstein.inference.bench.subject import find_subject
+from ryzanstein.inference.synthesize import SHAPES, synthesize
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_bitnet.py"
+QUICK = Work(prompt_tokens=24, new_tokens=4, repeats=2, patience=None)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes: dict[str, Any] = {"hidden": 256, "layers": 1, "heads": 4, "kv_heads": 2, "inner": 512}
+    shape = replace(SHAPES["bitnet-2b-4t"], name="tiny", vocab=1200, context=256, **sizes)
+    path = tmp_path_factory.mktemp("bench") / "tiny.gguf"
+    return synthesize(shape, path, format="gguf-tq2_0", head="q8_0").path
+
+
+def test_every_row_has_the_promised_fields_and_the_peer_comes_last(model: Path) -> None:
+    rows = compare(model, 1, [Variant(), Variant("portable", "ternary5")], QUICK, peer=True)
+    usual, portable, peer = rows
+    common = """model engine threads isa form body_bits head_bits prompt_tokens new_tokens rounds
+        prefill_tok_s decode_tok_s load_s peak_rss_mb bytes_per_token bandwidth_gb_s
+        peak_bandwidth_gb_s share_of_peak"""
+    for row in rows:
+        assert set(common.split()) <= set(row)
+        assert row["prefill_tok_s"] > 0 and row["decode_tok_s"] > 0 and row["share_of_peak"] > 0
+    own = "first_load_s weights_mb kv_mb memory_ratio prefill_ratio decode_ratio"
+    for row in rows[:2]:
+        assert row["engine"] == "ryzanstein" and set(own.split()) <= set(row)
+    assert usual["form"].startswith("ternary2") and usual["body_bits"] == pytest.approx(2, abs=0.1)
+    assert usual["head_bits"] == pytest.approx(8.5, abs=0.6)
+    assert portable["isa"] == "portable" and portable["form"].startswith("ternary5")
+    assert portable["body_bits"] < usual["body_bits"]
+    assert peer["engine"].startswith("llama-cpp-python ") and peer["form"] == "TQ2_0"
+    assert (peer["body_bits"], peer["head_bits"]) == (2.06, 8.5)
+    json.dumps(rows)
+
+
+def test_what_does_not_fit_is_refused(model: Path) -> None:
+    with pytest.raises(ValidationError, match="more than the model's 256"):
+        compare(model, 1, [Variant()], Work(prompt_tokens=256), peer=False)
+
+
+def test_a_process_without_its_model_can_probe_the_memory(model: Path) -> None:
+    subject = find_subject(model, None, None, 1)
+    with subject.worker("ryzanstein", 64) as worker:
+        assert worker.ask("probe") > 1e8
+        assert worker.ask("memory") > 256 << 20  # the buffer that was read
+
+
+class _Clock:
+    """Stands in for a worker: an engine of known speed."""
+
+    def __init__(self, prefill: float, decode: float) -> None:
+        self._prefill, self._decode = prefill, decode
+
+    def ask(self, op: str, **arguments: Any) -> Any:
+        if op == "memory":
+            return 5_000_000
+        prefill = len(arguments["ids"]) / self._prefill
+        return {"prefill": prefill, "decode": arguments["new_tokens"] / self._decode}
+
+
+def entrant(prefill: float, decode: float) -> Entrant:
+    worker: Any = _Clock(prefill, decode)
+    return Entrant(worker, {"load_s": 0.25}, list(range(512)), 64)
+
+
+def test_shares_use_the_bandwidth_around_a_figure_and_ratios_that_of_the_same_round() -> None:
+    ours, theirs = entrant(1000, 50), entrant(100, 25)
+    probes = iter([4e9, 6e9, 8e9, 1e9, 3e9, 5e9])
+    run_rounds([ours, theirs], lambda: next(probes), repeats=2)
+    assert [one.probe for one in ours.samples] == [5e9, 2e9]
+    assert [one.probe for one in theirs.samples] == [7e9, 4e9]
+    figures = ours.figures(20_000_000)
+    assert (figures["prefill_tok_s"], figures["decode_tok_s"]) == (1000.0, 50.0)
+    assert figures["bandwidth_gb_s"] == 1.0
+    assert figures["share_of_peak"] == pytest.approx((1 / 5 + 1 / 2) / 2)
+    assert figures["peak_rss_mb"] == 5.0 and figures["load_s"] == 0.25
+    assert ours.ratios(theirs) == {"prefill_ratio": 10.0, "decode_ratio": 2.0}
+
+
+def test_a_slow_engine_gets_fewer_tokens_and_says_so() -> None:
+    slow, fast = entrant(10, 2), entrant(1000, 50)
+    run_rounds([slow, fast], lambda: 1e9, repeats=1, patience=5)
+    assert (slow.figures(1)["prompt_tokens"], slow.figures(1)["new_tokens"]) == (50, 10)
+    assert (fast.figures(1)["prompt_tokens"], fast.figures(1)["new_tokens"]) == (512, 64)
+    assert slow.samples == [Sample(5.0, 5.0, 1e9)]
+
+
+def test_the_script_ends_in_one_line_of_json_and_keeps_a_copy(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "result.json"
+    command = [sys.executable, str(SCRIPT), str(model), "--threads", "1", "--quick"]
+    done = subprocess.run([*command, "--out", str(copy)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert json.loads(copy.read_text(encoding="utf-8")) == report
+    assert report["machine"] and len(report["results"]) == 2
+    assert "decode" in done.stderr and "tiny.gguf" in done.stderr
+    wrong = subprocess.run([*command, "--forms", "ternary9"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "ternary5" in wrong.stderr
