@@ -46,7 +46,7 @@ cdef extern from "panel.h" nogil:
     int rz_is_ternary(int32_t)
 
 cdef extern from "rows.h" nogil:
-    int RZ_PACK_OK, RZ_PACK_RANGE
+    int RZ_PACK_OK, RZ_PACK_RANGE, RZ_PACK_CODE
     int64_t rz_source_row_bytes(int32_t, int32_t)
     int rz_pack_panels(const rz_matrix *, int32_t, const uint8_t *, int32_t, int32_t, uint8_t *)
     int rz_pack_trits(const rz_matrix *, int32_t, const uint8_t *, int32_t, int32_t, uint8_t *, uint8_t *)
@@ -208,7 +208,8 @@ cdef class PackedMatrix:
         """Fills the panels from a source tensor of GGUF type number `source`.
 
         Raises:
-            QuantizationError: the bytes do not fit the shape, or a scale is not finite in fp16.
+            QuantizationError: the bytes do not fit the shape, hold something that is no trit, or a
+                scale is not finite in fp16.
         """
         cdef rz_matrix *m = &self._matrix
         cdef int64_t row_bytes = rz_source_row_bytes(source, m.cols)
@@ -222,6 +223,8 @@ cdef class PackedMatrix:
             status = rz_pack_panels(m, source, &data[0], 0, m.panels, &codes[0, 0, 0])
         if status == RZ_PACK_RANGE:
             raise QuantizationError("a weight or scale is not finite in fp16", hint="Load with precision='float'.")
+        if status == RZ_PACK_CODE:
+            raise QuantizationError("a ternary weight is none of -1, 0 and 1", hint="The checkpoint is damaged.")
         if status != RZ_PACK_OK:
             raise QuantizationError(f"type {source} cannot become {self.form}/{self.scale}")
 

@@ -1,7 +1,7 @@
 """Checkpoint tensors to packed matrices.
 
     source                 auto           int8   int4      float
-    Q4_0                   int4/group     int8   int4      f32
+    Q4_0, TQ1_0, TQ2_0     int4/group     int8   int4      f32
     Q4_1, Q4_K             int4/min       int8   int4/min  f32
     Q5_0                   int5/group     int8   int4/min  f32
     Q5_1, Q5_K             int5/min       int8   int4/min  f32
@@ -40,6 +40,8 @@ SOURCES: dict[str, tuple[int, str, str]] = {
     "Q5_K": (13, "int5", "min"),
     "Q6_K": (14, "int6", "half"),
     "BF16": (30, "int8", "group"),
+    "TQ1_0": (34, "int4", "group"),
+    "TQ2_0": (35, "int4", "group"),
 }
 _FORCED = {"float": ("f32", "none"), "int8": ("int8", "group"), "int4": ("int4", "min")}
 
@@ -63,7 +65,7 @@ def pack(
         )
     source, *layout = SOURCES[dtype]
     form, scale = _FORCED.get(precision, layout)
-    if precision == "int4" and dtype == "Q4_0":
+    if precision == "int4" and layout == ["int4", "group"]:
         form, scale = layout
     packed = PackedMatrix(form, scale, rows, cols)
     packed.repack(source, np.ascontiguousarray(data).reshape(-1).view(np.uint8))

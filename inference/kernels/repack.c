@@ -21,7 +21,8 @@ int64_t rz_source_row_bytes(int32_t source, int32_t cols) {
         {RZ_SRC_F32, 1, 4},      {RZ_SRC_F16, 1, 2},      {RZ_SRC_BF16, 1, 2},
         {RZ_SRC_Q4_0, 32, 18},   {RZ_SRC_Q4_1, 32, 20},   {RZ_SRC_Q5_0, 32, 22},
         {RZ_SRC_Q5_1, 32, 24},   {RZ_SRC_Q8_0, 32, 34},   {RZ_SRC_Q4_K, 256, 144},
-        {RZ_SRC_Q5_K, 256, 176}, {RZ_SRC_Q6_K, 256, 210},
+        {RZ_SRC_Q5_K, 256, 176}, {RZ_SRC_Q6_K, 256, 210}, {RZ_SRC_TQ1_0, 256, 54},
+        {RZ_SRC_TQ2_0, 256, 66},
     };
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         if (blocks[i].source != source)
@@ -36,6 +37,8 @@ void rz_source_layout(int32_t source, int32_t *form, int32_t *scale) {
     *scale = RZ_SCALE_GROUP;
     switch (source) {
     case RZ_SRC_Q4_0:
+    case RZ_SRC_TQ1_0:
+    case RZ_SRC_TQ2_0:
         *form = RZ_INT4;
         break;
     case RZ_SRC_Q5_0:
@@ -157,7 +160,9 @@ static int pack_group(const rz_matrix *w, int32_t source, int own, const uint8_t
         dense_source(source, data, g, w->cols, group.values);
     } else {
         int32_t form, scale;
-        quantized_source(source, data, g, &group);
+        const int status = quantized_source(source, data, g, &group);
+        if (status != RZ_PACK_OK)
+            return status;
         rz_source_layout(source, &form, &scale);
         if (!own)
             dequantize_group(form, scale, &group);

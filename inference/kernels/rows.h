@@ -17,10 +17,17 @@ enum rz_source {
     RZ_SRC_Q5_K = 13,
     RZ_SRC_Q6_K = 14,
     RZ_SRC_BF16 = 30,
+    RZ_SRC_TQ1_0 = 34,
+    RZ_SRC_TQ2_0 = 35,
 };
 
 /* What packing can run into. */
-enum rz_pack_status { RZ_PACK_OK = 0, RZ_PACK_SOURCE = -1, RZ_PACK_RANGE = -2 };
+enum rz_pack_status {
+    RZ_PACK_OK = 0,
+    RZ_PACK_SOURCE = -1,
+    RZ_PACK_RANGE = -2,
+    RZ_PACK_CODE = -3, /* a ternary weight that is none of -1, 0 and 1 */
+};
 
 /* Writes row `row` as w->cols floats. */
 void rz_matrix_row(const rz_matrix *w, int32_t row, float *out);

@@ -5,7 +5,7 @@
  *     Q5_0  d qh[4] qs[16]                   Q5_1  d m qh[4] qs[16]             Q8_0  d qs[32]
  *     Q4_K  d dmin scales[12] qs[128]        Q5_K  d dmin scales[12] qh[32] qs[128]
  *     Q6_K  ql[128] qh[64] scales[16] d      d, m, dmin are fp16; K types hold 256 weights, the
- * others 32
+ * others 32; TQ1_0 and TQ2_0 (trits.h) are codes 7, 8, 9 of an int4 with their block's scale
  */
 #ifndef RZ_SOURCE_H
 #define RZ_SOURCE_H
@@ -13,6 +13,7 @@
 #include "half.h"
 #include "panel.h"
 #include "rows.h"
+#include "trits.h"
 
 /* One group: codes as panel.h stores them, or values where the source is dense. */
 typedef struct {
@@ -75,9 +76,24 @@ static inline void q6_group(const uint8_t *block, int g, source_group *out) {
     out->second = d * (float)scales[1];
 }
 
-/* Group g of a quantised row. */
-static inline void quantized_source(int32_t source, const uint8_t *row, int64_t g,
-                                    source_group *out) {
+/* TQ1_0, TQ2_0: 0, or a status where a byte holds no trits or the scale is not finite. The whole
+ * block is decoded for each group; only an embedding ever comes this way. */
+static inline int tq_group(int32_t source, const uint8_t *row, int64_t g, source_group *out) {
+    const int bytes = source == RZ_TRITS_TQ1_0 ? 54 : 66;
+    const uint8_t *block = row + g / 8 * bytes;
+    uint8_t codes[256];
+    if (rz_trits_row(source, block, 1, 256, 0, codes) != RZ_TRITS_OK)
+        return RZ_PACK_CODE;
+    for (int j = 0; j < RZ_GROUP; j++)
+        out->codes[j] = (uint8_t)(codes[g % 8 * RZ_GROUP + j] + 7);
+    const uint16_t scale = load_half_bits(block + bytes - 2);
+    out->first = rz_half_to_float(scale);
+    return (scale & 0x7c00u) == 0x7c00u ? RZ_PACK_RANGE : RZ_PACK_OK;
+}
+
+/* Group g of a quantised row; RZ_PACK_OK, or a status of a ternary one. */
+static inline int quantized_source(int32_t source, const uint8_t *row, int64_t g,
+                                   source_group *out) {
     const uint8_t *block;
     const int in = (int)(g % 8);
     out->second = 0.0f;
@@ -124,9 +140,13 @@ static inline void quantized_source(int32_t source, const uint8_t *row, int64_t 
             out->codes[j] |= (uint8_t)((block[16 + j] >> in & 1) << 4);
         k_scales(block, in, out);
         break;
+    case RZ_SRC_TQ1_0:
+    case RZ_SRC_TQ2_0:
+        return tq_group(source, row, g, out);
     default:
         q6_group(row + g / 8 * 210, in, out);
     }
+    return RZ_PACK_OK;
 }
 
 /* Values of group g of a dense row; those past cols are zero. */
