@@ -7,7 +7,8 @@
 Shapes are synthesised into --dir where they are not there yet, once for each type of head, since
 both engines then hold the head in the same bits. For each file and number of threads, all variants
 of this engine and the peer run in the same rounds (`inference/bench/compare.py` says what the
-columns are). The table goes to stderr; the last line on stdout is JSON.
+columns are). Packed weights that were kept for a file are made anew, to time that too. The table
+goes to stderr; the last line on stdout is JSON.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from typing import Any
 
 from ryzanstein.errors import RyzansteinError
 from ryzanstein.inference.bench.compare import Variant, Work, compare
-from ryzanstein.inference.kernels._linear import available_isas
+from ryzanstein.inference.kernels._linear import TERNARY, available_isas
 from ryzanstein.inference.synthesize import FORMATS, HEADS, SHAPES, synthesize
 from ryzanstein.machine import cpu_name
 
-FORMS = ("ternary2", "ternary5", "ternary3")
 PEER_FORMAT = "gguf-tq2_0"
 COLUMNS = {
     "model": 28,
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit status."""
     options = parser().parse_args(arguments)
     isas = chosen(options.isa, available_isas())
-    variants = [Variant(isa, form) for form in chosen(options.forms, FORMS) for isa in isas]
+    variants = [Variant(isa, form) for form in chosen(options.forms, TERNARY) for isa in isas]
     work = quick_work() if options.quick else Work(repeats=options.rounds)
     rows: list[dict[str, Any]] = []
     heading()
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--format", choices=FORMATS, default=PEER_FORMAT, help="of shapes")
     made.add_argument("--threads", type=numbers, default=[1, 2])
     made.add_argument("--isa", type=names(("all", *available_isas())), help="the best without it")
-    made.add_argument("--forms", type=names(("all", *FORMS)), help="the usual without it")
+    made.add_argument("--forms", type=names(("all", *TERNARY)), help="the usual without it")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--no-peer", dest="peer", action="store_false")
     made.add_argument("--quick", action="store_true", help="a round of a few tokens")

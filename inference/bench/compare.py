@@ -17,7 +17,7 @@ longer than `patience` for a figure gets fewer tokens, which its row says.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ def compare(
     subject = find_subject(model, None, None, threads)
     subject.require_room(work.context)
     ids = subject.sample_ids(work.prompt_tokens)
-    first_loads = {form: _first_load(subject, form, work) for form in {v.form for v in variants}}
+    first_loads = _first_loads(subject, {variant.form for variant in variants}, work)
     with ExitStack() as stack:
         probing = stack.enter_context(subject.worker("ryzanstein", work.context))
 
@@ -111,12 +111,17 @@ def compare(
     return [*rows, _peer_row(subject, other)] if other else rows
 
 
-def _first_load(subject: Subject, form: str | None, work: Work) -> float:
-    """Seconds of a load that finds nothing kept; what it keeps serves the loads after it."""
+def _first_loads(
+    subject: Subject, forms: Iterable[str | None], work: Work
+) -> dict[str | None, float]:
+    """Seconds of loads that find nothing kept; what they keep serves the loads after them."""
     for kept in kept_files(subject.path):
         kept.unlink(missing_ok=True)
-    with subject.worker("ryzanstein", work.context, form=form) as worker:
-        return float(worker.ask("load")["load_s"])
+    seconds = {}
+    for form in forms:
+        with subject.worker("ryzanstein", work.context, form=form) as worker:
+            seconds[form] = float(worker.ask("load")["load_s"])
+    return seconds
 
 
 def _row(
