@@ -57,6 +57,10 @@ class Program:
         biases: Sequence[npt.NDArray[np.float32] | None] | None = None,
         accumulate: bool = False,
         gated: bool = False,
+        activation: str = "silu",
+        per_token: bool = False,
+        inner_norms: Sequence[npt.NDArray[np.float32] | None] | None = None,
+        inner_eps: float = 0.0,
     ) -> None: ...
     def attention(
         self, input: int, output: int, *, layer: int, rope: int, scale: float
@@ -68,6 +72,9 @@ class Program:
         *,
         norm: npt.NDArray[np.float32] | None = None,
         eps: float = 0.0,
+        per_token: bool = False,
+        inner_norm: npt.NDArray[np.float32] | None = None,
+        inner_eps: float = 0.0,
     ) -> None: ...
     def run(
         self,

@@ -21,15 +21,28 @@ cdef extern from "rz.h":
         int64_t panel_bytes
     ctypedef struct rz_linear_kernels:
         pass
+    enum:
+        RZ_SLACK
+        RZ_WORK_BYTES
     const rz_linear_kernels *rz_linear_table_of(int isa)
     const char *rz_isa_name()
     int rz_isa_chosen()
 
+cdef extern from "panel.h":
+    int rz_is_ternary(int32_t form)
+
 cdef extern from "pool.h":
     ctypedef struct rz_pool:
         pass
-    rz_pool *rz_pool_new(int threads) nogil
+    enum rz_pool_mode:
+        RZ_POOL_ADAPTS
+        RZ_POOL_FULL
+        RZ_POOL_VARIES
+    rz_pool *rz_pool_new(int threads, int pin) nogil
     void rz_pool_free(rz_pool *pool) nogil
+    int rz_pool_pins(const rz_pool *pool)
+    int rz_pool_width(const rz_pool *pool)
+    void rz_pool_set_mode(rz_pool *pool, rz_pool_mode mode)
 
 cdef extern from "ops.h":
     enum:
@@ -47,6 +60,11 @@ cdef extern from "program.h":
         RZ_LINEAR
         RZ_APPEND
         RZ_ATTEND
+        RZ_GATE_NONE
+        RZ_GATE_PAIR
+        RZ_GATE_OUTPUT
+        RZ_BY_GROUPS
+        RZ_BY_TOKENS
     ctypedef struct rz_buffer:
         int32_t cols, whole
         int64_t stride
@@ -58,14 +76,14 @@ cdef extern from "program.h":
         float *table
     ctypedef struct rz_op:
         int32_t code, input, output
-        int32_t matrices, accumulate, gated, quantized
+        int32_t matrices, accumulate, gate, activation, quantized
         int32_t layer, rope
-        float eps, scale
+        float eps, inner_eps, scale
         const float *norm
+        const float *inner
         const rz_matrix **weights
         const float **biases
         int32_t *columns
-        int32_t *shares
         double seconds
     ctypedef struct rz_scratch:
         float *normed
@@ -74,6 +92,7 @@ cdef extern from "program.h":
         int32_t *sums
         float *second
         float *attend
+        unsigned char *work
     ctypedef struct rz_program:
         int32_t threads, chunk, block, widest, widest_norm
         int32_t op_count, buffer_count, rope_count, head
@@ -98,10 +117,10 @@ cdef extern from "program.h":
         int (*poll)(void *argument) noexcept nogil
         void *poll_argument
     int rz_program_run(rz_program *program, const rz_call *call) nogil
-    void rz_share_panels(rz_op *op, int32_t threads)
 
 PAGE = RZ_PAGE
 ISAS = ("portable", "avx2", "avx512", "avx512vnni")
+ACTIVATIONS = ("silu", "relu2")  # in the order of enum rz_activation
 _ALIGNMENT = 64
 _OP_NAMES = {RZ_EMBED: "embed", RZ_LINEAR: "linear", RZ_APPEND: "append", RZ_ATTEND: "attend"}
 
@@ -279,25 +298,48 @@ cdef class Program:
             raise ValueError("the embedding is not as wide as its buffer")
 
     def linear(self, int input, matrices, int output, *, norm=None, float eps=0.0, biases=None,
-               bint accumulate=False, bint gated=False):
+               bint accumulate=False, bint gated=False, str activation="silu", bint per_token=False,
+               inner_norms=None, float inner_eps=0.0):
         """output = [matrix * norm(input) + bias for each matrix, side by side].
 
         With `accumulate` it is added to output. With `gated` there are two matrices and output =
-        silu(first) * second.
+        activation(first) * second. With `per_token`, packed matrices take int8 inputs with one scale
+        a token, else with one for 32 of them. With `inner_norms` each matrix takes
+        inner_norm(norm(input)) of its own, and so is an operator of its own.
         """
-        cdef rz_op *op = self._add(RZ_LINEAR, input, output)
-        op.accumulate = accumulate
-        op.gated = gated
-        self._fill_linear(op, matrices, norm, eps, biases)
-        made = op.weights[0].rows if op.gated else sum(matrix.rows for matrix in matrices)
+        cdef rz_op *op
+        cdef int made = 0
+        if gated and (len(matrices) != 2 or matrices[0].rows != matrices[1].rows):
+            raise ValueError("a gate has two matrices with the same rows")
+        each = 1 if inner_norms is not None else len(matrices)
+        for first in range(0, len(matrices), each):
+            op = self._add(RZ_LINEAR, input, output)
+            op.accumulate, op.activation = accumulate, ACTIVATIONS.index(activation)
+            if gated:
+                op.gate = RZ_GATE_PAIR if each == 2 else RZ_GATE_OUTPUT if first == 1 else RZ_GATE_NONE
+            part = slice(first, first + each)
+            self._fill_linear(op, matrices[part], norm, eps, biases[part] if biases else None, per_token)
+            if inner_norms is not None:
+                self._add_inner(op, inner_norms[first], inner_eps)
+            for i in range(op.matrices):
+                op.columns[i] = 0 if gated else made
+                made += op.weights[i].rows
+        made = made // 2 if gated else made
         if made != self.program.buffers[output].cols:
             raise ValueError(f"{made} rows do not fill a buffer of {self.program.buffers[output].cols}")
 
-    cdef int _fill_linear(self, rz_op *op, matrices, norm, float eps, biases) except -1:
-        cdef int column = 0, i
+    cdef int _add_inner(self, rz_op *op, norm, float eps) except -1:
+        if norm is not None and op.norm == NULL:
+            raise ValueError("an inner norm follows another")
+        op.inner = self._vector(norm, self.program.buffers[op.input].cols, self.program.buffers[op.input].stride)
+        op.inner_eps = eps
+        return 0
+
+    cdef int _fill_linear(self, rz_op *op, matrices, norm, float eps, biases, bint per_token=False) except -1:
+        cdef int i
         cols = self.program.buffers[op.input].cols
         op.matrices, op.eps = len(matrices), eps
-        if not 1 <= op.matrices <= RZ_MATRICES or (op.gated and op.matrices != 2):
+        if not 1 <= op.matrices <= RZ_MATRICES:
             raise ValueError(f"{op.matrices} matrices cannot share one operator")
         stride = self.program.buffers[op.input].stride
         self.program.widest = max(self.program.widest, stride)
@@ -308,15 +350,10 @@ cdef class Program:
             op.weights[i] = self._matrix(matrices[i])
             if op.weights[i].cols != cols:
                 raise ValueError(f"a matrix of {op.weights[i].cols} columns reads a buffer of {cols}")
-            if op.gated and op.weights[i].rows != op.weights[0].rows:
-                raise ValueError("the two matrices of a gate have different rows")
             rows = op.weights[i].rows
             op.biases[i] = self._vector(biases[i] if biases else None, rows, (rows + 31) // 32 * 32)
-            op.columns[i] = 0 if op.gated else column
-            column += rows
-            op.quantized |= op.weights[i].form != 0
-        op.shares = <int32_t *>self._zeros(op.matrices * (self.program.threads + 1) * 4)
-        rz_share_panels(op, self.program.threads)
+            if op.weights[i].form != 0:
+                op.quantized = RZ_BY_TOKENS if per_token else RZ_BY_GROUPS
         return 0
 
     def attention(self, int input, int output, *, int layer, int rope, float scale):
@@ -332,11 +369,20 @@ cdef class Program:
             op = self._add(code, input, output)
             op.layer, op.rope, op.scale = layer, rope, scale
 
-    def finish(self, int input, matrix, *, norm=None, float eps=0.0):
+    cdef bint _is_ternary(self, int op) noexcept:
+        cdef rz_op *o = &self.program.ops[op]
+        for i in range(o.matrices):
+            if rz_is_ternary(o.weights[i].form):
+                return True
+        return False
+
+    def finish(self, int input, matrix, *, norm=None, float eps=0.0, bint per_token=False, inner_norm=None,
+               float inner_eps=0.0):
         """Ends the list with the matrix that makes logits, allocates scratch memory, starts the threads."""
         cdef rz_program *p = &self.program
         cdef rz_op *op = self._add(RZ_LINEAR, input, -1)
-        self._fill_linear(op, [matrix], norm, eps, None)
+        self._fill_linear(op, [matrix], norm, eps, None, per_token)
+        self._add_inner(op, inner_norm, inner_eps)
         p.head = p.op_count - 1
         p.vocabulary = op.weights[0].rows
         self._names[p.head] = "head"
@@ -346,14 +392,17 @@ cdef class Program:
             raise MemoryError
         attend = rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block)
         cells = <int64_t>p.block * p.widest
+        cdef bint ternary = any(self._is_ternary(i) for i in range(p.op_count))
         for i in range(p.threads):
             p.scratch[i].normed = <float *>self._zeros(<int64_t>p.block * p.widest_norm * 4)
-            p.scratch[i].codes = <signed char *>self._zeros(cells)
+            p.scratch[i].codes = <signed char *>self._zeros(cells + RZ_SLACK)
             p.scratch[i].scales = <float *>self._zeros(cells // 8)
             p.scratch[i].sums = <int32_t *>self._zeros(cells // 4)
             p.scratch[i].second = <float *>self._zeros(<int64_t>p.block * RZ_SLICE * 4)
             p.scratch[i].attend = <float *>self._zeros(attend * 4)
-        p.pool = rz_pool_new(p.threads)
+            if ternary:
+                p.scratch[i].work = <unsigned char *>self._zeros(RZ_WORK_BYTES)
+        p.pool = rz_pool_new(p.threads, 0)
         if p.pool == NULL:
             raise InferenceError(f"{p.threads} threads could not be started.", hint="Ask for fewer.")
 

@@ -10,13 +10,12 @@
 typedef struct run {
     rz_program *program;
     const rz_call *call;
-    atomic_int stopped;
+    int stopped; /* thread 0's */
 } run;
 
 static void run_embed(const rz_span *span, const rz_op *op) {
-    int64_t first = 0, last = span->count;
-    if (span->wide)
-        rz_share(span, span->count, &first, &last);
+    int64_t first, last;
+    rz_share(span, span->count, &first, &last);
     for (int64_t t = span->first + first; t < span->first + last; t++)
         span->program->linear->row(op->weights[0], span->call->tokens[t],
                                    rz_row(span, op->output, (int32_t)t));
@@ -44,87 +43,91 @@ static void run_op(const rz_span *span, rz_op *op) {
         op->seconds += rz_seconds() - begin;
 }
 
-static void poll(run *r, int thread) {
-    if (thread == 0 && r->call->poll != NULL && r->call->poll(r->call->poll_argument))
-        atomic_store(&r->stopped, 1);
-}
-
-/* Every operator but the head over the whole chunk. */
-static void run_wide(run *r, int thread) {
-    rz_program *p = r->program;
-    rz_span span = {p, r->call, thread, 0, r->call->count, 1, 0};
-    for (int32_t i = 0; i < p->head; i++) {
-        if (p->ops[i].code == RZ_APPEND && rz_appends_itself(p, r->call->count))
-            continue;
-        run_op(&span, &p->ops[i]);
-        rz_pool_barrier(p->pool);
+/* One operator but the head over the whole chunk; returns the next one. Storing positions and
+ * attention are one step, since the width says which of them does the former. */
+static int32_t run_wide(const rz_span *span, int32_t index) {
+    rz_op *op = &span->program->ops[index];
+    if (op->code != RZ_APPEND) {
+        run_op(span, op);
+        return index + 1;
     }
+    if (!rz_appends_itself(span)) {
+        run_op(span, op);
+        rz_span_barrier(span);
+    }
+    run_op(span, op + 1);
+    return index + 2;
 }
 
-static int32_t block_size(const rz_program *p, int32_t tokens) {
+static int32_t block_size(const rz_program *p, int32_t tokens, int32_t width) {
     int32_t blocks = (tokens + p->block - 1) / p->block;
-    blocks = (blocks + p->threads - 1) / p->threads * p->threads;
+    blocks = (blocks + width - 1) / width * width;
     int32_t size = ((tokens + blocks - 1) / blocks + 7) / 8 * 8;
     return size < p->block ? size : p->block;
 }
 
-/* Operators [first, last) for blocks of tokens, the last block, whose attention costs most, first.
- */
-static void run_segment(run *r, int thread, int32_t first, int32_t last) {
+/* Operators from `first` to the next attention for blocks of tokens, the last block, whose
+ * attention costs most, first; returns that attention's index, or the head's. */
+static int32_t run_blocks(run *r, int32_t first, int thread, int width) {
     rz_program *p = r->program;
-    int32_t size = block_size(p, r->call->count), blocks = (r->call->count + size - 1) / size;
+    int32_t count = r->call->count, end = first + 1;
+    while (end < p->head && p->ops[end].code != RZ_ATTEND)
+        end++;
+    int32_t size = block_size(p, count, width), blocks = (count + size - 1) / size;
     for (;;) {
         int32_t block = blocks - 1 - atomic_fetch_add(&p->next_block[first], 1);
         if (block < 0)
-            return;
-        int32_t left = r->call->count - block * size;
-        rz_span span = {p, r->call, thread, block * size, left < size ? left : size, 0, thread};
-        for (int32_t i = first; i < last; i++)
+            return end;
+        int32_t left = count - block * size;
+        rz_span span = {p, r->call, thread, 0, 1, block * size, left < size ? left : size, thread};
+        for (int32_t i = first; i < end; i++)
             run_op(&span, &p->ops[i]);
     }
 }
 
-static void run_blocks(run *r, int thread) {
-    rz_program *p = r->program;
-    for (int32_t first = 0, last; first < p->head; first = last) {
-        for (last = first + 1; last < p->head && p->ops[last].code != RZ_ATTEND;)
-            last++;
-        run_segment(r, thread, first, last);
-        poll(r, thread);
-        rz_pool_barrier(p->pool);
-        if (atomic_load(&r->stopped))
-            return;
-    }
-}
-
-static void run_head(run *r, int thread) {
+/* The block-th block of logits; says whether there are more. */
+static int run_head(const run *r, int32_t block, int thread, int width) {
     rz_program *p = r->program;
     const rz_call *call = r->call;
-    if (call->logits == NULL || atomic_load(&r->stopped))
-        return;
-    int32_t token = call->all_logits ? 0 : call->count - 1;
-    for (float *out = call->logits; token < call->count;
-         token += p->block, out += (int64_t)p->block * p->vocabulary) {
-        int32_t left = call->count - token;
-        rz_span span = {p, call, thread, token, left < p->block ? left : p->block, 1, 0};
-        rz_op *op = &p->ops[p->head];
-        double begin = p->timed && thread == 0 ? rz_seconds() : 0;
-        rz_run_linear(&span, op, out, p->vocabulary);
-        rz_pool_barrier(p->pool);
-        if (begin != 0)
-            op->seconds += rz_seconds() - begin;
-    }
+    int32_t token = (call->all_logits ? 0 : call->count - 1) + block * p->block;
+    int32_t left = call->count - token;
+    float *out = call->logits + (int64_t)block * p->block * p->vocabulary;
+    rz_span span = {p, call, thread, thread, width, token, left < p->block ? left : p->block, 0};
+    rz_op *op = &p->ops[p->head];
+    double begin = p->timed && thread == 0 ? rz_seconds() : 0;
+    rz_run_linear(&span, op, out, p->vocabulary);
+    if (begin != 0)
+        op->seconds += rz_seconds() - begin;
+    return left > p->block;
 }
 
-static void work(void *argument, int thread) {
+/* Asking may take long, where Python's lock is held by somebody else. */
+static void poll(run *r) {
+    if (r->call->poll == NULL)
+        return;
+    double begin = rz_seconds();
+    r->stopped = r->call->poll(r->call->poll_argument);
+    rz_pool_excuse(r->program->pool, rz_seconds() - begin);
+    if (r->stopped)
+        rz_pool_stop(r->program->pool);
+}
+
+/* Steps are numbered by the operator they begin with; further blocks of logits follow the head. */
+static int32_t work(void *argument, int32_t step, int thread, int width) {
     run *r = argument;
-    const rz_program *p = r->program;
-    int32_t count = r->call->count;
-    if (count > p->block || (count >= RZ_BLOCK_MIN * p->threads && count > RZ_NARROW))
-        run_blocks(r, thread);
-    else
-        run_wide(r, thread);
-    run_head(r, thread);
+    rz_program *p = r->program;
+    int32_t count = r->call->count, next;
+    if (step >= p->head)
+        return run_head(r, step - p->head, thread, width) ? step + 1 : -1;
+    if (count > p->block || (count >= RZ_BLOCK_MIN * p->threads && count > RZ_NARROW)) {
+        next = run_blocks(r, step, thread, width);
+        if (thread == 0)
+            poll(r);
+    } else {
+        rz_span span = {p, r->call, thread, thread, width, 0, count, 0};
+        next = run_wide(&span, step);
+    }
+    return next == p->head && r->call->logits == NULL ? -1 : next;
 }
 
 /* Angles are rounded to float before their sine, as the reference implementations do. */
@@ -147,5 +150,5 @@ int rz_program_run(rz_program *program, const rz_call *call) {
         fill_rope(&program->ropes[i], call->start, call->count);
     if (rz_pool_run(program->pool, work, &r) != 0)
         return -1;
-    return atomic_load(&r.stopped);
+    return r.stopped;
 }

@@ -7,11 +7,14 @@
  * Two schedules run the same list:
  *
  *   wide     few tokens (decode): every operator is split over the threads by weight panels, heads
- * or positions, with a barrier after it. All threads use the block buffers of thread 0. blocks many
- * tokens (prefill): a thread takes a block of tokens through all operators up to the next one that
- *            reads other tokens (attention), then takes another block. One barrier a layer; what a
- * block needs stays in the thread's cache. Blocks are handed out by a counter, so a slow core takes
- * fewer.
+ *            or positions, with a barrier after it. All use the block buffers of thread 0.
+ *   blocks   many tokens (prefill): a thread takes a block of tokens through all operators up to
+ *            the next one that reads other tokens (attention), then takes another block. One
+ *            barrier a layer; what a block needs stays in the thread's cache. Blocks are handed out
+ *            by a counter, so a slow core takes fewer.
+ *
+ * What lies between two barriers is a step of the pool, which may run each with other threads.
+ * Results are the same bits for any number of them, so nobody notices.
  */
 #ifndef RZ_PROGRAM_H
 #define RZ_PROGRAM_H
@@ -30,11 +33,26 @@
 
 enum rz_opcode {
     RZ_EMBED = 0, /* output[t] = matrix row of token t */
-    /* output[t] (=, +=) matrices * norm(input[t]) + biases, or silu(first) * second */
+    /* output[t] (=, +=) matrices * norm(input[t]) + biases, or through a gate */
     RZ_LINEAR = 1,
     RZ_APPEND = 2, /* rotate queries and keys in input[t], store keys and values in the cache */
     RZ_ATTEND = 3, /* output[t] = attention of input[t]'s queries; reads what all tokens appended */
     RZ_OPCODES = 4
+};
+
+/* What becomes of a linear operator's products. */
+enum rz_gate {
+    RZ_GATE_NONE = 0,
+    RZ_GATE_PAIR = 1,   /* output = activation(first) * second */
+    RZ_GATE_OUTPUT = 2, /* output = activation(output) * first */
+};
+enum rz_activation { RZ_SILU = 0, RZ_RELU2 = 1 };
+
+/* How a linear operator's matrices take its input. */
+enum rz_input {
+    RZ_AS_FLOATS = 0,
+    RZ_BY_GROUPS = 1, /* int8 with a scale for each RZ_GROUP of them */
+    RZ_BY_TOKENS = 2, /* int8 with one scale a token */
 };
 
 typedef struct rz_buffer {
@@ -53,15 +71,16 @@ typedef struct rz_rope {
 typedef struct rz_op {
     int32_t code;
     int32_t input, output; /* buffers */
-    int32_t matrices, accumulate, gated, quantized;
-    int32_t layer, rope; /* of attention and append */
-    float eps, scale;
-    const float *norm; /* [input cols, padded], or NULL */
+    int32_t matrices, accumulate;
+    int32_t gate, activation, quantized; /* rz_gate, rz_activation, rz_input */
+    int32_t layer, rope;                 /* of attention and append */
+    float eps, inner_eps, scale;
+    const float *norm;  /* [input cols, padded], or NULL */
+    const float *inner; /* of a second norm behind the first: a linear layer's own; or NULL */
     const rz_matrix *weights[RZ_MATRICES];
     const float *biases[RZ_MATRICES];
     int32_t columns[RZ_MATRICES]; /* first column of output that each matrix fills */
-    int32_t *shares; /* [matrices][threads + 1]: panels of each thread in the wide schedule */
-    double seconds;  /* spent by thread 0, where timing is on */
+    double seconds;               /* spent by thread 0, where timing is on */
 } rz_op;
 
 /* Scratch memory of one thread. */
@@ -72,6 +91,7 @@ typedef struct rz_scratch {
     int32_t *sums; /* [block][2 * widest / 32] */
     float *second; /* [block][RZ_SLICE] */
     float *attend; /* rz_attend_floats() */
+    uint8_t *work; /* RZ_WORK_BYTES where a matrix is ternary, else NULL */
 } rz_scratch;
 
 typedef struct rz_program {
@@ -108,16 +128,14 @@ typedef struct rz_call {
 typedef struct rz_span {
     const rz_program *program;
     const rz_call *call;
-    int32_t thread;
+    int32_t thread;       /* whose scratch memory */
+    int32_t part, parts;  /* this thread's part of every operator; one part in a block */
     int32_t first, count; /* tokens of the chunk */
-    int32_t wide;         /* split over threads; barriers inside */
     int32_t set;          /* whose block buffers */
 } rz_span;
 
 /* 0; 1 where poll gave up; -1 where threads could not be started. */
 int rz_program_run(rz_program *program, const rz_call *call);
-/* Splits the panels of a linear operator over threads by bytes, in op->shares. */
-void rz_share_panels(rz_op *op, int32_t threads);
 
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride);
 void rz_run_append(const rz_span *span, const rz_op *op);
@@ -132,14 +150,20 @@ static inline float *rz_row(const rz_span *span, int32_t buffer, int32_t token) 
 }
 
 /* Says whether attention itself stores the position: one token, whole key/value heads a thread. */
-static inline int rz_appends_itself(const rz_program *p, int32_t tokens) {
-    return tokens == 1 && p->kv_heads % p->threads == 0;
+static inline int rz_appends_itself(const rz_span *span) {
+    return span->call->count == 1 && span->program->kv_heads % span->parts == 0;
+}
+
+/* Waits for the other threads that share this operator. */
+static inline void rz_span_barrier(const rz_span *span) {
+    if (span->parts > 1)
+        rz_pool_barrier(span->program->pool, span->thread);
 }
 
 /* This thread's share [first, last) of `count` things. */
 static inline void rz_share(const rz_span *span, int64_t count, int64_t *first, int64_t *last) {
-    *first = count * span->thread / span->program->threads;
-    *last = count * (span->thread + 1) / span->program->threads;
+    *first = count * span->part / span->parts;
+    *last = count * (span->part + 1) / span->parts;
 }
 
 #endif

@@ -36,9 +36,8 @@ static void rotate_and_append(const rz_program *p, const rz_op *op, const rz_att
 void rz_run_append(const rz_span *span, const rz_op *op) {
     const rz_program *p = span->program;
     rz_attention a = view(span, op);
-    int64_t first = 0, last = span->count;
-    if (span->wide)
-        rz_share(span, span->count, &first, &last);
+    int64_t first, last;
+    rz_share(span, span->count, &first, &last);
     for (int64_t t = span->first + first; t < span->first + last; t++)
         rotate_and_append(p, op, &a, rz_row(span, op->input, (int32_t)t), span->call->start,
                           (int32_t)t, 0, p->heads);
@@ -53,7 +52,7 @@ static void attend_one(const rz_span *span, const rz_op *op, const rz_attention 
     if (first >= last)
         return;
     float *row = rz_row(span, op->input, 0);
-    if (rz_appends_itself(p, 1))
+    if (rz_appends_itself(span))
         rotate_and_append(p, op, a, row, span->call->start, 0, (int32_t)first, (int32_t)last);
     p->kernels->attend_one(a, row, span->call->start + 1, (int32_t)first, (int32_t)last,
                            p->scratch[span->thread].attend, rz_row(span, op->output, 0));
@@ -71,12 +70,12 @@ static void attend_rows(const rz_span *span, const rz_op *op, const rz_attention
         rz_row(span, op->output, token) + head * p->head_dim, p->buffers[op->output].stride);
 }
 
-/* A few tokens on all threads: by key/value heads where they divide evenly, since each then reads
- * its part of the cache once, else by tokens. */
+/* Some tokens on one thread or more: by key/value heads where they divide evenly, since each then
+ * reads its part of the cache once, else by tokens. */
 static void attend_few(const rz_span *span, const rz_op *op, rz_attention a) {
     const rz_program *p = span->program;
     int64_t first, last;
-    if (p->kv_heads % p->threads != 0) {
+    if (p->kv_heads % span->parts != 0) {
         rz_share(span, span->count, &first, &last);
         attend_rows(span, op, &a, first, last, 0);
         return;
@@ -91,9 +90,7 @@ static void attend_few(const rz_span *span, const rz_op *op, rz_attention a) {
 
 void rz_run_attend(const rz_span *span, const rz_op *op) {
     rz_attention a = view(span, op);
-    if (!span->wide)
-        attend_rows(span, op, &a, 0, span->count, 0);
-    else if (span->call->count == 1)
+    if (span->call->count == 1)
         attend_one(span, op, &a);
     else
         attend_few(span, op, a);

@@ -1,5 +1,5 @@
-/* The linear operator: norm and quantise the activations, then one to four matrices on them, then
- * the gate. */
+/* The linear operator: norm (once or twice) and quantise the activations, then one to four matrices
+ * on them, then the gate. */
 #include "program.h"
 
 #include <string.h>
@@ -16,17 +16,23 @@ static rz_acts activations(const rz_span *span, const rz_op *op, float *dense, i
         .codes = scratch->codes,
         .scales = scratch->scales,
         .sums = scratch->sums,
+        .work = span->program->scratch[span->thread].work,
     };
 }
 
 static void prepare(const rz_span *span, const rz_op *op, rz_acts *acts, const float *raw,
                     int64_t first, int64_t last) {
     const rz_program *p = span->program;
-    if (op->norm != NULL)
-        for (int64_t t = first; t < last; t++)
-            p->kernels->rmsnorm(raw + t * acts->stride, op->norm, op->eps, acts->cols,
-                                acts->dense + t * acts->stride);
-    if (op->quantized)
+    for (int64_t t = first; t < last; t++) {
+        float *dense = acts->dense + t * acts->stride;
+        if (op->norm != NULL)
+            p->kernels->rmsnorm(raw + t * acts->stride, op->norm, op->eps, acts->cols, dense);
+        if (op->inner != NULL)
+            p->kernels->rmsnorm(dense, op->inner, op->inner_eps, acts->cols, dense);
+    }
+    if (op->quantized == RZ_BY_TOKENS)
+        p->linear->quantize_token(acts, (int32_t)first, (int32_t)last);
+    else if (op->quantized == RZ_BY_GROUPS)
         p->linear->quantize(acts, (int32_t)first, (int32_t)last);
 }
 
@@ -47,16 +53,39 @@ static rz_acts prepare_together(const rz_span *span, const rz_op *op) {
     int64_t first, last;
     rz_share(span, span->count, &first, &last);
     prepare(span, op, &acts, raw, first, last);
-    rz_pool_barrier(span->program->pool);
+    rz_span_barrier(span);
     return acts;
 }
 
-/* The panels of a matrix that this thread computes. */
+/* First panel of a matrix in the part-th of `parts` shares: each is a contiguous run of panels of
+ * the operator's matrices laid end to end, equal in bytes. */
+static int32_t first_panel(const rz_op *op, int32_t matrix, int32_t part, int32_t parts) {
+    const rz_matrix *w = op->weights[matrix];
+    int64_t total = 0, before = 0;
+    for (int32_t i = 0; i < op->matrices; i++) {
+        before += i < matrix ? op->weights[i]->panels * op->weights[i]->panel_bytes : 0;
+        total += op->weights[i]->panels * op->weights[i]->panel_bytes;
+    }
+    int64_t wanted = total * part / parts - before;
+    int64_t panel = (wanted + w->panel_bytes / 2) / w->panel_bytes;
+    return wanted <= 0 ? 0 : panel > w->panels || part == parts ? w->panels : (int32_t)panel;
+}
+
+/* The panels of a matrix that this thread computes; the two of a gated operator are cut at the same
+ * rows. */
 static void own_panels(const rz_span *span, const rz_op *op, int32_t matrix, int32_t *first,
                        int32_t *last) {
-    const int32_t *shares = op->shares + matrix * (span->program->threads + 1);
-    *first = span->wide ? shares[span->thread] : 0;
-    *last = span->wide ? shares[span->thread + 1] : op->weights[matrix]->panels;
+    const rz_matrix *w = op->weights[matrix];
+    *first = 0, *last = w->panels;
+    if (span->parts == 1)
+        return;
+    if (op->gate != RZ_GATE_NONE) {
+        *first = (int32_t)((int64_t)w->panels * span->part / span->parts);
+        *last = (int32_t)((int64_t)w->panels * (span->part + 1) / span->parts);
+        return;
+    }
+    *first = first_panel(op, matrix, span->part, span->parts);
+    *last = first_panel(op, matrix, span->part + 1, span->parts);
 }
 
 static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int32_t matrix,
@@ -69,62 +98,49 @@ static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int
                                       op->accumulate);
 }
 
-/* out = silu(first matrix) * second, slice by slice, so that the second matrix's part is still in
- * the cache when it is used and needs no buffer of its own. */
+static void activate(const rz_program *p, const rz_op *op, float *gate, const float *up,
+                     int64_t width) {
+    if (op->activation == RZ_RELU2)
+        p->kernels->relu2_mul(gate, up, width);
+    else
+        p->kernels->silu_mul(gate, up, width);
+}
+
+/* out = activation(gate) * up, slice by slice, so that the part of `up` is still in the cache when
+ * it is used and needs no buffer of its own. The gate is the first matrix's product, or in out. */
 static void apply_gated(const rz_span *span, const rz_op *op, const rz_acts *acts, float *out,
                         int64_t out_stride) {
     const rz_program *p = span->program;
-    const rz_matrix *gate = op->weights[0], *up = op->weights[1];
+    const rz_matrix *up = op->weights[op->matrices - 1];
+    const float *bias = op->biases[op->matrices - 1];
     float *other = p->scratch[span->thread].second;
-    int32_t rows = gate->panel_rows, step = p->block * RZ_SLICE / (span->count * rows);
+    int32_t rows = up->panel_rows, step = p->block * RZ_SLICE / (span->count * rows);
     int32_t first, last;
     own_panels(span, op, 0, &first, &last);
     for (int32_t end; first < last; first = end) {
         end = first + step < last ? first + step : last;
         int64_t column = (int64_t)first * rows, stride = (int64_t)step * rows;
-        int64_t width = (int64_t)end * rows < gate->rows ? (end - first) * (int64_t)rows
-                                                         : (gate->rows - column + 15) / 16 * 16;
-        p->linear->linear(gate, acts, span->count, first, end, out, out_stride, op->biases[0], 0);
-        p->linear->linear(up, acts, span->count, first, end, other - column, stride, op->biases[1],
-                          0);
-        int64_t past = column + width - gate->rows; /* padding must stay zero, whatever was there */
+        int64_t width = (int64_t)end * rows < up->rows ? (end - first) * (int64_t)rows
+                                                       : (up->rows - column + 15) / 16 * 16;
+        if (op->gate == RZ_GATE_PAIR)
+            p->linear->linear(op->weights[0], acts, span->count, first, end, out, out_stride,
+                              op->biases[0], 0);
+        p->linear->linear(up, acts, span->count, first, end, other - column, stride, bias, 0);
+        int64_t past = column + width - up->rows; /* padding must stay zero, whatever was there */
         for (int64_t t = 0; t < span->count && past > 0; t++)
             memset(other + t * stride + width - past, 0, sizeof(float) * (size_t)past);
         for (int64_t t = 0; t < span->count; t++)
-            p->kernels->silu_mul(out + t * out_stride + column, other + t * stride, width);
+            activate(p, op, out + t * out_stride + column, other + t * stride, width);
     }
 }
 
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride) {
-    int alone = !span->wide || span->count <= RZ_NARROW || span->program->threads == 1;
+    int alone = span->parts == 1 || span->count <= RZ_NARROW;
     rz_acts acts = alone ? prepare_alone(span, op) : prepare_together(span, op);
-    if (op->gated) {
+    if (op->gate != RZ_GATE_NONE) {
         apply_gated(span, op, &acts, out, out_stride);
         return;
     }
     for (int32_t i = 0; i < op->matrices; i++)
         apply(span, op, &acts, i, out, out_stride);
-}
-
-/* Every thread gets a contiguous run of panels of the matrices laid end to end, equal in bytes; the
- * two matrices of a gated operator are cut at the same rows. */
-void rz_share_panels(rz_op *op, int32_t threads) {
-    int32_t distinct = op->gated ? 1 : op->matrices;
-    int64_t total = 0, before = 0;
-    for (int32_t i = 0; i < distinct; i++)
-        total += op->weights[i]->panels * op->weights[i]->panel_bytes;
-    for (int32_t i = 0; i < distinct; i++) {
-        const rz_matrix *w = op->weights[i];
-        int32_t *shares = op->shares + i * (threads + 1);
-        for (int32_t t = 0; t <= threads; t++) {
-            int64_t wanted = total * t / threads - before;
-            int64_t panel = (wanted + w->panel_bytes / 2) / w->panel_bytes;
-            shares[t] = wanted <= 0 ? 0 : panel > w->panels ? w->panels : (int32_t)panel;
-        }
-        shares[threads] = w->panels;
-        before += w->panels * w->panel_bytes;
-    }
-    for (int32_t i = distinct; i < op->matrices; i++)
-        for (int32_t t = 0; t <= threads; t++)
-            op->shares[i * (threads + 1) + t] = op->shares[t];
 }
