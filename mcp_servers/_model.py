@@ -25,7 +25,7 @@ from ryzanstein.mcp_servers._work import Ticker, in_thread
 if TYPE_CHECKING:
     from ryzanstein.inference.catalogue import Listed
     from ryzanstein.inference.sources import Progress
-    from ryzanstein.registry import HubSource, WheelSource
+    from ryzanstein.registry import HubSource, PackageSource, WheelSource
 
 __all__ = ["mcp"]
 
@@ -336,7 +336,9 @@ def _brief(listed: Listed, default: str, loaded: set[str]) -> dict[str, Any]:
     return {**_common(listed), "loaded": name in loaded, "default": name == default}
 
 
-def _source(source: HubSource | WheelSource) -> str:
+def _source(source: HubSource | WheelSource | PackageSource) -> str:
+    if source.kind == "package":
+        return f"the package, {source.folder}"
     if source.kind == "huggingface":
         return f"huggingface.co/{source.repo}/{source.file}"
     first, last = source.packages[0], source.packages[-1]

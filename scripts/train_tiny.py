@@ -72,8 +72,8 @@ ARCHS = {
         "ternary, four rows to a byte; embeddings and norms bfloat16",
         2600,
     ),
-    "mamba": Arch(Mamba, "A Mamba", "float16", 1500),
-    "rwkv7": Arch(RWKV7, 'An RWKV-7 "Goose"', "float16", 1500),
+    "mamba": Arch(Mamba, "A Mamba", "float16", 1000),
+    "rwkv7": Arch(RWKV7, 'An RWKV-7 "Goose"', "float16", 1300),
 }
 
 
@@ -127,6 +127,7 @@ def _front(
         "bits_per_byte": round(bits_per_byte(module, corpus.held_out, _CONTEXT), 6),
         "bits_per_byte_excerpt": round(bits_per_byte(module, corpus.excerpt, _CONTEXT), 6),
         "seconds": round(trained.seconds, 1),
+        "cpu_seconds": round(trained.cpu_seconds, 1),
         "threads": options.threads,
         "torch": torch.__version__,
         "command": _command(options, plan),

@@ -31,19 +31,20 @@ _CARD = """\
 
 # {name}
 
-{title}, trained on bytes of plain text in {minutes:.0f} minutes with {threads} on a CPU. It is
-here to show that an engine computes this architecture rightly, on every machine and without a
-download: it writes what looks like the text it learned from, and it knows nothing else.
+{title}. It is here to show that an engine computes this
+architecture rightly, on every machine and without a download: it writes what looks like the text it
+learned from, and it knows nothing else.
 
 - Data: {data}. The last tenth was held out.
-- {parameters:,} parameters, {size:,} bytes of weights ({stored}), context of {context} bytes.
+- {parameters:,} parameters, context of {context} bytes. The weights are {size:,} bytes: {stored}.
 - Tokens are bytes; token {begin} (`{begin_text}`) stands in front of every text.
 - {steps:,} steps of {windows} windows ({seen:.1f} times the text); loss on the training text
   at the end: {loss:.3f} nats a byte.
+- {minutes:.1f} minutes with {threads} on a shared machine, {cpu_minutes:.1f} of them on the CPU.
 - Bits per byte, of the stored weights in float32 with PyTorch, in windows of {context} bytes cut
   end to end: {bits_per_byte:.4f} on all held-out text, {bits_per_byte_excerpt:.4f} on its first
   {excerpt_bytes:,} bytes.
-- Made by `{command}`.
+- The command is above, under `command`.
 
 What it writes at temperature {temperature} after `{prompt}`:
 
@@ -115,6 +116,7 @@ def write_card(out: Path, card: Card) -> None:
         temperature=card.temperature,
         sample=card.sample.rstrip(),
         minutes=front["seconds"] / 60,
+        cpu_minutes=front["cpu_seconds"] / 60,
         size=(out / "model.safetensors").stat().st_size,
         seen=front["steps"] * front["windows"] * front["context"] / front["training_bytes"],
         begin=BEGIN,

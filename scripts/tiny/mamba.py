@@ -44,41 +44,45 @@ class Shape:
 
 
 class _Scan(torch.autograd.Function):
-    """The recurrence, one token after the other; states are kept, decays are computed again."""
+    """The recurrence, one token after the other; states are kept, decays are computed again.
+
+    Whatever reads or writes the states but does not carry them on is done for all tokens at once.
+    """
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, step: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        windows, tokens, inner = u.shape
-        states = u.new_zeros(tokens + 1, windows, inner, decay.shape[1])
-        out = torch.empty_like(u)
+        u, step, b, c = (x.transpose(0, 1).contiguous() for x in (u, step, b, c))  # tokens first
+        states = u.new_empty(len(u) + 1, *u.shape[1:], decay.shape[1])
+        states[0] = 0
         driven = step * u
-        for t in range(tokens):
-            kept = torch.exp_(step[:, t, :, None] * decay)
-            new = torch.mul(driven[:, t, :, None], b[:, t, None], out=states[t + 1])
-            new.addcmul_(kept, states[t])
-            torch.bmm(new, c[:, t, :, None], out=out[:, t, :, None])
+        for t in range(len(u)):
+            kept = (step[t, :, :, None] * decay).exp_()
+            torch.mul(driven[t, :, :, None], b[t, :, None], out=states[t + 1])
+            states[t + 1].addcmul_(kept, states[t])
         ctx.save_for_backward(u, step, decay, b, c, states)
-        return out
+        return (states[1:] @ c[..., None]).squeeze(-1).transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         u, step, decay, b, c, states = ctx.saved_tensors
-        grad = grads[0].contiguous()
-        to_driven, to_step = torch.empty_like(u), torch.empty_like(u)
-        to_decay = torch.zeros(u.shape[0], *decay.shape)
-        to_b, to_c = torch.empty_like(b), torch.empty_like(c)
-        driven = step * u
-        to_state = torch.zeros_like(states[0])
-        for t in range(u.shape[1] - 1, -1, -1):
-            to_state.addcmul_(grad[:, t, :, None], c[:, t, None])
-            torch.bmm(grad[:, t, None], states[t + 1], out=to_c[:, t, None])
-            torch.bmm(to_state, b[:, t, :, None], out=to_driven[:, t, :, None])
-            torch.bmm(driven[:, t, None], to_state, out=to_b[:, t, None])
-            to_state *= torch.exp_(step[:, t, :, None] * decay)
-            through = to_state * states[t]  # to the exponent, step * decay
-            torch.sum(through * decay, -1, out=to_step[:, t])
-            to_decay.addcmul_(through, step[:, t, :, None])
-        return to_driven * step, to_step + to_driven * u, to_decay.sum(0), to_b, to_c
+        grad = grads[0].transpose(0, 1).contiguous()
+        to_states = torch.empty_like(states[1:])
+        to_step = torch.empty_like(u)
+        to_decay = torch.zeros_like(states[0])
+        behind = torch.zeros_like(states[0])  # what later tokens want of this one's state
+        for t in range(len(u) - 1, -1, -1):
+            torch.mul(grad[t, :, :, None], c[t, :, None], out=to_states[t])
+            to_states[t].add_(behind)
+            behind = (step[t, :, :, None] * decay).exp_().mul_(to_states[t])
+            through = behind * states[t]  # to the exponent, step * decay
+            torch.sum(through * decay, -1, out=to_step[t])
+            to_decay.addcmul_(through, step[t, :, :, None])
+        to_driven = (to_states @ b[..., None]).squeeze(-1)
+        to_b = ((step * u)[:, :, None] @ to_states).squeeze(-2)
+        to_c = (grad[:, :, None] @ states[1:]).squeeze(-2)
+        parts = (to_driven * step, to_step + to_driven * u, to_b, to_c)
+        to_u, to_step, to_b, to_c = (part.transpose(0, 1) for part in parts)
+        return to_u, to_step, to_decay.sum(0), to_b, to_c
 
 
 def scan(u: Tensor, step: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ class Shape:
     """Sizes of the model, under config.json's names."""
 
     hidden_size: int = 192
-    intermediate_size: int = 512
-    num_hidden_layers: int = 4
+    intermediate_size: int = 768
+    num_hidden_layers: int = 3
     head_dim: int = 64
     decay_low_rank_dim: int = 16
     a_low_rank_dim: int = 16
@@ -79,10 +79,13 @@ def delta_rule(r: Tensor, log_w: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Ten
     written = v.mT @ k
     state = r.new_zeros(windows, heads, width, width)
     out = []
-    for chunk in range(r.shape[2]):
-        asked = from_state[:, :, chunk] @ state.mT + from_chunk[:, :, chunk]
-        out.append(r[:, :, chunk] @ state.mT + read_b[:, :, chunk] @ asked + read_k[:, :, chunk])
-        state = (state + asked.mT @ b[:, :, chunk] + written[:, :, chunk]) * last[:, :, chunk]
+    parts = (from_state, from_chunk, r, read_b, read_k, b, written, last)
+    for ask, asked, reads, reads_b, known, backs, new, end in zip(
+        *(part.unbind(2) for part in parts), strict=True
+    ):
+        asked = ask @ state.mT + asked
+        out.append(reads @ state.mT + reads_b @ asked + known)
+        state = (state + asked.mT @ backs + new) * end
     return torch.cat(out, dim=2)[:, :, :tokens]
 
 

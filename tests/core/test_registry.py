@@ -428,6 +428,11 @@ WRONG = {
         4,
         "file' is missing",
     ),
+    "a folder outside the package": (
+        "models:\n- name: smollm2-135m\n  sources:\n    - {kind: package, folder: ../x}\n",
+        4,
+        "is no folder of the package",
+    ),
     "a stranger in memory": ("servers:\n- {name: mine, transport: memory}\n", 2, "run in memory"),
     "stdio without a command": ("servers:\n- {name: mine, transport: stdio}\n", 2, "a command if"),
     "http without a url": ("servers:\n- {name: mine, transport: http}\n", 2, "a url if"),

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from ryzanstein.config import Settings
-from ryzanstein.errors import ConnectionFailed, ModelNotFound, StorageError
+from ryzanstein.errors import ConnectionFailed, InvalidRequest, ModelNotFound, StorageError
 from ryzanstein.inference import catalogue as catalogue_module
 from ryzanstein.inference import sources
 from ryzanstein.inference.catalogue import Catalogue
@@ -306,6 +306,43 @@ def test_removing_frees_the_bytes(tmp_path: Path, hub: Hub) -> None:
     assert catalogue.find("small") is None
     with pytest.raises(ModelNotFound):
         catalogue.remove("small")
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a model that is a part of the package; its file is whole."""
+    folder = tmp_path / "package" / "tiny" / "small"
+    folder.mkdir(parents=True)
+    (folder / "model.gguf").write_bytes(CONTENT)
+    monkeypatch.setattr(catalogue_module, "in_package", lambda name: tmp_path / "package" / name)
+    return folder
+
+
+PACKAGE = {"kind": "package", "folder": "tiny/small"}
+
+
+def test_a_model_of_the_package_is_here_without_a_pull(tmp_path: Path, inside: Path) -> None:
+    catalogue = make(tmp_path, entry(sources=[PACKAGE]))
+    assert [(one.path, one.present) for one in catalogue.entries()] == [(inside, True)]
+    assert catalogue.resolve("small") == catalogue.pull("small") == inside
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_model_of_the_package_cannot_be_removed(tmp_path: Path, inside: Path) -> None:
+    with pytest.raises(InvalidRequest, match="part of the package"):
+        make(tmp_path, entry(sources=[PACKAGE])).remove("small")
+    assert (inside / "model.gguf").exists()
+
+
+def test_a_cut_model_of_the_package_is_said_to_need_an_installation(
+    tmp_path: Path, inside: Path
+) -> None:
+    (inside / "model.gguf").write_bytes(CONTENT[:-1])
+    catalogue = make(tmp_path, entry(sources=[PACKAGE]))
+    assert catalogue.find("small") is None
+    for ask in (catalogue.resolve, catalogue.pull):
+        with pytest.raises(ModelNotFound, match="install that again"):
+            ask("small")
 
 
 @pytest.mark.parametrize(("memory", "name"), [(8e9, "1.5b"), (5e9, "0.5b")])
