@@ -18,6 +18,7 @@ __all__ = [
 ]
 
 _CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def is_linux() -> bool:
@@ -32,21 +33,30 @@ def available_cpus() -> int:
 
 
 def available_memory() -> int:
-    """Returns the bytes that can be used without swapping; a container's own limit counts."""
-    import psutil
+    """Returns the bytes that can be used without swapping; a container's own limit counts.
 
-    free = int(psutil.virtual_memory().available)
+    Pages of files that are only kept because there was room for them count as free.
+    """
+    free = _meminfo("MemAvailable")
+    if free is None:
+        import psutil
+
+        free = int(psutil.virtual_memory().available)
     limit = _cgroup_number("memory.max")
     used = _cgroup_number("memory.current")
-    return min(free, max(limit - used, 0)) if limit is not None and used is not None else free
+    if limit is None or used is None:
+        return free
+    return min(free, max(limit - used + _cgroup_file_pages(), 0))
 
 
 def total_memory() -> int:
     """Returns the bytes of memory this machine, or this container, has."""
-    import psutil
-
     limit = _cgroup_number("memory.max")
-    total = int(psutil.virtual_memory().total)
+    total = _meminfo("MemTotal")
+    if total is None:
+        import psutil
+
+        total = int(psutil.virtual_memory().total)
     return min(total, limit) if limit is not None else total
 
 
@@ -80,6 +90,26 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _meminfo(name: str) -> int | None:
+    """Bytes of a line of /proc/meminfo: what psutil would read, without its import."""
+    try:
+        text = _MEMINFO.read_text(encoding="ascii")
+    except OSError:
+        return None
+    lines = (line.split() for line in text.splitlines())
+    return next((int(words[1]) * 1024 for words in lines if words[0] == f"{name}:"), None)
+
+
+def _cgroup_file_pages() -> int:
+    """Bytes of memory.current that hold files and can be dropped."""
+    try:
+        text = (_CGROUP / "memory.stat").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    counts = dict(line.split() for line in text.splitlines())
+    return sum(int(counts.get(name, 0)) for name in ("active_file", "inactive_file"))
 
 
 def _cgroup_number(name: str) -> int | None:
