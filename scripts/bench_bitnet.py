@@ -28,11 +28,12 @@ from ryzanstein.machine import cpu_name
 
 PEER_FORMAT = "gguf-tq2_0"
 COLUMNS = {
-    "model": 28,
+    "model": 30,
     "engine": 12,
     "threads": 3,
     "isa": 11,
     "form": 16,
+    "head_form": 11,
     "body_bits": 6,
     "head_bits": 6,
     "prefill_tok_s": 9,

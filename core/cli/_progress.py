@@ -86,8 +86,6 @@ class Bytes:
             )
             self._bar.start()
             self._task = self._bar.add_task(self._text, total=None)
-        else:
-            print(self._text, file=sys.stderr)
         return self
 
     def __exit__(
@@ -110,6 +108,8 @@ class Bytes:
             self._bar.update(self._task, completed=done, total=total)
             return
         tenth = int(10 * done / total) if total else 0
+        if self._tenth < 0:
+            print(self._text, file=sys.stderr)
         if tenth > self._tenth:
             self._tenth = tenth
             whole = f" of {total / 1e6:.0f}" if total else ""

@@ -46,6 +46,7 @@ def test_mistakes_are_one_line_with_the_nearest_names(run: Run, tiny: str, tmp_p
     assert format.code == 2 and "gguf-tq2_0" in format.err
     name = run("models", "synthesize", tiny, out, "--format", "gguf-tq2_0", "--json")
     assert (name.code, name.json["error"]["code"]) == (1, "INVALID_REQUEST")
+    assert name.err.count("\n") == 1
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine").touch()
     assert "exists already" in run("models", "synthesize", tiny, out).err

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from ryzanstein.errors import StorageError, ValidationError
 from ryzanstein.inference.formats.checkpoint import open_checkpoint
+from ryzanstein.inference.formats.dequantize import dequantize
 from ryzanstein.inference.synthesize import SHAPES, synthesize
 from ryzanstein.inference.synthesize import output as output_module
 from ryzanstein.inference.tokenizer import load_tokenizer
@@ -90,6 +91,21 @@ def test_one_seed_is_one_model_in_every_format(tmp_path: Path, shape: Any) -> No
     assert one.keys() == two.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, two[name], err_msg=name)
+
+
+def test_the_engine_reads_the_same_weights_from_every_format(tmp_path: Path) -> None:
+    read = []
+    for format, file in (("hf", "hf"), ("gguf-tq2_0", "a.gguf"), ("gguf-i2_s", "b.gguf")):
+        synthesize(PACKED, tmp_path / file, format=format)
+        with closing(open_checkpoint(tmp_path / file)) as checkpoint:
+            assert checkpoint.config["hidden_act"] == "relu2"
+            layers = [name for name in checkpoint.names() if "_proj" in name]
+            read.append({name: dequantize(checkpoint.tensor(name)).copy() for name in layers})
+    assert len(read[0]) == 14
+    for name, values in read[0].items():
+        assert len(np.unique(values)) == 3
+        for other in read[1:]:
+            np.testing.assert_array_equal(other[name], values, err_msg=name)
 
 
 @pytest.mark.parametrize("shape", [PACKED, MASTER], ids=lambda shape: shape.name)
