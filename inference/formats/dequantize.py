@@ -21,7 +21,9 @@ are float16. Nibbles hold weights 0-15 in their low halves and 16-31 in their hi
                                                 stored row r mod R/4
     I8    t                                     s·t
 
-A ternary code of 3, and a byte of TQ1_0 that no five trits make, is an error.
+I2_S is as bitnet.cpp writes it on x86; on ARM it takes 64 weights at a time instead of 128, and
+nothing in a file says which it was. A ternary code of 3, and a byte of TQ1_0 that no five trits
+make, is an error.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from ryzanstein.inference.formats.names import (
     config_from_metadata,
     tensor_name,
 )
+from ryzanstein.inference.formats.pages import release_pages
 from ryzanstein.inference.formats.raw import TAILS, RawTensor
 
 __all__ = ["GgufCheckpoint"]
@@ -86,11 +87,7 @@ class GgufCheckpoint:
     def release(self, name: str) -> None:
         """Gives back the memory of a tensor's pages; a later look reads the file again."""
         entry = self._entry(name)
-        advise = getattr(mmap, "MADV_DONTNEED", None)
-        start = -(-entry.start // mmap.PAGESIZE) * mmap.PAGESIZE
-        length = (entry.start + entry.size - start) // mmap.PAGESIZE * mmap.PAGESIZE
-        if advise is not None and length > 0:
-            self._buffer.madvise(advise, start, length)
+        release_pages(self._buffer, entry.start, entry.size)
 
     def close(self) -> None:
         """Lets go of the mapping; it disappears with the last view of it."""

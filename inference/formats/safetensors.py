@@ -23,6 +23,7 @@ from ryzanstein.inference.formats.architectures import check_architecture, check
 from ryzanstein.inference.formats.bitnet import is_master, read_quantization
 from ryzanstein.inference.formats.hf_bitnet import own_names, with_scales
 from ryzanstein.inference.formats.hf_config import read_config
+from ryzanstein.inference.formats.pages import release_pages
 from ryzanstein.inference.formats.raw import RawTensor, stored_bytes
 
 __all__ = ["SafetensorsCheckpoint"]
@@ -55,8 +56,11 @@ class SafetensorsCheckpoint:
         raw = read_json(path / "config.json", path)
         check_architecture(str(raw.get("model_type", "")), path.name)
         stored: dict[str, RawTensor] = {}
+        self._buffers: list[mmap.mmap] = []
         for shard, wanted in _shards(path).items():
-            stored |= _read_shard(path / shard, wanted)
+            buffer = _map(path / shard)
+            stored |= _read_shard(buffer, path / shard, wanted)
+            self._buffers.append(buffer)
         master = is_master(raw, stored)
         stored = own_names(stored, path.name)
         quantization = read_quantization(raw, master, path.name)
@@ -80,11 +84,17 @@ class SafetensorsCheckpoint:
         return self._tensors[name]
 
     def release(self, name: str) -> None:
-        """Does nothing: shards are unmapped when the checkpoint is closed."""
+        """Gives back the memory of a tensor's pages; a later look reads the file again."""
+        tensor = self.tensor(name)
+        for buffer in self._buffers:
+            start = tensor.data.ctypes.data - np.frombuffer(buffer, np.uint8).ctypes.data
+            if 0 <= start < len(buffer):
+                release_pages(buffer, start, tensor.data.size)
 
     def close(self) -> None:
         """Lets go of the mappings; they disappear with the last view of them."""
         self._tensors = {}
+        self._buffers = []
 
 
 def read_json(path: Path, root: Path) -> dict[str, Any]:
@@ -125,16 +135,19 @@ def _shards(path: Path) -> dict[str, set[str] | None]:
     return shards
 
 
-def _read_shard(path: Path, wanted: set[str] | None) -> dict[str, RawTensor]:
+def _map(path: Path) -> mmap.mmap:
     try:
         with path.open("rb") as file:
-            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except ValueError as error:  # what mmap says of an empty file
         raise ModelLoadError(f"{path} is empty.") from error
     except OSError as error:
         raise ModelLoadError(
             f"The shard {path.name} of {path.parent} cannot be read: {error.strerror}."
         ) from error
+
+
+def _read_shard(buffer: mmap.mmap, path: Path, wanted: set[str] | None) -> dict[str, RawTensor]:
     header, start = _read_header(buffer, path)
     data = np.frombuffer(buffer, np.uint8)[start:]
     entries = {name: _entry(name, value, data, path) for name, value in header.items()}

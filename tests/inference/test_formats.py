@@ -90,9 +90,13 @@ def test_gguf_tensors_come_back_as_they_were_quantised(dtype: str, tmp_path: Pat
     assert np.abs(dequantize(raw) - array).max() < 0.15 * np.abs(array).max()
 
 
-def test_a_released_tensor_can_still_be_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("container", ["gguf", "shards"])
+def test_a_released_tensor_can_still_be_read(container: str, tmp_path: Path) -> None:
     shape = tiny.Shape(inner=1024)
-    checkpoint = open_checkpoint(tiny.write_gguf(tmp_path / "m.gguf", shape))
+    if container == "gguf":
+        checkpoint = open_checkpoint(tiny.write_gguf(tmp_path / "m.gguf", shape))
+    else:
+        checkpoint = open_checkpoint(tiny.write_safetensors(tmp_path, shape, shards=2))
     raw = checkpoint.tensor("model.layers.0.mlp.up_proj.weight")
     before = raw.data.copy()
     checkpoint.release(raw.name)

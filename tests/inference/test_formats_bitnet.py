@@ -12,6 +12,8 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.formats.bitnet import Quantization
@@ -25,6 +27,8 @@ from tests.inference.test_formats import damage_header, refusal
 BITNET = tiny.Shape("bitnet", hidden=64, inner=96, tied=True)
 LLAMA = tiny.Shape("llama", hidden=64, inner=96)
 WIDE = tiny.Shape("bitnet", hidden=256, inner=512, tied=True)
+SMALL = tiny.Shape("bitnet", hidden=32, heads=2, kv_heads=1, inner=32, vocab=16, layers=1)
+SMALL_WIDE = tiny.Shape("bitnet", hidden=128, kv_heads=1, inner=128, vocab=16, layers=1)
 WIDE_LLAMA = tiny.Shape("llama", hidden=256, inner=512)
 Q = "model.layers.1.self_attn.q_proj"
 DOWN = "model.layers.0.mlp.down_proj"
@@ -185,6 +189,21 @@ def test_an_output_matrix_may_be_ternary_where_it_is_not_tied(tmp_path: Path) ->
     assert np.array_equal(dequantize(checkpoint.tensor("lm_head.weight")), head * 0.5)
     rewrite(path, {"tie_word_embeddings": True})
     assert "does not name lm_head" in refusal(path)
+
+
+def test_what_config_json_leaves_out_is_as_transformers_has_it(tmp_path: Path) -> None:
+    from transformers import BitNetConfig
+
+    shape = tiny.Shape("bitnet", hidden=80, heads=5, kv_heads=5, inner=96)
+    path = tiny_bitnet.write_hub(tmp_path, shape, "packed")
+    keys = ("hidden_act", "rope_theta", "rope_scaling", "rms_norm_eps", "num_key_value_heads")
+    values = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    kept = {key: value for key, value in values.items() if key not in keys}
+    (path / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+    config, wanted = open_checkpoint(path).config, BitNetConfig()
+    assert config["rope_theta"] == wanted.default_theta
+    for key in ("hidden_act", "rms_norm_eps", "num_key_value_heads", "max_position_embeddings"):
+        assert config[key] == getattr(wanted, key) or key in kept, key
 
 
 # GGUF
@@ -537,6 +556,35 @@ def test_every_truncation_of_a_ternary_gguf_file_is_refused(dtype: str, tmp_path
     for cut in [*range(len(whole) // 2, len(whole), len(whole) // 40), len(whole) - 33]:
         path.write_bytes(whole[:cut])
         refusal(path)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+@pytest.mark.parametrize("container", ["hub", "gguf"])
+def test_flipped_bytes_never_raise_anything_else(
+    container: str, data: st.DataObject, tmp_path: Path
+) -> None:
+    file = tmp_path / ("model.safetensors" if container == "hub" else "m.gguf")
+    source = tmp_path / "whole"
+    if not source.exists():
+        if container == "hub":
+            tiny_bitnet.write_hub(tmp_path, SMALL, "packed")
+        else:
+            tiny_bitnet.write_gguf(file, SMALL_WIDE, "I2_S")
+        file.rename(source)
+    whole = bytearray(source.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(whole) // (2 if container == "hub" else 1) - 1))
+        whole[at] = data.draw(st.integers(0, 255))
+    file.write_bytes(whole)
+    try:
+        checkpoint = open_checkpoint(tmp_path if container == "hub" else file)
+        for name in checkpoint.names():
+            dequantize(checkpoint.tensor(name))
+    except ModelLoadError as error:
+        assert "\n" not in str(error)
 
 
 def test_a_damaged_header_of_a_packed_directory_is_refused(tmp_path: Path) -> None:
