@@ -63,7 +63,7 @@ cdef extern from "trits.h" nogil:
 FORMS = ("f32", "int8", "int4", "int5", "int6", "ternary2", "ternary5", "ternary3")
 SCALES = ("none", "group", "min", "half", "tensor")
 TERNARY = FORMS[5:]
-LOOKUP_TOKENS = 24  # a product of fewer tokens does not earn its tables back
+cdef dict LOOKUP_TOKENS = {"ternary2": 28, "ternary5": 7}  # products of fewer tokens do not earn their tables back
 LAYOUT_VERSION = 1  # of the bytes in a packed matrix; raised whenever panel.h changes
 cdef tuple ISA_NAMES = ("portable", "avx2", "avx512", "avx512vnni")
 
@@ -141,7 +141,7 @@ cdef class PackedMatrix:
         m.group_bytes = rz_group_bytes(m.form, m.scale)
         m.panel_bytes = <int64_t>m.groups * m.group_bytes
         m.tensor_scale = tensor_scale
-        m.prefetch, m.lookup = 0, LOOKUP_TOKENS
+        m.prefetch, m.lookup = 0, LOOKUP_TOKENS.get(form, 0)
         shape = (m.panels, m.groups, m.group_bytes)
         if codes is None:
             self.codes = _aligned(shape, np.uint8)

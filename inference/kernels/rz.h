@@ -60,7 +60,7 @@ typedef struct rz_matrix {
     int32_t lookup;   /* tokens from which a ternary product uses tables; 0: never */
 } rz_matrix;
 
-#define RZ_WORK_BYTES (2 << 20) /* of memory for tables that a thread's products may need */
+#define RZ_WORK_BYTES (3 << 20) /* of memory for tables that a thread's products may need */
 #define RZ_INDEXED_COLS 65536   /* most columns of a TERNARY3 matrix: its tables must fit there */
 #define RZ_SLACK 64             /* bytes behind the last token's codes that a kernel may read */
 

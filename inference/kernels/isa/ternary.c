@@ -6,6 +6,9 @@
  */
 #include "ternary.h"
 
+#if defined(RZ_ISA_AVX512VNNI) && !defined(RZ_PLAIN)
+#define RZ_HAS_LOOKUP
+#endif
 #include "ternary_indexed.h"
 #include "ternary_vector.h"
 #ifdef RZ_HAS_LOOKUP
@@ -104,8 +107,9 @@ RZ_INLINE void matrix_panel(int form, const rz_matrix *w, const uint8_t *stream,
 
 static void panel_sums(const rz_matrix *w, const uint8_t *stream, const rz_acts *acts,
                        int64_t token, int tokens, int32_t *sums) {
-    if (tokens == 1)
-        vector_panel(w, stream, acts, token, sums);
+    if (tokens <= vector_tokens(w->form))
+        for (int t = 0; t < tokens; t++)
+            vector_panel(w, stream, acts, token + t, sums + t * RZ_PANEL);
     else if (w->form == RZ_TERNARY2)
         matrix_panel(RZ_TERNARY2, w, stream, acts, token, tokens, sums);
     else

@@ -8,6 +8,11 @@
 enum { TRIT_PREFETCH = 4096 };
 
 #if defined(RZ_ISA_AVX512VNNI) && !defined(RZ_PLAIN)
+/* Up to so many tokens, reading a panel again for each is faster than decoding it to memory. */
+static inline int vector_tokens(int form) {
+    return form == RZ_TERNARY2 ? 32 : 8;
+}
+
 /* Two bits: vpdpbusd takes the codes where they lie in the byte, so that quad j's sum is 4^j times
  * too large, which a shift of the sum puts right. */
 static void vector_two_bits(const rz_matrix *w, const uint8_t *stream, const int8_t *a, int ahead,
@@ -89,6 +94,11 @@ static void vector_panel(const rz_matrix *w, const uint8_t *stream, const rz_act
         vector_five(w, stream, a, ahead, sums);
 }
 #else
+static inline int vector_tokens(int form) {
+    (void)form;
+    return 1;
+}
+
 /* Decodes every group to codes. */
 RZ_INLINE void vector_decoded(int form, const rz_matrix *w, const uint8_t *stream, const int8_t *a,
                               int ahead, int32_t *sums) {
