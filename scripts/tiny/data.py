@@ -42,7 +42,7 @@ class Corpus:
         raw = path.read_bytes()
         cut = raw.index(b"\n", int(len(raw) * (1 - _HELD_OUT))) + 1
         self.training, self.held_out = raw[:cut], raw[cut:]
-        self.excerpt = self.held_out[: self.held_out.find(b"\n", _EXCERPT) + 1]
+        self.excerpt = self.held_out[: self.held_out.find(b"\n", _EXCERPT) + 1 or None]
         self.context = context
         self._bytes = torch.tensor(list(self.training), dtype=torch.long)
         starts = (self._bytes == ord("\n")).nonzero().flatten() + 1
