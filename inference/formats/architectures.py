@@ -121,10 +121,14 @@ def linear_shape(config: Mapping[str, Any], layer: str) -> tuple[int, int]:
 
 
 def _optional(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Biases: a BitNet with sub-norms has them on attention's projections only."""
+    bitnet = config.get("bitnet")
+    prefix = "self_attn." if bitnet and bitnet["sub_norms"] else ""
     return {
         f"model.layers.{layer}.{name}.bias": (rows,)
         for layer in range(config["num_hidden_layers"])
         for name, (rows, _) in _matrices(config).items()
+        if name.startswith(prefix)
     }
 
 

@@ -121,23 +121,66 @@ static uint8_t load_floats(int32_t dtype, const uint8_t *restrict data, int coun
     return bad;
 }
 
-/* Values times scale to codes; scale 0 stands for the sign alone. */
+static float magnitude_of(int32_t dtype, uint32_t bits) {
+    return dtype == RZ_TRITS_F32    ? rz_bits_to_float(bits)
+           : dtype == RZ_TRITS_BF16 ? rz_bfloat_to_float((uint16_t)bits)
+                                    : rz_half_to_float((uint16_t)bits);
+}
+
+/* The smallest magnitude, as its bits, whose product with the scale rounds to 1: it is above 0.5,
+ * which rounds to the even 0. Magnitudes are in the order of their bits. Scale 0 stands for the
+ * sign alone. */
+static uint32_t first_one(int32_t dtype, float scale) {
+    uint32_t low = 0, high = dtype == RZ_TRITS_F32    ? 0x7f800000u
+                             : dtype == RZ_TRITS_BF16 ? 0x7f80u
+                                                      : 0x7c00u;
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (scale == 0.0f || magnitude_of(dtype, middle) * scale > 0.5f)
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
+/* 1, 2 where the magnitude reaches `one`, 0 where a negative one does. */
+static uint8_t halves_row(const uint8_t *restrict row, int32_t cols, uint16_t one,
+                          uint16_t infinite, uint8_t *restrict codes) {
+    uint16_t most = 0;
+    for (int32_t i = 0; i < cols; i++) {
+        uint16_t bits;
+        memcpy(&bits, row + 2 * (int64_t)i, 2);
+        const uint16_t magnitude = bits & 0x7fffu;
+        const uint16_t reaches = (uint16_t)(magnitude >= one), negative = (uint16_t)(bits >> 15);
+        most = magnitude > most ? magnitude : most;
+        codes[i] = (uint8_t)(1 + reaches - 2 * (reaches & negative));
+    }
+    return most >= infinite;
+}
+
+static uint8_t singles_row(const uint8_t *restrict row, int32_t cols, uint32_t one,
+                           uint8_t *restrict codes) {
+    int32_t most = 0;
+    for (int32_t i = 0; i < cols; i++) {
+        uint32_t bits;
+        memcpy(&bits, row + 4 * (int64_t)i, 4);
+        const int32_t magnitude = (int32_t)(bits & 0x7fffffffu);
+        const uint32_t reaches = magnitude >= (int32_t)one, negative = bits >> 31;
+        most = magnitude > most ? magnitude : most;
+        codes[i] = (uint8_t)(1 + reaches - 2 * (reaches & negative));
+    }
+    return most >= 0x7f800000;
+}
+
+/* Values times scale, rounded and kept in -1 to 1, as codes; scale 0 stands for the sign alone. */
 static uint8_t float_row(int32_t dtype, const uint8_t *row, int32_t cols, float scale,
                          uint8_t *codes) {
-    const int32_t size = float_bytes(dtype);
-    uint8_t bad = 0;
-    for (int32_t first = 0; first < cols; first += PART) {
-        float values[PART];
-        const int count = cols - first < PART ? cols - first : PART;
-        bad |= load_floats(dtype, row + (int64_t)first * size, count, values);
-        /* round(v) is above 0 from just above 0.5 on, since 0.5 rounds to the even 0. */
-        const float edge = scale > 0.0f ? 0.5f : 0.0f, factor = scale > 0.0f ? scale : 1.0f;
-        for (int i = 0; i < count; i++) {
-            const float value = values[i] * factor;
-            codes[first + i] = (uint8_t)(1 + (value > edge) - (value < -edge));
-        }
-    }
-    return bad;
+    const uint32_t one = first_one(dtype, scale);
+    if (dtype == RZ_TRITS_F32)
+        return singles_row(row, cols, one, codes);
+    const uint16_t infinite = dtype == RZ_TRITS_BF16 ? 0x7f80u : 0x7c00u;
+    return halves_row(row, cols, (uint16_t)one, infinite, codes);
 }
 
 int32_t rz_trits_block(int32_t source) {

@@ -410,6 +410,7 @@ def floats(*values: float, dtype: str = "F32") -> tiny_bitnet.Stored:
         ("model.layers.0.self_attn.attn_sub_norm.weight", None, "no tensor"),
         ("model.layers.0.mlp.up_proj.rms_norm.weight", floats(*[1.0] * 64), "no use for"),
         ("lm_head.weight_scale", floats(1.0), "no use for"),
+        (f"{DOWN}.bias", floats(*[1.0] * 64), "no use for"),
     ],
 )
 def test_a_tensor_that_is_missing_or_senseless_is_refused(
