@@ -148,7 +148,7 @@ class Catalogue:
         return listed.path
 
     def remove(self, name: str) -> int:
-        """Deletes a model's directory; returns the bytes that were freed.
+        """Deletes a model's directory and packed weights; returns the bytes that were freed.
 
         Raises:
             ModelNotFound: Unknown name, or nothing of it is here.
@@ -160,8 +160,14 @@ class Catalogue:
         folder = listed.path.parent
         if not folder.exists():
             raise ModelNotFound(f"The model {name} is not on this machine.")
-        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        from ryzanstein.inference.packed_cache import kept_files
+
+        elsewhere = [file for file in kept_files(listed.path) if file.parent != folder]
+        files = [*folder.rglob("*"), *elsewhere]
+        freed = sum(path.stat().st_size for path in files if path.is_file())
         shutil.rmtree(folder)
+        for file in elsewhere:
+            file.unlink()
         return freed
 
     def _listed(self, entry: ModelEntry) -> Listed:

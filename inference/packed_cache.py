@@ -108,9 +108,10 @@ def build_once(
 
 
 def kept_files(path: Path) -> list[Path]:
-    """Returns the files of packed weights that are kept for a checkpoint's path."""
+    """Returns the packed weights kept for a checkpoint, or for those in a folder."""
+    paths = [path, *path.glob("*.gguf")] if path.is_dir() else [path]
     kinds = [Packing(precision, form).name for precision in get_args(Precision) for form in TERNARY]
-    places = (place for kind in kinds for place in _places(path, kind))
+    places = (place for one in paths for kind in kinds for place in _places(one, kind))
     return [place for place in places if place.is_file()]
 
 

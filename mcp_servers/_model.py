@@ -88,6 +88,7 @@ class ModelDescription(Reply):
     present: bool
     loaded: bool
     bytes: int
+    packed_bytes: int | None = None
     parameters: int | None = None
     licence: str | None = None
     context: int | None = None
@@ -101,6 +102,8 @@ class ModelDescription(Reply):
             f"{self.name}: {self.family}, {self.bytes / 1e6:.0f} MB",
             f"{'At' if self.present else 'Not here; would be at'} {self.path}",
         ]
+        if self.packed_bytes:
+            lines.append(f"Packed weights kept for the next load: {self.packed_bytes / 1e6:.0f} MB")
         if self.context:
             lines.append(f"Context of {self.context} tokens, licence {self.licence}")
         return "\n".join(lines)
@@ -202,6 +205,7 @@ def describe_model(name: NameOrPath) -> ModelDescription:
             present=True,
             loaded=name in _loaded(),
             bytes=_bytes(path),
+            packed_bytes=_packed_bytes(path),
             context=config.get("max_position_embeddings"),
             config=config,
         )
@@ -209,6 +213,7 @@ def describe_model(name: NameOrPath) -> ModelDescription:
     return ModelDescription(
         **_common(listed),
         path=str(listed.path),
+        packed_bytes=_packed_bytes(listed.path),
         context=entry.context,
         sha256=entry.sha256,
         sources=[_source(one) for one in entry.sources],
@@ -347,7 +352,13 @@ def _source(source: HubSource | WheelSource | PackageSource) -> str:
 
 def _bytes(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(file.stat().st_size for file in files if file.is_file() and file.suffix != ".rzpack")
+
+
+def _packed_bytes(path: Path) -> int | None:
+    from ryzanstein.inference.packed_cache import kept_files
+
+    return sum(file.stat().st_size for file in kept_files(path)) or None
 
 
 def _config(path: Path) -> dict[str, Any]:

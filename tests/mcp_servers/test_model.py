@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from ryzanstein.inference import packed_cache
+from ryzanstein.registry import load_registry
+
 Answer = Callable[..., Awaitable[dict[str, Any]]]
 
 
@@ -60,3 +63,23 @@ async def test_a_removed_model_is_gone(
 
 async def test_a_model_that_was_not_loaded_is_said_to_be_so(answer: Answer) -> None:
     assert (await answer("model", "unload_model", name="smollm2-135m"))["unloaded"] is False
+
+
+async def test_packed_weights_are_shown_and_removed_with_their_model(
+    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated_home: Path
+) -> None:
+    monkeypatch.setenv("RYZANSTEIN_MODELS_DIR", str(tmp_path))
+    entry = next(one for one in load_registry().models if one.name == "smollm2-135m")
+    model = tmp_path / entry.name / entry.file
+    model.parent.mkdir()
+    beside = model.with_name(f"{model.name}.rzpack")
+    beside.write_bytes(b"12345")
+    assert (await answer("model", "describe_model", name=entry.name))["packed_bytes"] == 5
+    *_, elsewhere = packed_cache._places(model, ".int4")
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_bytes(b"123")
+    assert elsewhere.is_relative_to(isolated_home / "cache")
+    assert (await answer("model", "describe_model", name=entry.name))["packed_bytes"] == 8
+    assert (await answer("model", "remove_model", name=entry.name))["freed_bytes"] == 8
+    assert not beside.exists()
+    assert not elsewhere.exists()
