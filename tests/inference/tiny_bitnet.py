@@ -16,6 +16,8 @@ in bf16 and fp16, and so are their reciprocals. Master weights quantise to these
 from __future__ import annotations
 
 import json
+import mmap
+import struct
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ryzanstein.inference.formats.gguf_header import read_header
 from tests.inference import tiny
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -249,3 +252,34 @@ def _add_raw(writer: Any, name: str, shape: tuple[int, ...], raw: npt.NDArray[np
 
     info = gguf.gguf_writer.TensorInfo(shape=shape, dtype=I2_S, nbytes=raw.nbytes, tensor=raw)
     writer.tensors[-1][name] = info
+
+
+def rewrite(path: Path, changes: dict[str, Any]) -> None:
+    """Changes keys of config.json."""
+    file = path / "config.json"
+    values = json.loads(file.read_text(encoding="utf-8")) | changes
+    file.write_text(json.dumps(values), encoding="utf-8")
+
+
+def requantise(path: Path, changes: dict[str, Any]) -> None:
+    """Changes keys of quantization_config."""
+    values = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    rewrite(path, {"quantization_config": values["quantization_config"] | changes})
+
+
+def with_scale(path: Path, name: str, value: float, count: int = 1) -> None:
+    """Adds a tensor of `count` floats to the end of a GGUF file and of its table."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        entries = read_header(buffer).tensors.values()
+        content = bytes(buffer)
+    first = min(entry.start for entry in entries)
+    data = content[first : max(entry.end for entry in entries)]
+    data += bytes(-len(data) % 32)
+    # Each row of the table: name, count of dimensions, dimensions, type, offset.
+    begin = content.index(struct.pack("<Q", len("token_embd.weight")) + b"token_embd.weight")
+    end = begin + sum(8 + len(entry.name) + 4 + 8 * len(entry.shape) + 12 for entry in entries)
+    head = bytearray(content[:end] + struct.pack("<Q", len(name)) + name.encode())
+    head += struct.pack("<IQIQ", 1, count, 0, len(data))
+    struct.pack_into("<Q", head, 8, len(entries) + 1)
+    head += bytes(-len(head) % 32)
+    path.write_bytes(bytes(head) + data + np.full(count, value, np.float32).tobytes())
