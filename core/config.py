@@ -39,6 +39,7 @@ class Settings:
         database_url: SQLAlchemy URL; None means SQLite in data_dir.
         default_model: Catalogue name or path; None means by available memory.
         threads: Threads of the engine; None means all CPUs of this process.
+        pin: Give each of these threads a CPU of its own; on Linux only, ignored elsewhere.
         registry_file: A further registry file, read after the user's own.
         roots: Directories that file tools may touch; empty means the current one.
         read_only: Refuse every tool that changes something.
@@ -54,6 +55,7 @@ class Settings:
     database_url: str | None = None
     default_model: str | None = None
     threads: int | None = None
+    pin: bool = False
     registry_file: Path | None = None
     roots: tuple[Path, ...] = ()
     read_only: bool = False

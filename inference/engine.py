@@ -306,6 +306,7 @@ class Engine:
                     settings.threads,
                     context_tokens=settings.context_tokens,
                     keep_packed=settings.keep_packed,
+                    pin=settings.pin,
                     read_tokenizer=True,
                 )
                 _require_cache_room(model)

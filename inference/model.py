@@ -218,6 +218,7 @@ def build_model(
     isa: str | None = None,
     ternary: str | None = None,
     keep_packed: bool = False,
+    pin: bool = False,
 ) -> Model:
     """Packs a checkpoint's weights and makes a model of them.
 
@@ -231,6 +232,7 @@ def build_model(
         ternary: form of a BitNet's weights, by default two bits.
         keep_packed: take the packed weights of a large ternary model from the file beside its
             checkpoint, which is made the first time (`packed_cache`).
+        pin: give each thread a CPU of its own, where the system can and has as many.
 
     Raises:
         ModelLoadError: the architecture, an option or a tensor is not supported.
@@ -252,7 +254,7 @@ def build_model(
         raise ValidationError(f"A context of {context} tokens is too small.")
     make = builder(str(config.get("model_type", "")))
     _check_memory(checkpoint, precision)
-    options = Options(threads=wanted, half_cache=precision != "float", isa=isa)
+    options = Options(threads=wanted, half_cache=precision != "float", isa=isa, pin=pin)
 
     def build(shelf: Shelf | None) -> Model:
         weights = Weights(checkpoint, precision, shelf, ternary=form)

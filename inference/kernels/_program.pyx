@@ -166,9 +166,10 @@ cdef class Program:
     cdef list _names
     cdef object _lock
     cdef int64_t _bytes
+    cdef bint _pin
 
     def __cinit__(self, *, int threads, int heads, int kv_heads, int head_dim, int layers, bint half_cache,
-                  int chunk=512, int block=128, isa=None):
+                  int chunk=512, int block=128, isa=None, bint pin=False):
         memset(&self.program, 0, sizeof(rz_program))
         cdef rz_program *p = &self.program
         if threads < 1 or block % 8 or chunk < block or heads % kv_heads:
@@ -188,6 +189,7 @@ cdef class Program:
         p.head = -1
         self._kept, self._names = [], []
         self._lock = threading.Lock()
+        self._pin = pin
         self.page_bytes = p.layer_bytes * layers
 
     cdef readonly int64_t page_bytes
@@ -206,6 +208,16 @@ cdef class Program:
     @property
     def threads(self) -> int:
         return self.program.threads
+
+    @property
+    def pinned(self) -> bool:
+        """Says whether each thread keeps to a CPU of its own."""
+        return self.program.pool != NULL and rz_pool_pins(self.program.pool) != 0
+
+    @property
+    def width(self) -> int:
+        """Threads that work at present: fewer than `threads` beside a busy process."""
+        return rz_pool_width(self.program.pool) if self.program.pool != NULL else 0
 
     @property
     def chunk(self) -> int:
@@ -402,7 +414,7 @@ cdef class Program:
             p.scratch[i].attend = <float *>self._zeros(attend * 4)
             if ternary:
                 p.scratch[i].work = <unsigned char *>self._zeros(RZ_WORK_BYTES)
-        p.pool = rz_pool_new(p.threads, 0)
+        p.pool = rz_pool_new(p.threads, self._pin)
         if p.pool == NULL:
             raise InferenceError(f"{p.threads} threads could not be started.", hint="Ask for fewer.")
 
@@ -448,6 +460,14 @@ cdef class Program:
         if result < 0:
             raise InferenceError("The engine's threads could not be started.")
         return result == 0
+
+    def set_width(self, str how):
+        """Lets the width follow what waiting costs ("adapts"), keeps it "full", or "varies" it with every step."""
+        modes = {"adapts": RZ_POOL_ADAPTS, "full": RZ_POOL_FULL, "varies": RZ_POOL_VARIES}
+        if self.program.pool == NULL:
+            raise InferenceError("The model is closed.")
+        with self._lock:
+            rz_pool_set_mode(self.program.pool, modes[how])
 
     def time_operators(self, bint on):
         """Switches the clock around every operator on or off, and sets what it counted to zero."""

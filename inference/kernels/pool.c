@@ -23,11 +23,11 @@
  * slices, since short work of other processes is no reason to go on with fewer threads. It
  * overflows where this share of the time is lost: threads that share one core lose half of it, and
  * in a step bound by memory the second thread gains no more than a third. */
-#define MEMORY_SECONDS 40e-3
+#define MEMORY_SECONDS 50e-3
 #define LOST_SHARE 0.25
 #define WINDOW_SECONDS 1e-3 /* between two looks; longer than a wake-up */
-/* Pauses before all threads are tried again. The bucket is then still full, so that a trial beside
- * a busy process costs one slice of the scheduler, some milliseconds. */
+/* Pauses before all threads are tried again. The bucket is then half full, so that a trial beside a
+ * busy process costs a few slices of the scheduler, some 15 ms. */
 #define SHORTEST_PAUSE 10e-3
 #define LONGEST_PAUSE 0.16
 #define LONGEST_TRIAL 40e-3 /* who fails later, failed at something new */
@@ -108,7 +108,8 @@ static void change(signal_word *s, unsigned value) {
 /* Returns the word after the barrier. */
 static unsigned pass_barrier(rz_pool *pool, int thread) {
     unsigned seen = atomic_load(&pool->turn.word);
-    if (atomic_fetch_add(&pool->arrived, 1) + 1 < pool->width) {
+    int width = pool->width; /* the last one here changes it */
+    if (atomic_fetch_add(&pool->arrived, 1) + 1 < width) {
         double waited = 0;
         unsigned now = wait_for_change(&pool->turn, seen, &waited);
         _Atomic int64_t *sum = &pool->members[thread].waited_ns;
@@ -155,7 +156,7 @@ static void narrow(rz_pool *pool, double now) {
     if (j->pause > LONGEST_PAUSE)
         j->pause = LONGEST_PAUSE;
     j->retry = now + j->pause;
-    j->lost = LOST_SHARE * MEMORY_SECONDS;
+    j->lost = LOST_SHARE * MEMORY_SECONDS / 2;
     pool->next = pool->width - 1;
 }
 
@@ -329,6 +330,7 @@ int rz_pool_width(const rz_pool *pool) {
 
 void rz_pool_set_mode(rz_pool *pool, enum rz_pool_mode mode) {
     pool->mode = mode;
+    pool->resume = pool->threads;
 }
 
 int rz_pool_run(rz_pool *pool, rz_work work, void *argument) {

@@ -9,8 +9,9 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Threads, the type of the key/value cache, and the instruction set (None: the best)."""
+    """Threads, the type of the key/value cache, the instruction set (None: the best), and pinning."""
 
     threads: int
     half_cache: bool = True
     isa: str | None = None
+    pin: bool = False
