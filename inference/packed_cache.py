@@ -89,7 +89,11 @@ def build_once(
     ternary = checkpoint.config.get("bitnet") is not None and packing.precision != "float"
     if not ternary or size < KEPT_FROM:
         return build(None)
-    key = _key(checkpoint, packing)
+    try:
+        key = _key(checkpoint, packing)
+    except OSError as error:  # the checkpoint was moved away; it is mapped, and good enough to pack
+        log.debug("packed weights are not kept: %s", error)
+        return build(None)
     model = _from_file(build, _places(checkpoint.path, packing.name), key, threads)
     if model is not None:
         return model
