@@ -22,7 +22,7 @@ __all__ = ["ARCHITECTURES", "Builder", "builder"]
 
 Builder = Callable[[Mapping[str, Any], "Weights", "Options"], "Program"]
 
-ARCHITECTURES: Final[Mapping[str, str]] = {"llama": "llama", "qwen2": "qwen2"}
+ARCHITECTURES: Final[Mapping[str, str]] = {"llama": "llama", "qwen2": "qwen2", "bitnet": "bitnet"}
 """model_type of config.json -> module of this package."""
 
 
