@@ -9,7 +9,7 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Threads, the type of the key/value cache, the instruction set (None: the best), and pinning."""
+    """Threads, pinned or not, type of the key/value cache, instruction set (None: the best)."""
 
     threads: int
     half_cache: bool = True
