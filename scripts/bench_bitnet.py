@@ -52,7 +52,10 @@ COLUMNS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit status."""
-    options = parser().parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
+    if options.dir is None and set(options.models) & set(SHAPES):
+        command.error("say with --dir where the synthesised shapes are, or are to go")
     isas = chosen(options.isa, available_isas())
     variants = [Variant(isa, form) for form in chosen(options.forms, TERNARY) for isa in isas]
     work = quick_work() if options.quick else Work(repeats=options.rounds)
@@ -110,7 +113,10 @@ def names(known: Any) -> Any:
 
 def numbers(text: str) -> list[int]:
     """A type of argument: whole numbers with commas between."""
-    return [int(one) for one in text.split(",")]
+    given = [int(one) for one in text.split(",")]
+    if min(given) < 1:
+        raise argparse.ArgumentTypeError("at least one thread is needed")
+    return given
 
 
 def chosen(given: list[str] | None, every: Sequence[str]) -> list[str | None]:
@@ -132,12 +138,11 @@ def files(options: argparse.Namespace) -> list[Path]:
         if model not in SHAPES:
             found.append(Path(model))
             continue
-        folder = options.dir or Path(".")
         # The embeddings of a folder have the type they were published in.
         heads = [None] if FORMATS[options.format].folder else options.heads
         for head in heads:
             kind = options.format.removeprefix("gguf-")
-            path = folder / f"{model}-{kind}{f'-{head}.gguf' if head else ''}"
+            path = options.dir / f"{model}-{kind}{f'-{head}.gguf' if head else ''}"
             if not path.exists():
                 print(f"Writing {path}", file=sys.stderr)
                 synthesize(model, path, format=options.format, head=head)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ryzanstein.errors import ValidationError
 from ryzanstein.inference.bench.rounds import Entrant, run_rounds
 from ryzanstein.inference.bench.subject import Subject, find_subject
 from ryzanstein.inference.formats.checkpoint import open_checkpoint
@@ -88,6 +89,8 @@ def compare(
         ValidationError: the work does not fit the model, or the peer cannot be had.
         InferenceError: an engine cannot load or run the model.
     """
+    if min(work.prompt_tokens, work.new_tokens, work.repeats) < 1:
+        raise ValidationError("Tokens and rounds must be at least 1.")
     subject = find_subject(model, None, None, threads)
     subject.require_room(work.context)
     ids = subject.sample_ids(work.prompt_tokens)

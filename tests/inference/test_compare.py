@@ -53,6 +53,8 @@ def test_every_row_has_the_promised_fields_and_the_peer_comes_last(model: Path) 
 def test_what_does_not_fit_is_refused(model: Path) -> None:
     with pytest.raises(ValidationError, match="more than the model's 256"):
         compare(model, 1, [Variant()], Work(prompt_tokens=256), peer=False)
+    with pytest.raises(ValidationError, match="at least 1"):
+        compare(model, 1, [Variant()], Work(repeats=0), peer=False)
 
 
 def test_a_process_without_its_model_can_probe_the_memory(model: Path) -> None:
@@ -111,5 +113,9 @@ def test_the_script_ends_in_one_line_of_json_and_keeps_a_copy(model: Path, tmp_p
     assert json.loads(copy.read_text(encoding="utf-8")) == report
     assert report["machine"] and len(report["results"]) == 2
     assert "decode" in done.stderr and "tiny.gguf" in done.stderr
+    nowhere = subprocess.run(
+        [sys.executable, str(SCRIPT), "bitnet-350m"], capture_output=True, text=True
+    )
+    assert nowhere.returncode == 2 and "--dir" in nowhere.stderr
     wrong = subprocess.run([*command, "--forms", "ternary9"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "ternary5" in wrong.stderr
