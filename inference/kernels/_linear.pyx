@@ -161,6 +161,16 @@ cdef class PackedMatrix:
         """
         self._matrix.prefetch, self._matrix.lookup = prefetch, lookup
 
+    @property
+    def prefetch(self):
+        """Bytes that a ternary matrix-vector product reads ahead; 0: the kernel's own distance."""
+        return self._matrix.prefetch
+
+    @property
+    def lookup(self):
+        """Tokens from which a ternary product looks sums up in tables; 0: never."""
+        return self._matrix.lookup
+
     def pack_trits(self, int source, const uint8_t[::1] data not None):
         """Fills a ternary matrix from weights that are ternary already (trits.h's `source` number).
 
