@@ -307,6 +307,7 @@ class Engine:
                     context_tokens=settings.context_tokens,
                     keep_packed=settings.keep_packed,
                     pin=settings.pin,
+                    head=settings.head,
                     read_tokenizer=True,
                 )
                 _require_cache_room(model)

@@ -21,6 +21,7 @@ def load_model(
     *,
     context_tokens: int | None = None,
     ternary: str | None = None,
+    head: str = "auto",
     keep_packed: bool = True,
     pin: bool = False,
     read_tokenizer: bool = False,
@@ -34,6 +35,7 @@ def load_model(
         precision: auto, float (dense weights unquantised, for parity), int8 or int4.
         context_tokens: The longest sequence; None means as long as the model was trained for.
         ternary: Form of a BitNet's weights, by default two bits.
+        head: Form of the output matrix: auto (that of `precision`), int8, int4 or float.
         keep_packed: Keep the packed weights of a large ternary model in a file beside its
         checkpoint, from which it loads in a fraction of a second ever after.
         pin: Give each thread a CPU of its own: steadier where nothing else runs.
@@ -61,6 +63,7 @@ def load_model(
             precision=precision,
             context_tokens=context_tokens,
             ternary=ternary,
+            head=head,
             keep_packed=keep_packed,
             pin=pin,
         )

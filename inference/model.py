@@ -19,7 +19,7 @@ from ryzanstein.errors import InferenceError, MemoryLimitError, ModelLoadError, 
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.kernels._linear import TERNARY
 from ryzanstein.inference.kernels._program import Program
-from ryzanstein.inference.kernels.pack import Precision
+from ryzanstein.inference.kernels.pack import HEADS, Head, Precision
 from ryzanstein.inference.models import builder
 from ryzanstein.inference.models.footprint import packed_bytes
 from ryzanstein.inference.models.options import Options
@@ -217,6 +217,7 @@ def build_model(
     context_tokens: int | None = None,
     isa: str | None = None,
     ternary: str | None = None,
+    head: str = "auto",
     keep_packed: bool = False,
     pin: bool = False,
 ) -> Model:
@@ -230,6 +231,8 @@ def build_model(
         context_tokens: the longest sequence, by default the model's own.
         isa: instruction set to use instead of the best.
         ternary: form of a BitNet's weights, by default two bits.
+        head: form of the output matrix, which is the embedding too in many models: auto (that of
+            `precision`), int8, int4 or float. One that is ternary stays so.
         keep_packed: take the packed weights of a large ternary model from the file beside its
             checkpoint, which is made the first time (`packed_cache`).
         pin: give each thread a CPU of its own, where the system can and has as many.
@@ -244,6 +247,8 @@ def build_model(
     wanted = available_cpus() if threads is None else threads
     if not 1 <= wanted <= 256:
         raise ValidationError(f"{wanted} threads are outside 1 to 256.")
+    if head not in HEADS:
+        raise ValidationError(f"The head {head!r} is not one of {', '.join(HEADS)}.")
     form = ternary or TERNARY[0]
     if form not in TERNARY:
         raise ValidationError(f"The form {form!r} is not one of {', '.join(TERNARY)}.")
@@ -253,21 +258,21 @@ def build_model(
     if context < 1:
         raise ValidationError(f"A context of {context} tokens is too small.")
     make = builder(str(config.get("model_type", "")))
-    _check_memory(checkpoint, precision)
+    _check_memory(checkpoint, precision, head)
     options = Options(threads=wanted, half_cache=precision != "float", isa=isa, pin=pin)
 
     def build(shelf: Shelf | None) -> Model:
-        weights = Weights(checkpoint, precision, shelf, ternary=form)
+        weights = Weights(checkpoint, precision, shelf, ternary=form, head=head)
         return Model(config, make(config, weights, options), weights, context)
 
     if not keep_packed:
         return build(None)
-    return build_once(build, checkpoint, Packing(precision, form), wanted)
+    return build_once(build, checkpoint, Packing(precision, form, head), wanted)
 
 
-def _check_memory(checkpoint: Checkpoint, precision: Precision) -> None:
+def _check_memory(checkpoint: Checkpoint, precision: Precision, head: Head) -> None:
     """Refuses what would not fit; a mapped file has to fit as well, or every token reads it."""
-    needed, free = packed_bytes(checkpoint, precision), available_memory()
+    needed, free = packed_bytes(checkpoint, precision, head), available_memory()
     if needed > free:
         raise MemoryLimitError(
             f"The weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free.",

@@ -4,12 +4,12 @@
     directory        directory/model.rzpack
     not writable     cache_dir/packed/NAME-DIGEST.rzpack, the digest being that of the path
 
-A precision or ternary form other than the usual ones stands before the suffix. Only ternary models
-above KEPT_FROM bytes are kept: theirs is the packing that takes seconds, and the file is small
-beside the checkpoint.
+A precision, ternary form or head other than the usual ones stands before the suffix. Only ternary
+models above KEPT_FROM bytes are kept: theirs is the packing that takes seconds, and the file is
+small beside the checkpoint.
 
 A kept file is used where it has the key that is computed now: layout of the packed forms, byte
-order, precision, and of the checkpoint names, sizes, times of change and a digest of its
+order, forms, and of the checkpoint names, sizes, times of change and a digest of its
 configuration and of the beginning of every tensor. Anything else, and any damage, leads to packing
 again; the reason is a line of the debug log.
 """
@@ -24,6 +24,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, get_args
 
@@ -33,7 +34,7 @@ from ryzanstein.errors import ConfigError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.raw import stored_bytes
 from ryzanstein.inference.kernels._linear import LAYOUT_VERSION, TERNARY
-from ryzanstein.inference.kernels.pack import PackedMatrix, Precision, pack
+from ryzanstein.inference.kernels.pack import HEADS, Head, PackedMatrix, Precision, pack
 from ryzanstein.inference.models.footprint import packed_bytes
 from ryzanstein.inference.packed_file import PackedFile, PackedWriter, Shelf, Unusable
 from ryzanstein.machine import release_memory
@@ -51,17 +52,19 @@ _SOURCES: Final = ("F32", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q6_K")
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How a model's weights are packed: the dense ones, and a BitNet's."""
+    """How a model's weights are packed: the dense ones, a BitNet's, and the output matrix."""
 
     precision: Precision = "auto"
     ternary: str = TERNARY[0]
+    head: Head = "auto"
 
     @property
     def name(self) -> str:
         """What is unusual about it, for the name of a file."""
         usual = Packing()
-        precision = f".{self.precision}" if self.precision != usual.precision else ""
-        return precision + (f".{self.ternary}" if self.ternary != usual.ternary else "")
+        name = f".{self.precision}" if self.precision != usual.precision else ""
+        name += f".{self.ternary}" if self.ternary != usual.ternary else ""
+        return name + (f".head-{self.head}" if self.head != usual.head else "")
 
 
 class _Closes(Protocol):
@@ -85,7 +88,7 @@ def build_once(
         packing: The forms of the model's weights.
         threads: Of comparing checksums.
     """
-    size = packed_bytes(checkpoint, packing.precision)
+    size = packed_bytes(checkpoint, packing.precision, packing.head)
     ternary = checkpoint.config.get("bitnet") is not None and packing.precision != "float"
     if not ternary or size < KEPT_FROM:
         return build(None)
@@ -114,7 +117,8 @@ def build_once(
 def kept_files(path: Path) -> list[Path]:
     """Returns the packed weights kept for a checkpoint, or for those in a folder."""
     paths = [path, *path.glob("*.gguf")] if path.is_dir() else [path]
-    kinds = [Packing(precision, form).name for precision in get_args(Precision) for form in TERNARY]
+    forms = product(get_args(Precision), TERNARY, HEADS)
+    kinds = [Packing(precision, form, head).name for precision, form, head in forms]
     places = (place for one in paths for kind in kinds for place in _places(one, kind))
     return [place for place in places if place.is_file()]
 
@@ -164,7 +168,7 @@ def _key(checkpoint: Checkpoint, packing: Packing) -> dict[str, Any]:
     return {
         "layout": [LAYOUT_VERSION, _layout()],
         "byteorder": sys.byteorder,
-        "packing": [packing.precision, packing.ternary],
+        "packing": [packing.precision, packing.ternary, packing.head],
         "sources": _sources(checkpoint.path),
         "samples": _samples(checkpoint),
     }

@@ -23,9 +23,22 @@ from ryzanstein.errors import QuantizationError
 from ryzanstein.inference.kernels._linear import PackedMatrix, absmean, trits_scale
 from ryzanstein.nearest import nearest
 
-__all__ = ["SOURCES", "TRITS", "PackedMatrix", "Precision", "pack", "pack_absmean", "pack_ternary"]
+__all__ = [
+    "HEADS",
+    "SOURCES",
+    "TRITS",
+    "Head",
+    "PackedMatrix",
+    "Precision",
+    "pack",
+    "pack_absmean",
+    "pack_ternary",
+]
 
 Precision = Literal["auto", "float", "int8", "int4"]
+# Of the output matrix; auto: that of the other dense matrices.
+Head = Literal["auto", "float", "int8", "int4"]
+HEADS: tuple[Head, ...] = get_args(Head)
 
 # GGUF's numbers of the types, and the layout that keeps each.
 SOURCES: dict[str, tuple[int, str, str]] = {
@@ -47,7 +60,7 @@ _FORCED = {"float": ("f32", "none"), "int8": ("int8", "group"), "int4": ("int4",
 
 
 def pack(
-    dtype: str, data: NDArray[np.uint8], rows: int, cols: int, precision: Precision = "auto"
+    dtype: str, data: NDArray[np.uint8], rows: int, cols: int, precision: Head = "auto"
 ) -> PackedMatrix:
     """Packs a tensor of GGUF type `dtype`, given as its bytes, of shape (rows, cols).
 
@@ -58,10 +71,10 @@ def pack(
     if dtype not in SOURCES:
         near = ", ".join(nearest(dtype, SOURCES))
         raise QuantizationError(f"tensor type {dtype} is not supported", hint=f"Nearest: {near}.")
-    if precision not in get_args(Precision):
+    if precision not in HEADS:
         raise QuantizationError(
             f"precision {precision!r} is unknown",
-            hint=f"Choose one of {', '.join(get_args(Precision))}.",
+            hint=f"Choose one of {', '.join(HEADS)}.",
         )
     source, *layout = SOURCES[dtype]
     form, scale = _FORCED.get(precision, layout)

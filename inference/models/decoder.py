@@ -151,9 +151,14 @@ class Decoder:
         """
         size, tied = (self._args.vocab_size, self._args.hidden_size), self._args.tie_word_embeddings
         shared = tied and not self._is_ternary("lm_head")
-        embedding = self._weights.matrix("model.embed_tokens.weight", *size, streamed=shared)
-        source = "model.embed_tokens.weight" if tied else "lm_head.weight"
-        self._head = embedding if shared else self._matrix("lm_head", source, *size)
+        name = "model.embed_tokens.weight"
+        if shared:
+            embedding = self._head = self._weights.head(name, *size)
+        else:
+            embedding = self._weights.matrix(name, *size, streamed=False)
+            source = name if tied else "lm_head.weight"
+            ternary = self._is_ternary("lm_head")
+            self._head = (self._weights.ternary if ternary else self._weights.head)(source, *size)
         self._program.embed(embedding, self._x)
 
     def attention(self, layer: int, *, sub_norm: str | None = None) -> None:

@@ -25,11 +25,14 @@ _FORCED = {"float": 4.0, "int8": 1.0625, "int4": 0.625}
 _TRIT = 0.25
 
 
-def packed_bytes(checkpoint: Checkpoint, precision: str) -> int:
+def packed_bytes(checkpoint: Checkpoint, precision: str, head: str = "auto") -> int:
     """Estimates the bytes of all weights in their packed forms, from the tensors' types."""
+    tied = checkpoint.config.get("tie_word_embeddings")
+    output = "model.embed_tokens.weight" if tied else "lm_head.weight"
+    forms = {output: head} if head != "auto" else {}
     return math.ceil(
         sum(
-            math.prod(raw.shape) * _bytes_a_weight(raw, checkpoint, precision)
+            math.prod(raw.shape) * _bytes_a_weight(raw, checkpoint, forms.get(raw.name, precision))
             for raw in map(checkpoint.tensor, checkpoint.names())
         )
     )

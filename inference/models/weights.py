@@ -19,6 +19,7 @@ from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.dequantize import dequantize
 from ryzanstein.inference.formats.raw import RawTensor
 from ryzanstein.inference.kernels.pack import (
+    Head,
     PackedMatrix,
     Precision,
     pack,
@@ -49,6 +50,7 @@ class Weights:
         shelf: Shelf | None = None,
         *,
         ternary: str = "ternary2",
+        head: Head = "auto",
     ) -> None:
         """Prepares to pack.
 
@@ -57,13 +59,17 @@ class Weights:
             precision: of all matrices that are not a BitNet's ternary ones.
             shelf: where packed matrices come from or go to.
             ternary: form of the ternary ones.
+            head: of the output matrix, and of the embedding where they are one.
         """
         self._checkpoint = checkpoint
         self._shelf = shelf
         self._names = set(checkpoint.names())
         self._precision = precision
+        self._head: Head = precision if head == "auto" else head
         self._digest = hashlib.blake2b(digest_size=16)
-        self._digest.update(json.dumps([checkpoint.config, precision], default=str).encode())
+        self._digest.update(
+            json.dumps([checkpoint.config, precision, self._head], default=str).encode()
+        )
         self._ternary = ternary
         self.nbytes = 0
         self.read_bytes = 0
@@ -80,8 +86,21 @@ class Weights:
         Raises:
             ModelLoadError: it is missing or has another shape.
         """
+        return self._matrix(name, rows, cols, self._precision, streamed)
+
+    def head(self, name: str, rows: int, cols: int) -> PackedMatrix:
+        """Packs the output matrix in the form it is to have.
+
+        Raises:
+            ModelLoadError: it is missing or has another shape.
+        """
+        return self._matrix(name, rows, cols, self._head, True)
+
+    def _matrix(
+        self, name: str, rows: int, cols: int, precision: Head, streamed: bool
+    ) -> PackedMatrix:
         raw = self._tensor(name, (rows, cols))
-        return self._take(raw, self._precision, lambda: self._dense(raw, rows, cols), streamed)
+        return self._take(raw, precision, lambda: _dense(raw, rows, cols, precision), streamed)
 
     def ternary(self, name: str, rows: int, cols: int) -> PackedMatrix:
         """Packs a matrix of a BitNet, whatever the precision: its weights are -1, 0 and 1.
@@ -103,16 +122,10 @@ class Weights:
                 packed = pack_ternary(raw.dtype, raw.data, rows, cols, raw.scale, form)
             except QuantizationError as error:
                 raise ModelLoadError(f"The tensor {name} cannot be packed: {error}") from error
-            return packed or self._dense(raw, rows, cols)
+            return packed or _dense(raw, rows, cols, self._precision)
 
         how = f"{form} {'absmean' if absmean else 'as it is'} or {self._precision}"
         return self._take(raw, how, make, True)
-
-    def _dense(self, raw: RawTensor, rows: int, cols: int) -> PackedMatrix:
-        if raw.scale == 1.0:
-            return pack(raw.dtype, raw.data, rows, cols, self._precision)
-        values = np.ascontiguousarray(dequantize(raw)).reshape(-1).view(np.uint8)
-        return pack("F32", values, rows, cols, self._precision)
 
     def _take(
         self, raw: RawTensor, how: str, make: Callable[[], PackedMatrix], streamed: bool
@@ -168,3 +181,10 @@ class Weights:
 
     def _done(self, raw: RawTensor) -> None:
         self._checkpoint.release(raw.name)
+
+
+def _dense(raw: RawTensor, rows: int, cols: int, precision: Head) -> PackedMatrix:
+    if raw.scale == 1.0:
+        return pack(raw.dtype, raw.data, rows, cols, precision)
+    values = np.ascontiguousarray(dequantize(raw)).reshape(-1).view(np.uint8)
+    return pack("F32", values, rows, cols, precision)
