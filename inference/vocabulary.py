@@ -129,7 +129,8 @@ def _byte_level(tokens: Sequence[str], metadata: Mapping[str, Any]) -> HubTokeni
         # The tokenizers package panics on these instead of raising.
         if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
             raise ModelLoadError(f"its merge {merge!r:.60} makes no token of its vocabulary.")
-        merges.append((left, right))
+        # The table's own texts: copies for hundreds of thousands of merges take 60 MB more.
+        merges.append((tokens[vocabulary[left]], tokens[vocabulary[right]]))
     hub = Tokenizer(BPE(vocab=vocabulary, merges=merges, ignore_merges=name in IGNORES_MERGES))
     if name in COMPOSED:
         hub.normalizer = normalizers.NFC()
