@@ -72,7 +72,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Runs all cases in turns."""
     context = options.prompt + options.new + 1
     models = {
-        count: load_model(options.model, count, context_tokens=context)
+        count: load_model(options.model, count, context_tokens=context, pin=options.pin)
         for count in (1, options.threads)
     }
     # Ids that every vocabulary has; which words they are makes no difference to the speed.
@@ -105,6 +105,7 @@ def facts(
         "model": options.model,
         "bytes_per_token": model.weight_bytes_per_token,
         "threads": options.threads,
+        "pinned": options.pin,
         "prompt_tokens": options.prompt,
         "new_tokens": options.new,
         "rounds": options.rounds,
@@ -124,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("model", help="path of a checkpoint")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pin", action="store_true", help="give each thread a CPU of its own")
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--new", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)

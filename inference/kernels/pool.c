@@ -23,14 +23,14 @@
  * slices, since short work of other processes is no reason to go on with fewer threads. It
  * overflows where this share of the time is lost: threads that share one core lose half of it, and
  * in a step bound by memory the second thread gains no more than a third. */
-#define MEMORY_SECONDS 50e-3
+#define MEMORY_SECONDS 100e-3
 #define LOST_SHARE 0.25
 #define WINDOW_SECONDS 1e-3 /* between two looks; longer than a wake-up */
 /* Pauses before all threads are tried again. The bucket is then half full, so that a trial beside a
  * busy process costs a few slices of the scheduler, some 15 ms. */
-#define SHORTEST_PAUSE 10e-3
-#define LONGEST_PAUSE 0.16
-#define LONGEST_TRIAL 40e-3 /* who fails later, failed at something new */
+#define SHORTEST_PAUSE 20e-3
+#define LONGEST_PAUSE 0.32
+#define LONGEST_TRIAL 80e-3 /* who fails later, failed at something new */
 
 typedef struct signal_word {
     _Alignas(64) atomic_uint word;
@@ -75,14 +75,14 @@ struct rz_pool {
     _Alignas(64) atomic_int arrived;
 };
 
-/* Returns the word as soon as it is no longer `seen`, and adds the time that took to *waited. */
+/* Returns the word as soon as it is no longer `seen`; *waited is how long that took. */
 static unsigned wait_for_change(signal_word *s, unsigned seen, double *waited) {
     double started = 0;
     for (;;) {
         for (int spin = 0; spin < SPINS_PER_CLOCK; spin++) {
             unsigned now = atomic_load_explicit(&s->word, memory_order_acquire);
             if (now != seen) {
-                *waited += started == 0 ? 0 : rz_seconds() - started;
+                *waited = started == 0 ? 0 : rz_seconds() - started;
                 return now;
             }
             rz_pause();
@@ -105,6 +105,13 @@ static void change(signal_word *s, unsigned value) {
         rz_word_wake(&s->word);
 }
 
+/* What a thread slept is time lost; shorter waits come from shares that are not quite equal. */
+static void count_wait(member *self, double seconds) {
+    int64_t sum = atomic_load_explicit(&self->waited_ns, memory_order_relaxed);
+    sum += (int64_t)((seconds - SPIN_SECONDS) * 1e9);
+    atomic_store_explicit(&self->waited_ns, sum, memory_order_relaxed);
+}
+
 /* Returns the word after the barrier. */
 static unsigned pass_barrier(rz_pool *pool, int thread) {
     unsigned seen = atomic_load(&pool->turn.word);
@@ -112,10 +119,8 @@ static unsigned pass_barrier(rz_pool *pool, int thread) {
     if (atomic_fetch_add(&pool->arrived, 1) + 1 < width) {
         double waited = 0;
         unsigned now = wait_for_change(&pool->turn, seen, &waited);
-        _Atomic int64_t *sum = &pool->members[thread].waited_ns;
-        atomic_store_explicit(
-            sum, atomic_load_explicit(sum, memory_order_relaxed) + (int64_t)(waited * 1e9),
-            memory_order_relaxed);
+        if (waited > SPIN_SECONDS)
+            count_wait(&pool->members[thread], waited);
         return now;
     }
     atomic_store(&pool->arrived, 0);
