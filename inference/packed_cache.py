@@ -24,9 +24,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from glob import escape
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar, get_args
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from ryzanstein.errors import ConfigError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.raw import stored_bytes
 from ryzanstein.inference.kernels._linear import LAYOUT_VERSION, TERNARY
-from ryzanstein.inference.kernels.pack import HEADS, Head, PackedMatrix, Precision, pack
+from ryzanstein.inference.kernels.pack import Head, PackedMatrix, Precision, pack
 from ryzanstein.inference.models.footprint import packed_bytes
 from ryzanstein.inference.packed_file import PackedFile, PackedWriter, Shelf, Unusable
 from ryzanstein.machine import release_memory
@@ -117,10 +117,13 @@ def build_once(
 def kept_files(path: Path) -> list[Path]:
     """Returns the packed weights kept for a checkpoint, or for those in a folder."""
     paths = [path, *path.glob("*.gguf")] if path.is_dir() else [path]
-    forms = product(get_args(Precision), TERNARY, HEADS)
-    kinds = [Packing(precision, form, head).name for precision, form, head in forms]
-    places = (place for one in paths for kind in kinds for place in _places(one, kind))
-    return [place for place in places if place.is_file()]
+    usual = [place for one in paths for place in _places(one, "")]
+    return [
+        file
+        for place in usual
+        for file in sorted(place.parent.glob(f"{escape(place.stem)}.*{SUFFIX[1:]}"))
+        if file.is_file()
+    ]
 
 
 def _from_file(

@@ -99,9 +99,9 @@ def test_each_precision_and_form_has_a_file_of_its_own(path: Path, packings: lis
     options: list[dict[str, Any]] = [{}, {"precision": "int4"}, {"ternary": "ternary5"}]
     want = [load(path, **one) for one in options]
     assert [file.name for file in kept_files(path)] == [
+        "m.gguf.int4.rzpack",
         "m.gguf.rzpack",
         "m.gguf.ternary5.rzpack",
-        "m.gguf.int4.rzpack",
     ]
     packings.clear()
     assert [load(path, **one) for one in options] == want
