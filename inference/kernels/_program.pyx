@@ -9,6 +9,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 from cpython.exc cimport PyErr_CheckSignals
 
+import logging
 import threading
 
 import numpy as np
@@ -417,6 +418,9 @@ cdef class Program:
         p.pool = rz_pool_new(p.threads, self._pin)
         if p.pool == NULL:
             raise InferenceError(f"{p.threads} threads could not be started.", hint="Ask for fewer.")
+        if self._pin and not self.pinned:
+            logging.getLogger(__name__).warning(
+                "Threads are not pinned: this system cannot, or has fewer CPUs than the %d threads.", p.threads)
 
     def run(self, tokens, int64_t start, pages, logits=None, *, bint all_logits=False, cancel=None) -> bool:
         """Runs `tokens` (int32, at most chunk) at positions from `start` on.

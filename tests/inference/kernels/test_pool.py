@@ -188,7 +188,10 @@ def test_pinned_workers_may_use_one_cpu_only() -> None:
     assert os.sched_getaffinity(int(worker)) == {sorted(own_cpus())[1]}
 
 
-def test_more_threads_than_cpus_are_not_pinned() -> None:
+def test_more_threads_than_cpus_are_not_pinned_and_that_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     decoder = Decoder(len(own_cpus()) + 1, pin=True)
     assert decoder.program.pinned is False
+    assert "not pinned" in caplog.text
     decoder.run(some_ids(10), [10])
