@@ -25,6 +25,7 @@ from typing import Any, Final, overload
 import numpy as np
 
 from ryzanstein.inference.formats.raw import BLOCKS, TAILS, stored_bytes
+from ryzanstein.inference.kernels._strings import end_of_strings
 
 __all__ = ["GgufHeader", "HeaderError", "Strings", "TensorEntry", "read_header"]
 
@@ -191,16 +192,12 @@ class _Cursor:
 
     def _strings(self, count: int, what: str) -> Strings:
         self.need(count * 8, what)
-        start = at = self.at
-        buffer, length_of, last = self.buffer, _U64.unpack_from, self.size - 8
-        for _ in range(count):
-            if at > last:
-                raise HeaderError(f"the file is truncated: it ends inside {what}")
-            at += 8 + length_of(buffer, at)[0]
-        if at > self.size:
+        start = self.at
+        end = end_of_strings(self.buffer, start, count)
+        if end < 0:
             raise HeaderError(f"the file is truncated: it ends inside {what}")
-        self.at = at
-        return Strings(buffer, start, count)
+        self.at = end
+        return Strings(self.buffer, start, count)
 
 
 def read_header(buffer: mmap) -> GgufHeader:
