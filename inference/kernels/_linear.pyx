@@ -34,6 +34,7 @@ cdef extern from "rz.h" nogil:
         void (*quantize_token)(rz_acts *, int32_t, int32_t) noexcept nogil
         void (*linear)(const rz_matrix *, const rz_acts *, int32_t, int32_t, int32_t, float *, int64_t,
                        const float *, int) noexcept nogil
+        void (*scan)(const rz_matrix *, const rz_acts *, int32_t, int32_t, int32_t, float *, float *) noexcept nogil
         void (*row)(const rz_matrix *, int32_t, float *) noexcept nogil
         uint64_t (*read_bytes)(const uint8_t *, size_t) noexcept nogil
     const rz_linear_kernels *rz_linear_table_of(int)
@@ -44,6 +45,7 @@ cdef extern from "panel.h" nogil:
     int32_t rz_group_bytes(int32_t, int32_t)
     int32_t rz_group_cols(int32_t)
     int rz_is_ternary(int32_t)
+    int64_t rz_matrix_bytes(const rz_matrix *)
 
 cdef extern from "rows.h" nogil:
     int RZ_PACK_OK, RZ_PACK_RANGE, RZ_PACK_CODE
@@ -60,9 +62,9 @@ cdef extern from "trits.h" nogil:
     int rz_absmean_sum(int32_t, const uint8_t *, int64_t, double *)
 
 
-FORMS = ("f32", "int8", "int4", "int5", "int6", "ternary2", "ternary5", "ternary3")
+FORMS = ("f32", "int8", "int4", "int5", "int6", "ternary2", "ternary5", "ternary3", "split8")
 SCALES = ("none", "group", "min", "half", "tensor")
-TERNARY = FORMS[5:]
+TERNARY = FORMS[5:8]
 cdef dict LOOKUP_TOKENS = {"ternary2": 28, "ternary5": 7}  # products of fewer tokens do not earn their tables back
 LAYOUT_VERSION = 1  # of the bytes in a packed matrix; raised whenever panel.h changes
 cdef tuple ISA_NAMES = ("portable", "avx2", "avx512", "avx512vnni")
@@ -142,10 +144,11 @@ cdef class PackedMatrix:
         m.panel_bytes = <int64_t>m.groups * m.group_bytes
         m.tensor_scale = tensor_scale
         m.prefetch, m.lookup = 0, LOOKUP_TOKENS.get(form, 0)
-        shape = (m.panels, m.groups, m.group_bytes)
+        # Of split8 the panels lie elsewhere, in two planes, and take as many bytes as int8.
+        shape = (m.panels, m.groups, rz_matrix_bytes(m) // (m.panels * m.groups))
         if codes is None:
             self.codes = _aligned(shape, np.uint8)
-        elif codes.dtype != np.uint8 or codes.size != m.panels * m.panel_bytes or codes.ctypes.data % 64:
+        elif codes.dtype != np.uint8 or codes.size != rz_matrix_bytes(m) or codes.ctypes.data % 64:
             raise QuantizationError(f"{codes.size} bytes at {codes.ctypes.data % 64} are no {form} of {rows} x {cols}")
         else:
             self.codes = np.ascontiguousarray(codes).reshape(shape)
@@ -276,7 +279,7 @@ cdef class PackedMatrix:
     @property
     def nbytes(self):
         """Bytes of the packed matrix, all of which a matrix-vector product reads."""
-        return self._matrix.panels * self._matrix.panel_bytes
+        return rz_matrix_bytes(&self._matrix)
 
 
 def trits_scale(int source, const uint8_t[::1] data not None):
@@ -391,6 +394,28 @@ def time_linear(PackedMatrix packed not None, codes, scales, sums, dense, float[
     with nogil:
         for i in range(repeats):
             table.linear(&packed._matrix, &acts, out.shape[0], first, last, &out[0, 0], out.shape[1], NULL, 0)
+
+
+def scan(PackedMatrix packed not None, x, isa=None, rows=None):
+    """What the products of each panel's rows with x (cols,) do not exceed, from the high plane of a split8 matrix.
+
+    Float32 (panels,); rz.h says how sure that is. With `rows`, only rows below count.
+    """
+    if packed.form != "split8":
+        raise QuantizationError(f"{packed.form} has no high plane")
+    dense = _dense(x)
+    if dense.shape[0] != 1 or np.size(x) != packed.cols:
+        raise QuantizationError(f"activations of shape {np.shape(x)} are not one token of {packed.cols}")
+    codes, scales, sums = quantize_activations(dense, isa)
+    cdef rz_acts acts
+    _point(&acts, dense, codes, scales, sums)
+    bounds = np.empty(packed.panels, np.float32)
+    cdef float[::1] room = np.empty(3 * acts.groups, np.float32), view = bounds
+    cdef const rz_linear_kernels *table = _table(isa)
+    cdef int32_t below = packed.rows if rows is None else rows
+    with nogil:
+        table.scan(&packed._matrix, &acts, below, 0, packed._matrix.panels, &room[0], &view[0])
+    return bounds
 
 
 def dequantize_row(PackedMatrix packed not None, int row):

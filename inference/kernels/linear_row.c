@@ -4,13 +4,15 @@
 #include "panel.h"
 #include "rows.h"
 
-/* Code of row lane, quad q, element i of a block. */
+/* Code of row lane, quad q, element i of a block; of SPLIT8 `high` is its low plane. */
 static int32_t code_at(int32_t form, const uint8_t *codes, const uint8_t *high, int lane, int q,
                        int i) {
-    const int in_quad = lane * 4 + i;
+    const int in_quad = lane * 4 + i, at = (q & 3) * RZ_QUAD_BYTES + in_quad;
     if (form == RZ_INT8)
         return codes[q * RZ_QUAD_BYTES + in_quad];
-    const int32_t low = codes[(q & 3) * RZ_QUAD_BYTES + in_quad] >> (q & 4) & 15;
+    if (form == RZ_SPLIT8)
+        return (codes[at] >> (q & 4) & 15) << 4 | (high[at] >> (q & 4) & 15);
+    const int32_t low = codes[at] >> (q & 4) & 15;
     if (form == RZ_INT5)
         return low | (high[in_quad] >> q & 1) << 4;
     if (form == RZ_INT6)
@@ -18,10 +20,13 @@ static int32_t code_at(int32_t form, const uint8_t *codes, const uint8_t *high, 
     return low;
 }
 
-static void quantized_group(const rz_matrix *w, const uint8_t *group, int row, float *out) {
+static void quantized_group(const rz_matrix *w, const uint8_t *group, const uint8_t *low, int row,
+                            float *out) {
     const int block = row / RZ_LANES, lane = row % RZ_LANES, form = w->form;
     const uint8_t *codes = group + block * rz_code_bytes(form);
-    const uint8_t *high = group + RZ_BLOCKS * rz_code_bytes(form) + block * rz_high_bytes(form);
+    const uint8_t *high =
+        form == RZ_SPLIT8 ? low + block * rz_code_bytes(form)
+                          : group + RZ_BLOCKS * rz_code_bytes(form) + block * rz_high_bytes(form);
     const uint16_t *scales = (const uint16_t *)(const void *)(group + rz_scale_offset(form));
     const float first = rz_half_to_float(scales[row]);
     const float other =
@@ -73,11 +78,14 @@ void rz_matrix_row(const rz_matrix *w, int32_t row, float *out) {
     }
     const uint8_t *panel = w->codes + row / RZ_PANEL * w->panel_bytes;
     for (int32_t g = 0; g < w->groups; g++, panel += w->group_bytes) {
+        const uint8_t *low = w->form == RZ_SPLIT8 ? w->codes + rz_low_offset(w, row / RZ_PANEL) +
+                                                        (int64_t)g * RZ_LOW_BYTES
+                                                  : NULL;
         float values[RZ_GROUP];
         if (w->form == RZ_F32)
             dense_group(panel, row % RZ_PANEL, values);
         else
-            quantized_group(w, panel, row % RZ_PANEL, values);
+            quantized_group(w, panel, low, row % RZ_PANEL, values);
         const int32_t left = w->cols - g * RZ_GROUP;
         memcpy(out + (int64_t)g * RZ_GROUP, values,
                sizeof(float) * (size_t)(left < RZ_GROUP ? left : RZ_GROUP));

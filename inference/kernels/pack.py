@@ -8,7 +8,7 @@
     Q6_K                   int6/half      int8   int4/min  f32
     Q8_0, F32, F16, BF16   int8/group     int8   int4/min  f32
 
-`auto` keeps every code of a quantised source as it is; only the K types' scales (products of an
+`scan` is int8 in two planes, split8/group. `auto` keeps every code of a quantised source as it is; only the K types' scales (products of an
 fp16 and an integer) are rounded to fp16. See panel.h for the bytes.
 """
 
@@ -37,7 +37,7 @@ __all__ = [
 
 Precision = Literal["auto", "float", "int8", "int4"]
 # Of the output matrix; auto: that of the other dense matrices.
-Head = Literal["auto", "float", "int8", "int4"]
+Head = Literal["auto", "float", "int8", "int4", "scan"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
 # GGUF's numbers of the types, and the layout that keeps each.
@@ -56,7 +56,12 @@ SOURCES: dict[str, tuple[int, str, str]] = {
     "TQ1_0": (34, "int4", "group"),
     "TQ2_0": (35, "int4", "group"),
 }
-_FORCED = {"float": ("f32", "none"), "int8": ("int8", "group"), "int4": ("int4", "min")}
+_FORCED = {
+    "float": ("f32", "none"),
+    "int8": ("int8", "group"),
+    "int4": ("int4", "min"),
+    "scan": ("split8", "group"),
+}
 
 
 def pack(

@@ -9,6 +9,8 @@
  *     INT5  INT4 + 2 x 64       byte [block][row][k]: bit q is bit 4 of quad q
  *     INT6  INT4 + 2 x 128      byte [block][quad / 4][row][k]: bits 2 (quad % 4), two of them
  *     F32   2048 floats         [block][k 0..31][row 0..15]
+ *     SPLIT8  the high nibbles of INT8's codes as INT4, with their scales; behind the last panel
+ *             all low nibbles as INT4 without scales
  *
  * A quad is four consecutive k: the 32-bit lane that vpdpbusd multiplies with four activations.
  * Behind the codes:
@@ -35,7 +37,12 @@
 #define RZ_QUAD_BYTES 64 /* one quad of a block */
 
 static inline int rz_is_ternary(int32_t form) {
-    return form >= RZ_TERNARY2;
+    return form >= RZ_TERNARY2 && form <= RZ_TERNARY3;
+}
+
+/* Whether codes are whole bytes, w + 128. */
+static inline int rz_is_wide(int32_t form) {
+    return form == RZ_INT8 || form == RZ_SPLIT8;
 }
 
 /* Columns of a group. */
@@ -74,11 +81,24 @@ static inline int32_t rz_group_bytes(int32_t form, int32_t scale) {
     return rz_scale_offset(form) + rz_scale_bytes(scale);
 }
 
+/* Bytes of a group of a panel in the low plane of SPLIT8. */
+#define RZ_LOW_BYTES (RZ_BLOCKS * RZ_QUADS * RZ_QUAD_BYTES / 2)
+
+static inline int64_t rz_matrix_bytes(const rz_matrix *w) {
+    const int64_t low = w->form == RZ_SPLIT8 ? (int64_t)w->groups * RZ_LOW_BYTES : 0;
+    return w->panels * (w->panel_bytes + low);
+}
+
+/* Where the low plane of a panel of SPLIT8 lies, counted from `codes`. */
+static inline int64_t rz_low_offset(const rz_matrix *w, int32_t panel) {
+    return w->panels * w->panel_bytes + (int64_t)panel * w->groups * RZ_LOW_BYTES;
+}
+
 /* The code that stands for zero; forms with a minimum have none. */
 static inline int32_t rz_zero(int32_t form, int32_t scale) {
     if (scale == RZ_SCALE_MIN || form == RZ_F32)
         return 0;
-    return form == RZ_INT8 ? 128 : form == RZ_INT6 ? 32 : form == RZ_INT5 ? 16 : 8;
+    return rz_is_wide(form) ? 128 : form == RZ_INT6 ? 32 : form == RZ_INT5 ? 16 : 8;
 }
 
 #endif

@@ -16,7 +16,7 @@ __all__ = ["GROUP", "integer_dots", "linear", "quantize", "unpack", "unpack_code
 GROUP = 32
 _LANES = 16
 _PANEL = 32
-_ZERO = {"int8": 128, "int6": 32, "int5": 16, "int4": 8}
+_ZERO = {"int8": 128, "split8": 128, "int6": 32, "int5": 16, "int4": 8}
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -47,6 +47,12 @@ def _quads(packed: PackedMatrix) -> tuple[Codes, NDArray[np.uint8]]:
     shape = (*data.shape[:2], 2, -1, _LANES, 4)
     if packed.form == "int8":
         return data[..., :1024].reshape(shape).astype(np.int32), data[..., 1024:].copy()
+    if packed.form == "split8":
+        flat, size = data.reshape(-1), data.shape[0] * data.shape[1] * 576
+        upper = flat[:size].reshape(*data.shape[:2], 576)
+        planes = [upper[..., :512].reshape(shape), flat[size:].reshape(shape)]
+        nibbles = [np.concatenate([both & 15, both >> 4], axis=3) for both in planes]
+        return (nibbles[0] * 16 + nibbles[1]).astype(np.int32), upper[..., 512:].copy()
     both = data[..., :512].reshape(shape)
     codes = np.concatenate([both & 15, both >> 4], axis=3).astype(np.int32)
     width = {"int4": 0, "int5": 1, "int6": 2}[packed.form]

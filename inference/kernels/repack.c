@@ -109,7 +109,7 @@ static void quantize_int4(source_group *group, int count) {
 }
 
 /* Scatters a group's codes into its panel, four bytes (a quad of one row) at a time. */
-static void put_codes(int32_t form, const uint8_t *codes, int row, uint8_t *panel) {
+static void put_quads(int32_t form, const uint8_t *codes, int row, uint8_t *panel) {
     const int block = row / RZ_LANES, lane = row % RZ_LANES;
     uint8_t *low = panel + block * rz_code_bytes(form) + 4 * lane;
     uint32_t quads[RZ_QUADS];
@@ -140,6 +140,21 @@ static void put_codes(int32_t form, const uint8_t *codes, int row, uint8_t *pane
     }
 }
 
+/* `low`: the group in the low plane of SPLIT8. */
+static void put_codes(int32_t form, const uint8_t *codes, int row, uint8_t *panel, uint8_t *low) {
+    if (form != RZ_SPLIT8) {
+        put_quads(form, codes, row, panel);
+        return;
+    }
+    uint8_t nibbles[RZ_GROUP];
+    for (int k = 0; k < RZ_GROUP; k++)
+        nibbles[k] = codes[k] >> 4;
+    put_quads(RZ_INT4, nibbles, row, panel);
+    for (int k = 0; k < RZ_GROUP; k++)
+        nibbles[k] = codes[k] & 15;
+    put_quads(RZ_INT4, nibbles, row, low);
+}
+
 static int put_scale(float value, uint8_t *to) {
     const uint16_t half = rz_float_to_half(value);
     memcpy(to, &half, 2);
@@ -154,7 +169,7 @@ static void put_dense(const float *values, int row, uint8_t *panel) {
 
 /* Group g of one source row into its place. */
 static int pack_group(const rz_matrix *w, int32_t source, int own, const uint8_t *data, int32_t g,
-                      int row, uint8_t *panel) {
+                      int row, uint8_t *panel, uint8_t *low) {
     source_group group;
     if (is_dense(source)) {
         dense_source(source, data, g, w->cols, group.values);
@@ -176,12 +191,12 @@ static int pack_group(const rz_matrix *w, int32_t source, int own, const uint8_t
             if (!isfinite(group.values[k]))
                 return RZ_PACK_RANGE;
         const int32_t left = w->cols - g * RZ_GROUP;
-        if (w->form == RZ_INT8)
+        if (rz_is_wide(w->form))
             quantize_int8(&group);
         else
             quantize_int4(&group, left < RZ_GROUP ? left : RZ_GROUP);
     }
-    put_codes(w->form, group.codes, row, panel);
+    put_codes(w->form, group.codes, row, panel, low);
     uint8_t *scales = panel + rz_scale_offset(w->form);
     int status = put_scale(group.first, scales + 2 * row);
     if (w->scale != RZ_SCALE_GROUP && status == RZ_PACK_OK)
@@ -196,20 +211,25 @@ int rz_pack_panels(const rz_matrix *w, int32_t source, const uint8_t *data, int3
         return RZ_PACK_SOURCE;
     int32_t form, scale;
     rz_source_layout(source, &form, &scale);
-    const int own = !is_dense(source) && form == w->form && scale == w->scale;
-    const int can_requantize = (w->form == RZ_INT8 && w->scale == RZ_SCALE_GROUP) ||
+    const int32_t own_form = w->form == RZ_SPLIT8 ? RZ_INT8 : w->form;
+    const int own = !is_dense(source) && form == own_form && scale == w->scale;
+    const int can_requantize = (rz_is_wide(w->form) && w->scale == RZ_SCALE_GROUP) ||
                                (w->form == RZ_INT4 && w->scale == RZ_SCALE_MIN) ||
                                w->form == RZ_F32;
     if (!own && !can_requantize)
         return RZ_PACK_SOURCE;
     for (int32_t p = first; p < last; p++) {
         uint8_t *panel = codes + p * w->panel_bytes;
+        uint8_t *low = w->form == RZ_SPLIT8 ? codes + rz_low_offset(w, p) : NULL;
         memset(panel, 0, (size_t)w->panel_bytes);
+        if (low != NULL)
+            memset(low, 0, (size_t)w->groups * RZ_LOW_BYTES);
         for (int row = 0; row < RZ_PANEL && p * RZ_PANEL + row < w->rows; row++) {
             const uint8_t *from = data + (int64_t)(p * RZ_PANEL + row) * row_bytes;
             for (int32_t g = 0; g < w->groups; g++) {
                 const int status =
-                    pack_group(w, source, own, from, g, row, panel + (int64_t)g * w->group_bytes);
+                    pack_group(w, source, own, from, g, row, panel + (int64_t)g * w->group_bytes,
+                               low == NULL ? NULL : low + (int64_t)g * RZ_LOW_BYTES);
                 if (status != RZ_PACK_OK)
                     return status;
             }

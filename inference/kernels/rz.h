@@ -22,7 +22,7 @@
 
 /* How a matrix's weights are stored. INT5 and INT6 are INT4's nibbles plus a plane of one or two
  * high bits. The ternary forms hold -1, 0 and 1: in two bits, five to a byte, or as indices of
- * three for tables. */
+ * three for tables. SPLIT8 is INT8 with high and low nibbles in planes of their own. */
 enum rz_form {
     RZ_F32 = 0,
     RZ_INT8 = 1,
@@ -31,7 +31,8 @@ enum rz_form {
     RZ_INT6 = 4,
     RZ_TERNARY2 = 5,
     RZ_TERNARY5 = 6,
-    RZ_TERNARY3 = 7
+    RZ_TERNARY3 = 7,
+    RZ_SPLIT8 = 8
 };
 
 /* How a group's scales are stored behind its codes (linear.h has the byte layout). */
@@ -54,7 +55,7 @@ typedef struct rz_matrix {
     int32_t groups;       /* ceil(cols / rz_group_cols(form)) */
     int32_t group_bytes;  /* codes, high bits, scales and minima of one group of one panel */
     int64_t panel_bytes;  /* groups * group_bytes */
-    const uint8_t *codes; /* [panels][groups][group_bytes], 64-byte aligned */
+    const uint8_t *codes; /* [panels][groups][group_bytes], 64-byte aligned; then the low plane */
     float tensor_scale;   /* of RZ_SCALE_TENSOR */
     int32_t prefetch; /* bytes that a ternary matrix-vector product reads ahead; 0: the default */
     int32_t lookup;   /* tokens from which a ternary product uses tables; 0: never */
@@ -77,6 +78,9 @@ typedef struct rz_acts {
     uint8_t *work;  /* RZ_WORK_BYTES of this thread, 64-byte aligned, or NULL: no table kernels */
 } rz_acts;
 
+/* How many standard deviations of what low nibbles contribute `scan` allows for. */
+#define RZ_SCAN_DEVIATIONS 8.0f
+
 typedef struct rz_linear_kernels {
     const char *isa;
     /* Fills codes, scales and sums of tokens [first, last) from dense. */
@@ -87,6 +91,11 @@ typedef struct rz_linear_kernels {
      * bias may be NULL. */
     void (*linear)(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int32_t first,
                    int32_t last, float *out, int64_t out_stride, const float *bias, int accumulate);
+    /* bounds[panel]: what the products of its rows below `rows` with the first token do not exceed,
+     * but with a probability below exp(-RZ_SCAN_DEVIATIONS^2 / 2); of a SPLIT8 matrix, for panels
+     * [first, last), reading the high plane alone. room: 3 * groups floats. */
+    void (*scan)(const rz_matrix *w, const rz_acts *acts, int32_t rows, int32_t first, int32_t last,
+                 float *room, float *bounds);
     /* Writes one dequantised row of cols floats: an embedding look-up. */
     void (*row)(const rz_matrix *w, int32_t row, float *out);
     /* Reads bytes as fast as the machine can; returns a checksum. The bandwidth probe. */

@@ -50,7 +50,8 @@
 #include "lanes_sse2.h"
 #endif
 
-/* The eight quads of a block as bytes, from codes and high bits as panel.h lays them out. */
+/* The eight quads of a block as bytes, from codes and high bits as panel.h lays them out; of SPLIT8
+ * `high` is the block in the low plane. */
 RZ_INLINE void unpack_block(int form, const uint8_t *codes, const uint8_t *high,
                             lanes_b quads[RZ_QUADS]) {
     if (form == RZ_INT8) {
@@ -60,6 +61,17 @@ RZ_INLINE void unpack_block(int form, const uint8_t *codes, const uint8_t *high,
         return;
     }
     const lanes_b low = lb_splat(0x0f);
+    if (form == RZ_SPLIT8) {
+        const lanes_b top = lb_splat(0xf0);
+        RZ_UNROLL(4)
+        for (int q = 0; q < 4; q++) {
+            const lanes_b upper = lb_load(codes + q * RZ_QUAD_BYTES);
+            const lanes_b lower = lb_load(high + q * RZ_QUAD_BYTES);
+            quads[q] = lb_and_or(lb_left(upper, 4), top, lb_and(lower, low));
+            quads[q + 4] = lb_and_or(upper, top, lb_and(lb_right(lower, 4), low));
+        }
+        return;
+    }
     RZ_UNROLL(4)
     for (int q = 0; q < 4; q++) {
         const lanes_b both = lb_load(codes + q * RZ_QUAD_BYTES);
@@ -91,7 +103,7 @@ RZ_INLINE void unpack_block(int form, const uint8_t *codes, const uint8_t *high,
 }
 
 RZ_INLINE lanes_i dot(int form, lanes_i acc, lanes_b w, lanes_a a) {
-    return form == RZ_INT8 ? dot4_wide(acc, w, a) : dot4(acc, w, a);
+    return rz_is_wide(form) ? dot4_wide(acc, w, a) : dot4(acc, w, a);
 }
 
 #endif

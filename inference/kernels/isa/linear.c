@@ -13,6 +13,7 @@
  * TILE_TOKENS tokens.
  */
 #include "linear_dense.h"
+#include "linear_scan.h"
 #include "linear_tile.h"
 #include "rows.h"
 #include "ternary.h"
@@ -47,6 +48,7 @@ RZ_INLINE lanes_f group_sum(int form, int scale, const lanes_b *quads, const int
 RZ_INLINE void vector_panel(int form, int scale, const rz_matrix *w, const uint8_t *stream,
                             const rz_acts *acts, int64_t token, float *out) {
     const int code_bytes = rz_code_bytes(form), high_bytes = rz_high_bytes(form);
+    const uint8_t *low = low_plane(form, w, stream);
     const int group_bytes = rz_group_bytes(form, scale), halves = scale == RZ_SCALE_HALF ? 2 : 1;
     RZ_ALIGNED int32_t start[2 * K_GROUPS];
     const int8_t *codes = acts->codes + token * acts->stride;
@@ -64,10 +66,14 @@ RZ_INLINE void vector_panel(int form, int scale, const rz_matrix *w, const uint8
             RZ_UNROLL(32)
             for (int line = 0; line < group_bytes; line += 64)
                 RZ_PREFETCH(stream + PREFETCH_BYTES + line);
+            RZ_UNROLL(8)
+            for (int line = 0; form == RZ_SPLIT8 && line < RZ_LOW_BYTES; line += 64)
+                RZ_PREFETCH(low + (int64_t)(base + g) * RZ_LOW_BYTES + PREFETCH_BYTES + line);
             RZ_UNROLL(2)
             for (int b = 0; b < RZ_BLOCKS; b++) {
                 lanes_b quads[RZ_QUADS];
-                unpack_block(form, stream + b * code_bytes, high + b * high_bytes, quads);
+                unpack_block(form, stream + b * code_bytes,
+                             extra_bits(form, high, low, base + g, b), quads);
                 const lanes_f first = lf_half(scales + b * RZ_LANES);
                 const lanes_f second =
                     scale == RZ_SCALE_GROUP ? first : lf_half(scales + RZ_PANEL + b * RZ_LANES);
@@ -94,6 +100,7 @@ typedef void (*panel_kernel)(const rz_matrix *w, const uint8_t *stream, const rz
     }
 
 PANEL_KERNEL(int8_group, RZ_INT8, RZ_SCALE_GROUP)
+PANEL_KERNEL(split8_group, RZ_SPLIT8, RZ_SCALE_GROUP)
 PANEL_KERNEL(int4_group, RZ_INT4, RZ_SCALE_GROUP)
 PANEL_KERNEL(int4_min, RZ_INT4, RZ_SCALE_MIN)
 PANEL_KERNEL(int5_group, RZ_INT5, RZ_SCALE_GROUP)
@@ -105,6 +112,8 @@ static panel_kernel kernel_of(const rz_matrix *w) {
     switch (w->form * 4 + w->scale) {
     case RZ_INT8 * 4 + RZ_SCALE_GROUP:
         return int8_group;
+    case RZ_SPLIT8 * 4 + RZ_SCALE_GROUP:
+        return split8_group;
     case RZ_INT4 * 4 + RZ_SCALE_GROUP:
         return int4_group;
     case RZ_INT4 * 4 + RZ_SCALE_MIN:
@@ -165,6 +174,7 @@ const rz_linear_kernels RZ_ISA_FN(rz_linear) = {
     .quantize = RZ_ISA_FN(rz_quantize),
     .quantize_token = RZ_ISA_FN(rz_quantize_token),
     .linear = linear,
+    .scan = scan,
     .row = rz_matrix_row,
     .read_bytes = RZ_ISA_FN(rz_read_bytes),
 };

@@ -13,11 +13,20 @@ typedef struct {
     RZ_ALIGNED float scales[K_GROUPS][2][RZ_PANEL]; /* [1]: minima, or scales of the second half */
 } strip;
 
+/* What a block's codes are to be completed with: high bits, or of SPLIT8 its place in the low
+ * plane. */
+RZ_INLINE const uint8_t *extra_bits(int form, const uint8_t *high, const uint8_t *low,
+                                    int64_t group, int block) {
+    if (form == RZ_SPLIT8)
+        return low + group * RZ_LOW_BYTES + block * rz_code_bytes(form);
+    return high + block * rz_high_bytes(form);
+}
+
 /* Correction of the integer dot products for the zero code: the value an accumulator starts from.
  */
 RZ_INLINE void zero_corrections(int form, int scale, const int32_t *sums, int groups,
                                 int32_t *start) {
-    const int32_t zero = form == RZ_INT8 && SIGNED_BYTES ? 0 : rz_zero(form, scale);
+    const int32_t zero = rz_is_wide(form) && SIGNED_BYTES ? 0 : rz_zero(form, scale);
     if (scale == RZ_SCALE_HALF) {
         for (int i = 0; i < 2 * groups; i++)
             start[i] = -zero * sums[i];
@@ -27,8 +36,9 @@ RZ_INLINE void zero_corrections(int form, int scale, const int32_t *sums, int gr
     }
 }
 
-/* Unpacks `count` groups of a panel. */
-RZ_INLINE void unpack_strip(int form, int scale, const uint8_t *stream, int count, strip *s) {
+/* Unpacks `count` groups of a panel; `low`: its low plane. */
+RZ_INLINE void unpack_strip(int form, int scale, const uint8_t *stream, const uint8_t *low,
+                            int count, strip *s) {
     const int code_bytes = rz_code_bytes(form), high_bytes = rz_high_bytes(form);
     const int group_bytes = rz_group_bytes(form, scale);
     for (int g = 0; g < count; g++, stream += group_bytes) {
@@ -39,7 +49,7 @@ RZ_INLINE void unpack_strip(int form, int scale, const uint8_t *stream, int coun
         RZ_UNROLL(2)
         for (int b = 0; b < RZ_BLOCKS; b++) {
             lanes_b quads[RZ_QUADS];
-            unpack_block(form, stream + b * code_bytes, high + b * high_bytes, quads);
+            unpack_block(form, stream + b * code_bytes, extra_bits(form, high, low, g, b), quads);
             RZ_UNROLL(8)
             for (int q = 0; q < RZ_QUADS; q++)
                 lb_store(s->quads[g][b][q], quads[q]);
@@ -167,14 +177,22 @@ RZ_INLINE void strip_tokens(int form, int scale, const strip *s, const rz_acts *
     }
 }
 
+RZ_INLINE const uint8_t *low_plane(int form, const rz_matrix *w, const uint8_t *stream) {
+    return form == RZ_SPLIT8
+               ? w->codes + rz_low_offset(w, (int32_t)((stream - w->codes) / w->panel_bytes))
+               : NULL;
+}
+
 /* One panel times a chunk of tokens: sums[token][32]. */
 RZ_INLINE void matrix_panel(int form, int scale, const rz_matrix *w, const uint8_t *stream,
                             const rz_acts *acts, int64_t token, int tokens, float *sums) {
     strip s;
+    const uint8_t *low = low_plane(form, w, stream);
     memset(sums, 0, (size_t)tokens * RZ_PANEL * sizeof(float));
     for (int base = 0; base < w->groups; base += K_GROUPS) {
         const int count = w->groups - base < K_GROUPS ? w->groups - base : K_GROUPS;
-        unpack_strip(form, scale, stream + (int64_t)base * w->group_bytes, count, &s);
+        unpack_strip(form, scale, stream + (int64_t)base * w->group_bytes,
+                     form == RZ_SPLIT8 ? low + (int64_t)base * RZ_LOW_BYTES : NULL, count, &s);
         strip_tokens(form, scale, &s, acts, token, tokens, base, count, sums);
     }
 }

@@ -86,7 +86,7 @@ static int check(int32_t source, int32_t form, int32_t scale, int32_t rows, int3
     w.group_bytes = rz_group_bytes(form, scale);
     w.panel_bytes = (int64_t)w.groups * w.group_bytes;
     const int64_t bytes = rz_source_row_bytes(source, cols) * rows;
-    uint8_t *data = exact((size_t)bytes), *codes = exact((size_t)(w.panels * w.panel_bytes));
+    uint8_t *data = exact((size_t)bytes), *codes = exact((size_t)rz_matrix_bytes(&w));
     fill(data, bytes, source);
     int wrong = rz_pack_panels(&w, source, data, 0, w.panels, codes) != RZ_PACK_OK;
     w.codes = codes;
@@ -119,7 +119,8 @@ int main(void) {
             wrong += check(quantised[i], form, scale, rows, 1280);
     }
     for (int32_t cols = 1; cols < 1200; cols = cols * 3 + 4)
-        for (int32_t rows = 1; rows < 80; rows += 31, cases += 3) {
+        for (int32_t rows = 1; rows < 80; rows += 31, cases += 4) {
+            wrong += check(RZ_SRC_F32, RZ_SPLIT8, RZ_SCALE_GROUP, rows, cols);
             wrong += check(RZ_SRC_F32, RZ_INT8, RZ_SCALE_GROUP, rows, cols);
             wrong += check(RZ_SRC_F32, RZ_INT4, RZ_SCALE_MIN, rows, cols);
             wrong += check(RZ_SRC_F32, RZ_F32, RZ_SCALE_NONE, rows, cols);
