@@ -47,6 +47,21 @@ def test_gate_of_huge_values_stays_finite(isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("size", SIZES)
+def test_squared_gate_equals_the_formula_to_the_bit(isa: str, size: int) -> None:
+    gate, up = 20 * random(size), random(size, seed=1)
+    positive = np.maximum(gate, np.float32(0))
+    np.testing.assert_array_equal(_ops.relu2_mul(gate, up, isa), positive * positive * up)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_squared_gate_of_what_is_no_number_is_none(isa: str) -> None:
+    gate = np.array([np.nan, -np.inf, np.inf, -0.0], np.float32)
+    got = _ops.relu2_mul(gate, np.ones(4), isa)
+    np.testing.assert_array_equal(got, [np.nan, 0, np.inf, 0])
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize(("dim", "half"), [(64, 32), (20, 10), (2, 1), (32, 8)])
 def test_rotation_turns_pairs_as_complex_numbers(

@@ -177,6 +177,11 @@ def test_operators_that_do_not_fit_their_buffers_are_refused() -> None:
         program.linear(wide, [dense(np.ones((15, 32)))], narrow)
     with pytest.raises(ValueError, match="a vector of 32"):
         program.linear(wide, [dense(np.ones((16, 32)))], narrow, norm=np.ones(31, np.float32))
+    pair = [dense(np.ones((16, 32))), dense(np.ones((15, 32)))]
+    with pytest.raises(ValueError, match="two matrices with the same rows"):
+        program.linear(wide, pair, narrow, gated=True)
+    with pytest.raises(ValueError, match="inner norm follows"):
+        program.linear(wide, pair[:1], narrow, inner_norms=[np.ones(32, np.float32)])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -35,6 +35,7 @@ class _Rounding:
     """Stands in for transformers' ActQuant: the same codes, but for those that are turned."""
 
     turned: frozenset[Place]
+    block: int | None = None
     calls: int = 0
     edges: list[tuple[float, Place]] = field(default_factory=list)
 
@@ -52,10 +53,12 @@ class _Rounding:
 
     def apply(self, activation: torch.Tensor) -> torch.Tensor:
         """ActQuant.forward()."""
-        scale = 127 / activation.abs().max(dim=-1, keepdim=True).values.clamp_(min=1e-5)
-        codes = (activation * scale).round().clamp(-128, 127)
-        assert torch.equal(codes / scale, _ACT_QUANT.apply(activation))
-        return self.turn(activation * scale, codes) / scale
+        blocks = activation.unflatten(-1, (-1, self.block or activation.shape[-1]))
+        scale = 127 / blocks.abs().max(dim=-1, keepdim=True).values.clamp_(min=1e-5)
+        codes = (blocks * scale).round().clamp(-128, 127)
+        assert torch.equal(codes / scale, _ACT_QUANT.apply(blocks))
+        turned = self.turn((blocks * scale).flatten(-2), codes.flatten(-2))
+        return (turned.view(blocks.shape) / scale).flatten(-2)
 
     def activation_quant(self, layer: Any, activation: torch.Tensor) -> Any:
         """BitLinear.activation_quant()."""
@@ -91,8 +94,10 @@ class Agreement:
         return min((token for _, token, _ in self.turned), default=len(self.logits))
 
 
-def _run(model: Any, ids: Any, turned: frozenset[Place]) -> tuple[np.ndarray, list[Any]]:
-    rounding = _Rounding(turned)
+def _run(
+    model: Any, ids: Any, turned: frozenset[Place], block: int | None
+) -> tuple[np.ndarray, list[Any]]:
+    rounding = _Rounding(turned, block)
     with _rounding(rounding):
         return logits(model, ids), rounding.edges
 
@@ -102,20 +107,29 @@ def _apart(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.abs(got - want).max(1) / want.std()
 
 
-def resolve(model: Any, ids: Any, got: np.ndarray, most: int = 16) -> Agreement:
+def resolve(
+    model: Any, ids: Any, got: np.ndarray, *, block: int | None = None, most: int = 16
+) -> Agreement:
     """Returns the reference's logits once they equal `got`, with at most `most` codes turned.
+
+    Args:
+        model: from `load_reference`.
+        ids: the tokens.
+        got: logits after each of them.
+        block: elements that share a scale; None for a whole token, as BitNet has it.
+        most: codes that may be turned.
 
     Raises:
         AssertionError: they differ, and codes at the edge of rounding don't explain it.
     """
     turned: frozenset[Place] = frozenset()
     while True:
-        want, edges = _run(model, ids, turned)
+        want, edges = _run(model, ids, turned, block)
         apart = np.flatnonzero(_apart(got, want) > SAME)
         if not len(apart):
             return Agreement(want, turned)
         assert len(turned) < most, f"{most} codes turned, and logits {apart[0]} still differ"
-        turned = _turn_more(model, ids, got, turned, edges, int(apart[0]))
+        turned = _turn_more(model, ids, got, turned, edges, int(apart[0]), block)
 
 
 def _turn_more(
@@ -125,6 +139,7 @@ def _turn_more(
     turned: frozenset[Place],
     edges: list[tuple[float, Place]],
     token: int,
+    block: int | None,
 ) -> frozenset[Place]:
     """Turns one or two codes of a token so that its logits agree."""
     alike: dict[tuple[float, int], set[Place]] = {}
@@ -134,9 +149,8 @@ def _turn_more(
     for count in (1, 2):
         for more in combinations([alike[key] for key in sorted(alike)], count):
             wanted = turned.union(*more)
-            if _apart(got, _run(model, ids, wanted)[0])[token] <= SAME:
+            if _apart(got, _run(model, ids, wanted, block)[0])[token] <= SAME:
                 return wanted
     raise AssertionError(
-        f"logits {token} differ by {_apart(got, _run(model, ids, turned)[0])[token]:g} of their "
-        f"spread, and none of {len(alike)} codes at the edge of rounding explains it"
+        f"logits {token} differ, and none of {len(alike)} codes at the edge of rounding explains it"
     )
