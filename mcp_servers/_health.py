@@ -21,6 +21,7 @@ def checks(parts: Shared) -> Iterator[Found]:
         ("memory", _memory),
         ("disk", _disk),
         ("kernels", _kernels),
+        ("engine", _engine),
         ("registry", _registry),
         ("model", _model),
         ("database", _database),
@@ -63,6 +64,17 @@ def _kernels(parts: Shared) -> tuple[bool, str]:
     from ryzanstein.inference.kernels._linear import chosen_isa
 
     return True, f"compiled kernels for {chosen_isa()}"
+
+
+def _engine(parts: Shared) -> tuple[bool, str]:
+    from ryzanstein.inference.tiny import self_test
+
+    found = self_test(parts.settings.threads)
+    detail = (
+        f"tiny-bitnet needs {found.bits_per_byte:.3f} bits a byte of unseen text, "
+        f"in PyTorch {found.expected:.3f}; {found.seconds:.2f} s"
+    )
+    return found.passed, detail
 
 
 def _registry(parts: Shared) -> tuple[bool, str]:

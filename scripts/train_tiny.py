@@ -73,7 +73,7 @@ ARCHS = {
         2600,
     ),
     "mamba": Arch(Mamba, "A Mamba", "float16", 1000),
-    "rwkv7": Arch(RWKV7, 'An RWKV-7 "Goose"', "float16", 1300),
+    "rwkv7": Arch(RWKV7, 'An RWKV-7 "Goose"', "float16", 1000),
 }
 
 
