@@ -45,6 +45,7 @@ class Settings:
         roots: Directories that file tools may touch; empty means the current one.
         read_only: Refuse every tool that changes something.
         keep_packed: Keep packed weights beside a model's file, so that it loads at once again.
+        tune: Measure how a ternary model's matrices are best multiplied when it is first loaded.
         context_tokens: Largest context, in tokens, the engine makes room for.
         log_level: debug, info, warning or error.
     """
@@ -62,6 +63,7 @@ class Settings:
     roots: tuple[Path, ...] = ()
     read_only: bool = False
     keep_packed: bool = True
+    tune: bool = True
     context_tokens: int = 8192
     log_level: str = "warning"
 

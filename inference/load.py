@@ -21,6 +21,7 @@ def load_model(
     *,
     context_tokens: int | None = None,
     ternary: str | None = None,
+    tune: bool = True,
     head: str = "auto",
     keep_packed: bool = True,
     pin: bool = False,
@@ -31,10 +32,14 @@ def load_model(
     Args:
         path: A Hugging Face directory, a .gguf file, or a name of the catalogue that has been
         pulled.
-        threads: Of a forward pass; None takes all CPUs of this process.
+        threads: Of a forward pass; None takes all CPUs of this process, or fewer where `tune` found
+        that faster.
         precision: auto, float (dense weights unquantised, for parity), int8 or int4.
         context_tokens: The longest sequence; None means as long as the model was trained for.
-        ternary: Form of a BitNet's weights, by default two bits.
+        ternary: Form of a BitNet's weights, by default what `tune` found best.
+        tune: Choose how a large ternary model's matrices are packed and multiplied by what is
+        fastest on this CPU; that is measured at the first load of such a model, in some seconds.
+        RYZANSTEIN_TUNE=0 forbids it everywhere.
         head: Form of the output matrix: auto (that of `precision`), int8, int4 or float.
         keep_packed: Keep the packed weights of a large ternary model in a file beside its
         checkpoint, from which it loads in a fraction of a second ever after.
@@ -63,6 +68,7 @@ def load_model(
             precision=precision,
             context_tokens=context_tokens,
             ternary=ternary,
+            tune=tune,
             head=head,
             keep_packed=keep_packed,
             pin=pin,

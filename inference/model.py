@@ -19,6 +19,7 @@ from ryzanstein.errors import InferenceError, MemoryLimitError, ModelLoadError, 
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.kernels._linear import TERNARY
 from ryzanstein.inference.kernels._program import Program
+from ryzanstein.inference.kernels.choices import Plan
 from ryzanstein.inference.kernels.pack import HEADS, Head, Precision
 from ryzanstein.inference.models import builder
 from ryzanstein.inference.models.footprint import packed_bytes
@@ -27,6 +28,7 @@ from ryzanstein.inference.models.weights import Weights
 from ryzanstein.inference.packed_cache import Packing, build_once
 from ryzanstein.inference.packed_file import Shelf
 from ryzanstein.inference.state import State, StateShape
+from ryzanstein.inference.tuning import plan_for
 from ryzanstein.machine import available_cpus, available_memory
 
 if TYPE_CHECKING:
@@ -217,6 +219,7 @@ def build_model(
     context_tokens: int | None = None,
     isa: str | None = None,
     ternary: str | None = None,
+    tune: bool = False,
     head: str = "auto",
     keep_packed: bool = False,
     pin: bool = False,
@@ -231,6 +234,8 @@ def build_model(
         context_tokens: the longest sequence, by default the model's own.
         isa: instruction set to use instead of the best.
         ternary: form of a BitNet's weights, by default two bits.
+        tune: choose that form, and threads where they are not given, by what is best on this CPU,
+            which takes some seconds the first time (`tuning`).
         head: form of the output matrix, which is the embedding too in many models: auto (that of
             `precision`), int8, int4 or float. One that is ternary stays so.
         keep_packed: take the packed weights of a large ternary model from the file beside its
@@ -249,9 +254,8 @@ def build_model(
         raise ValidationError(f"{wanted} threads are outside 1 to 256.")
     if head not in HEADS:
         raise ValidationError(f"The head {head!r} is not one of {', '.join(HEADS)}.")
-    form = ternary or TERNARY[0]
-    if form not in TERNARY:
-        raise ValidationError(f"The form {form!r} is not one of {', '.join(TERNARY)}.")
+    if ternary is not None and ternary not in TERNARY:
+        raise ValidationError(f"The form {ternary!r} is not one of {', '.join(TERNARY)}.")
     config = dict(checkpoint.config)
     longest = int(config.get("max_position_embeddings", 0) or 0)
     context = min(context_tokens or longest, longest)
@@ -259,15 +263,19 @@ def build_model(
         raise ValidationError(f"A context of {context} tokens is too small.")
     make = builder(str(config.get("model_type", "")))
     _check_memory(checkpoint, precision, head)
+    plan = Plan(ternary or TERNARY[0])
+    if tune and isa is None:
+        plan = plan_for(checkpoint, threads, ternary)
+        wanted = plan.threads or wanted
     options = Options(threads=wanted, half_cache=precision != "float", isa=isa, pin=pin)
 
     def build(shelf: Shelf | None) -> Model:
-        weights = Weights(checkpoint, precision, shelf, ternary=form, head=head)
+        weights = Weights(checkpoint, precision, shelf, plan=plan, head=head)
         return Model(config, make(config, weights, options), weights, context)
 
     if not keep_packed:
         return build(None)
-    return build_once(build, checkpoint, Packing(precision, form, head), wanted)
+    return build_once(build, checkpoint, Packing(precision, plan.name, head), wanted)
 
 
 def _check_memory(checkpoint: Checkpoint, precision: Precision, head: Head) -> None:

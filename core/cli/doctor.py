@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+
 from ryzanstein.cli._client import call
 from ryzanstein.cli._group import command
 from ryzanstein.cli._output import Output
@@ -11,12 +13,18 @@ from ryzanstein.cli._output import Output
 __all__ = ["doctor"]
 
 
-@command("doctor", "ryzanstein doctor", "ryzanstein doctor --json")
-def doctor(out: Output) -> int:
+@command("doctor", "ryzanstein doctor", "ryzanstein doctor --json", "ryzanstein doctor --kernels")
+@click.option("--kernels", is_flag=True, help="Show how matrices are multiplied on this CPU.")
+@click.option("--retune", is_flag=True, help="Measure that again; with --kernels.")
+def doctor(out: Output, kernels: bool, retune: bool) -> int:
     """Check processor, kernels, memory, disk, registry, model, database, sandbox and clients.
 
     Exits with 1 where something that a run needs is missing.
     """
+    if kernels or retune:
+        from ryzanstein.cli._kernels import show_kernels
+
+        return show_kernels(out, retune)
     health = call("analytics", "system_health")
     found: list[dict[str, Any]] = [*health["checks"], *_clients()]
 

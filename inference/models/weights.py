@@ -18,6 +18,7 @@ from ryzanstein.errors import ModelLoadError, QuantizationError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.dequantize import dequantize
 from ryzanstein.inference.formats.raw import RawTensor
+from ryzanstein.inference.kernels.choices import Plan
 from ryzanstein.inference.kernels.pack import (
     Head,
     PackedMatrix,
@@ -49,7 +50,7 @@ class Weights:
         precision: Precision,
         shelf: Shelf | None = None,
         *,
-        ternary: str = "ternary2",
+        plan: Plan | None = None,
         head: Head = "auto",
     ) -> None:
         """Prepares to pack.
@@ -58,7 +59,7 @@ class Weights:
             checkpoint: an open one.
             precision: of all matrices that are not a BitNet's ternary ones.
             shelf: where packed matrices come from or go to.
-            ternary: form of the ternary ones.
+            plan: forms of the ternary ones, and how they are multiplied.
             head: of the output matrix, and of the embedding where they are one.
         """
         self._checkpoint = checkpoint
@@ -70,7 +71,7 @@ class Weights:
         self._digest.update(
             json.dumps([checkpoint.config, precision, self._head], default=str).encode()
         )
-        self._ternary = ternary
+        self._plan = plan or Plan()
         self.nbytes = 0
         self.read_bytes = 0
         self.layouts: dict[str, tuple[int, int]] = {}
@@ -113,7 +114,7 @@ class Weights:
         """
         raw = self._tensor(name, (rows, cols))
         masters = self._checkpoint.config["bitnet"]["weights"] == "absmean"
-        absmean, form = masters and raw.dtype in _FLOATS, self._ternary
+        absmean, form = masters and raw.dtype in _FLOATS, self._plan.form(rows, cols)
 
         def make() -> PackedMatrix:
             try:
@@ -125,7 +126,9 @@ class Weights:
             return packed or _dense(raw, rows, cols, self._precision)
 
         how = f"{form} {'absmean' if absmean else 'as it is'} or {self._precision}"
-        return self._take(raw, how, make, True)
+        packed = self._take(raw, how, make, True)
+        self._plan.apply(packed)
+        return packed
 
     def _take(
         self, raw: RawTensor, how: str, make: Callable[[], PackedMatrix], streamed: bool
