@@ -87,9 +87,10 @@ def test_quantised_output_weights_cost_next_to_nothing(precision: str) -> None:
 
 
 def test_the_self_test_passes_in_well_under_a_second() -> None:
-    found = shipped.self_test(threads=1)
-    assert found.passed
-    assert found.seconds < 1.0
+    found = [shipped.self_test(threads=1) for _ in range(3)]
+    assert all(one.passed for one in found)
+    assert len({one.bits_per_byte for one in found}) == 1
+    assert min(one.seconds for one in found) < 0.7
 
 
 def test_the_self_test_notices_a_wrong_weight(
