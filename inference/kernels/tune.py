@@ -50,9 +50,11 @@ CLEAR: Final = 0.97  # at most so much of the usual time has to be left
 CLEARER: Final = 0.9
 _CLEAR_GAINS: Final = 0.2  # the same for the sum of LOOKUP's gains, each with its error
 _RUN_SECONDS: Final = 0.0015
+_MOST_SECONDS: Final = 0.005
 _BLOCK: Final = 128  # tokens a thread of prefill takes at a time
 _BLOCK_PANELS: Final = 48  # panels that show how all of them do
 _SLICE_PANELS: Final = 16  # of a gated operator at a time
+_LEAST_PANELS: Final = 4
 _WINDOWS: Final = 4  # parts of the memory that are read in turns
 _ROUNDS: Final = 5
 _LEAST_ROUNDS: Final = 3
@@ -265,11 +267,15 @@ class _Bench:
         return PackedMatrix(form, "tensor", panels * 32, self._cols, codes=self._memory[:size])
 
     def _calibrate(self, form: str) -> None:
-        """Makes a run of one token about as long as is wanted, on slow kernels too."""
+        """Makes runs about as long as is wanted, on slow kernels too."""
         run = self._vector(form, 0)
         seconds = min(run() for _ in range(2))
         window = round(self._window * _RUN_SECONDS / max(seconds, 1e-9))
         self._window = min(max(window, self._crew.threads), self._stacked // _WINDOWS)
+        if self._panels > _LEAST_PANELS:
+            seconds = self._many(form, 0, _BLOCK)()
+            panels = round(self._panels * _MOST_SECONDS / max(seconds, 1e-9))
+            self._panels = max(min(panels, self._panels), _LEAST_PANELS)
 
     def _vector(self, form: str, prefetch: int, threads: int | None = None) -> Run:
         """A run of one token over the next part of the memory, by all threads."""
@@ -314,7 +320,9 @@ class _Bench:
             return (_clock() - start) / repeats
 
         repeats = 1
-        repeats = min(max(round(_RUN_SECONDS / max(run(), 1e-9)), 2), 64)
+        first = run()
+        if first < _MOST_SECONDS:
+            repeats = min(max(round(_RUN_SECONDS / max(first, 1e-9)), 2), 64)
         return run
 
     def _compare(self, runs: Sequence[Run]) -> tuple[list[float], float]:
