@@ -105,5 +105,10 @@ def _renamed(name: str) -> str:
 
 def logits(model: Any, ids: Any) -> Any:
     """Logits after each token, float32 [n, vocabulary]."""
-    with torch.no_grad(), torch.compiler.set_stance(_EAGER):
-        return model(torch.as_tensor(ids)[None]).logits[0].numpy()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these models are too small to share, and waiting is slow when busy
+    try:
+        with torch.no_grad(), torch.compiler.set_stance(_EAGER):
+            return model(torch.as_tensor(ids)[None]).logits[0].numpy()
+    finally:
+        torch.set_num_threads(threads)
