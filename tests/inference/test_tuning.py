@@ -12,7 +12,7 @@ import pytest
 
 from ryzanstein.inference import tuning
 from ryzanstein.inference.formats.checkpoint import open_checkpoint
-from ryzanstein.inference.kernels import choices, tune
+from ryzanstein.inference.kernels import choices, timing, tune
 from ryzanstein.inference.kernels.choices import Machine, Tuning
 from ryzanstein.inference.model import Model, build_model
 from ryzanstein.machine import available_cpus
@@ -44,7 +44,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         options |= {"seconds": 0.1, "stream_bytes": 2 << 20}
         return tune.tune(shapes, threads, **options)
 
-    monkeypatch.setattr(tune, "_RUN_SECONDS", 1e-4)
+    monkeypatch.setattr(timing, "RUN_SECONDS", 1e-4)
     monkeypatch.setattr(tuning, "tune", counting)
     monkeypatch.setattr(tuning, "WORTH_BYTES", 1)  # tiny models are worth it now
     return calls

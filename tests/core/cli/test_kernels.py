@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ryzanstein.inference import tuning
-from ryzanstein.inference.kernels import choices, tune
+from ryzanstein.inference.kernels import choices, timing, tune
 from ryzanstein.inference.kernels.choices import Machine, Tuning
 from ryzanstein.machine import available_cpus
 
@@ -23,7 +23,7 @@ def quick(shapes: Any, threads: int, **options: Any) -> Tuning:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "_RUN_SECONDS", 1e-4)
+    monkeypatch.setattr(timing, "RUN_SECONDS", 1e-4)
     monkeypatch.setattr(tuning, "tune", quick)
     monkeypatch.setattr(tuning, "_example", lambda: SHAPES)
 
