@@ -34,7 +34,9 @@ class Neighbour:
     """A process that wants one CPU for itself, stopped at first."""
 
     def __init__(self, cpu: int) -> None:
-        code = f"import os; os.sched_setaffinity(0, {{{cpu}}})\nwhile True: pass"
+        # It ends with its parent, however that ends.
+        code = f"import os; os.sched_setaffinity(0, {{{cpu}}})\n"
+        code += f"while os.getppid() == {os.getpid()}: pass"
         self._child = subprocess.Popen([sys.executable, "-c", code])
         time.sleep(0.2)
         self.busy(False)

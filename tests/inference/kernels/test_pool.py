@@ -82,7 +82,7 @@ def neighbour() -> Iterator[None]:
     """A process that spins on the last CPU of this one."""
     code = "import os\nif hasattr(os, 'sched_setaffinity'):\n"
     code += "    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})\n"
-    code += "print(flush=True)\nwhile True: pass"
+    code += f"print(flush=True)\nwhile os.getppid() == {os.getpid()}: pass"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
