@@ -15,9 +15,10 @@ __all__ = ["show_kernels"]
 
 _HEADINGS = "rows x columns,form,threads,ahead,tables from,GB/s,GMAC/s,others".split(",")
 _MEANING = """
+form: ternaryN; 2 has two bits a weight, 5 has 1.6, 3 is indices for tables.
 ahead: bytes that a matrix-vector product asks for in advance. tables from: so many tokens.
 GB/s: packed weights, one token, all threads. GMAC/s: many tokens, one thread.
-others: time that the other forms take, as a multiple of two bits'."""
+others: time that the other forms take, as multiples of form 2's."""
 
 
 def show_kernels(out: Output, retune: bool) -> int:
@@ -66,10 +67,10 @@ def _show(document: dict[str, Any], found: list[Tuning], path: Path) -> None:
 def _row(choice: ShapeChoice) -> tuple[object, ...]:
     taken = choice.of(choice.form)
     assert taken is not None  # of every choice
-    others = [f"{one.form} {one.cost:.2f}" for one in choice.forms if one is not taken]
+    others = [f"{one.form[-1]}: {one.cost:.2f}" for one in choice.forms if one is not taken]
     return (
         f"{choice.rows} x {choice.cols}",
-        choice.form,
+        choice.form[-1],
         choice.threads,
         taken.prefetch or "usual",
         taken.lookup or "never",

@@ -30,9 +30,9 @@ __all__ = ["BLOCK", "Crew", "Run", "ShapeTimer", "crew_of", "medians", "stream",
 BLOCK: Final = 128  # tokens that a thread of prefill takes at a time
 RUN_SECONDS: Final = 0.0015
 _MOST_SECONDS: Final = 0.005
-_BLOCK_PANELS: Final = 48  # panels that show how all of them do
-_SLICE_PANELS: Final = 16  # of a gated operator at a time
-_LEAST_PANELS: Final = 4
+_BLOCK_PANELS: Final = 108  # panels of a gated operator that it takes at a time
+_BLOCK_TOKENS: Final = 32  # a thread, from which each takes all panels, and tokens of its own
+_LEAST_PANELS: Final = 8
 _WINDOWS: Final = 4  # parts of the memory that are read in turns
 _LEAST_ROUNDS: Final = 3
 _FINE: Final = time.get_clock_info("thread_time").resolution <= 1e-6
@@ -140,7 +140,6 @@ class ShapeTimer:
     Attributes:
         crew: Threads of a run of one token.
         window: Panels of a run of one token.
-        panels: Panels of a run of many.
     """
 
     def __init__(self, shape: Shape, crew: Crew, memory: Bytes, form: str) -> None:
@@ -154,9 +153,7 @@ class ShapeTimer:
         self._out = np.zeros((1, self._stacked * 32), np.float32)
         self._turns = itertools.count()
         self.window = self._stacked // _WINDOWS
-        # Of prefill: a gated operator (its matrices are the ones with more rows) works in slices.
-        most = _SLICE_PANELS if self._rows > self._cols else _BLOCK_PANELS
-        self.panels = min(-(-self._rows // 32), most)
+        self._most = _BLOCK_PANELS
         self._calibrate(form)
 
     def matrix(self, form: str, panels: int) -> PackedMatrix:
@@ -170,10 +167,14 @@ class ShapeTimer:
         seconds = min(run() for _ in range(2))
         window = round(self.window * RUN_SECONDS / max(seconds, 1e-9))
         self.window = min(max(window, self.crew.threads), self._stacked // _WINDOWS)
-        if self.panels > _LEAST_PANELS:
-            seconds = self.many(form, 0, BLOCK)()
-            panels = round(self.panels * _MOST_SECONDS / max(seconds, 1e-9))
-            self.panels = max(min(panels, self.panels), _LEAST_PANELS)
+        self._most = _LEAST_PANELS
+        seconds = self.many(form, 0, BLOCK)() / self.panels(BLOCK)
+        self._most = max(min(round(_MOST_SECONDS / seconds), _BLOCK_PANELS), _LEAST_PANELS)
+
+    def panels(self, tokens: int) -> int:
+        """Panels of a run of so many tokens: as many as a thread would take at once."""
+        share = self.crew.threads if tokens < _BLOCK_TOKENS else 1
+        return min(-(-self._rows // 32 // share), self._most)
 
     def vector(self, form: str, prefetch: int, threads: int | None = None) -> Run:
         """A run of one token over the next part of the memory, by all threads."""
@@ -207,14 +208,15 @@ class ShapeTimer:
 
     def many(self, form: str, lookup: int, tokens: int) -> Run:
         """A run of many tokens on one thread."""
-        matrix = self.matrix(form, self.panels)
+        panels = self.panels(tokens)
+        matrix = self.matrix(form, panels)
         matrix.tune(lookup=lookup)
         acts = self._tokens.first(tokens)
         out = np.zeros((tokens, matrix.rows), np.float32)
 
         def run() -> float:
             start = _clock()
-            acts.multiply(matrix, out, 0, self.panels, repeats)
+            acts.multiply(matrix, out, 0, panels, repeats)
             return (_clock() - start) / repeats
 
         repeats = 1

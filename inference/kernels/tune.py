@@ -75,7 +75,7 @@ def tune(
     with crew_of(threads) as crew:
         benches = []
         for index, shape in enumerate(shapes):
-            wanted = TERNARY if forms is None else (forms[shape],)
+            wanted = _candidates() if forms is None else (forms[shape],)
             timer = ShapeTimer(shape, crew, memory, wanted[0])
             share = start + 0.7 * seconds * (index + 1) / len(shapes)
             benches.append(_Bench(shape, timer, wanted, share))
@@ -89,6 +89,11 @@ def tune(
         measured = _settle(measured, shapes)
     took = round(time.perf_counter() - start, 2)
     return Tuning(Machine.here(threads), took, measured)
+
+
+def _candidates() -> tuple[str, ...]:
+    """The forms to compare: without AVX-512 tables are looked up one weight at a time."""
+    return TERNARY if chosen_isa().startswith("avx512") else TERNARY[:2]
 
 
 def _settle(
@@ -162,7 +167,7 @@ class _Bench:
         for knobs, decode, prefill in zip(
             self._knobs,
             _seconds(self._decode, self._timer.window),
-            _seconds(self._prefill, self._timer.panels),
+            _seconds(self._prefill, self._timer.panels(BLOCK)),
             strict=True,
         ):
             cost = decode + PROMPT * prefill / BLOCK / self._timer.crew.threads

@@ -45,7 +45,7 @@ def test_every_form_of_every_shape_is_measured(tuned: Tuning) -> None:
     assert set(tuned.shapes) == set(SHAPES)
     for (rows, cols), one in tuned.shapes.items():
         assert (one.rows, one.cols) == (rows, cols)
-        assert [form.form for form in one.forms] == list(TERNARY)
+        assert [form.form for form in one.forms] == list(tune._candidates())
         assert one.of(one.form) is not None and one.threads in (1, 2)
         assert all(form.decode > 0 and form.prefill > 0 and form.cost > 0 for form in one.forms)
         assert one.forms[0].cost == 1.0
@@ -143,7 +143,7 @@ def damaged(tuned: Tuning) -> list[bytes]:
                 ('"form": "ternary2"', '"form": "ternary9"'),
                 ('"rows": 256', '"rows": 0'),
                 ('"rows": 256', '"rows": true'),
-                ('"prefetch": ', '"prefetch": -'),
+                ('"prefetch": ', '"prefetch": -1, "x": '),
                 ('"lookup": ', '"lookup": 1e9, "x": '),
                 ('"lookup": ', '"lookup": 99999999999, "x": '),
                 ('"cost": ', '"cost": NaN, "x": '),
