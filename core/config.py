@@ -40,7 +40,7 @@ class Settings:
         default_model: Catalogue name or path; None means by available memory.
         threads: Threads of the engine; None means all CPUs of this process.
         pin: Give each of these threads a CPU of its own; on Linux only, ignored elsewhere.
-        head: Form of a model's output matrix: auto, int8, int4 or float.
+        head: Form of a model's output matrix: auto, int8, scan, int4 or float.
         registry_file: A further registry file, read after the user's own.
         roots: Directories that file tools may touch; empty means the current one.
         read_only: Refuse every tool that changes something.

@@ -21,9 +21,6 @@ from ryzanstein.inference.sample import Sampler, Sampling
 from ryzanstein.inference.stops import StopFilter
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from ryzanstein.inference.constrain import Matcher
     from ryzanstein.inference.model import Model, State
     from ryzanstein.inference.tokenizer import Tokenizer
@@ -52,6 +49,11 @@ class Plan:
     matcher: Matcher | None = None
     on_text: Callable[[str], None] | None = None
     cancel: Cancel | None = None
+
+    @property
+    def greedy(self) -> bool:
+        """Says whether every token is the likeliest one, whatever came before."""
+        return self.matcher is None and self.sampling.plain
 
 
 class Generation:
@@ -102,24 +104,28 @@ class Generation:
 
     def _run(self, plan: Plan, out: _Text, started: float) -> FinishReason:
         sampler = Sampler(plan.sampling, self.ids)
-        logits = self._forward(plan)
+        step = self._likeliest if plan.greedy else self._chosen
+        new = step(plan, sampler)
         self.prefill_seconds = time.perf_counter() - started
         while True:
             if plan.cancel is not None and plan.cancel.is_set():
                 return "cancelled"
-            new = self._next(plan, sampler, logits)
             ended = self._accept(new, plan, sampler, out)
             if ended is not None:
                 return ended
-            logits = self._forward(plan)
+            new = step(plan, sampler)
 
-    def _forward(self, plan: Plan) -> npt.NDArray[np.float32]:
-        """Feeds what the state lacks; returns the logits after it, of tokens that exist."""
+    def _likeliest(self, plan: Plan, _: Sampler) -> list[int]:
+        """Feeds what the state lacks; returns the likeliest token that exists."""
+        pending = self.ids[self._state.length :]
+        below = min(self._tokenizer.vocab_size, self._model.vocabulary)
+        return [self._model.next_token(pending, self._state, below=below, cancel=plan.cancel).token]
+
+    def _chosen(self, plan: Plan, sampler: Sampler) -> list[int]:
+        """Feeds what the state lacks; returns tokens that are forced, or one that is drawn."""
         pending = self.ids[self._state.length :]
         logits = self._model.forward(pending, self._state, cancel=plan.cancel)
-        return logits[0, : self._tokenizer.vocab_size]
-
-    def _next(self, plan: Plan, sampler: Sampler, logits: npt.NDArray[np.float32]) -> list[int]:
+        logits = logits[0, : self._tokenizer.vocab_size]
         if plan.matcher is None:
             return [sampler.choose(logits)]
         forced = plan.matcher.forced()

@@ -7,17 +7,18 @@ logits = model.forward(token_ids, state)       # float32 [1, vocabulary]; the st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ryzanstein.errors import InferenceError, MemoryLimitError, ModelLoadError, ValidationError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
-from ryzanstein.inference.kernels._linear import TERNARY
+from ryzanstein.inference.kernels._linear import PANEL, TERNARY
 from ryzanstein.inference.kernels._program import Program
 from ryzanstein.inference.kernels.choices import Plan
 from ryzanstein.inference.kernels.pack import HEADS, Head, Precision
@@ -34,12 +35,14 @@ from ryzanstein.machine import available_cpus, available_memory
 if TYPE_CHECKING:
     from ryzanstein.inference.tokenizer import Tokenizer
 
-__all__ = ["PRECISIONS", "Cancel", "ForwardCancelled", "Model", "State", "build_model"]
+__all__ = ["PRECISIONS", "Cancel", "ForwardCancelled", "Model", "Next", "State", "build_model"]
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
 Logits = npt.NDArray[np.float32]
 Tokens = Sequence[int] | npt.NDArray[np.integer[Any]]
+Ids = npt.NDArray[np.int32]
+Pages = npt.NDArray[np.uintp]
 
 
 class Cancel(Protocol):
@@ -52,6 +55,20 @@ class Cancel(Protocol):
 
 class ForwardCancelled(InferenceError):
     """A forward pass was given up; the state holds the chunks of tokens that were finished."""
+
+
+class Next(NamedTuple):
+    """The likeliest next token.
+
+    Attributes:
+        token: its id, the lowest of equals.
+        logit: the one `Model.forward` gives it.
+        computed: rows of the output matrix that were multiplied exactly.
+    """
+
+    token: int
+    logit: float
+    computed: int
 
 
 class Model:
@@ -163,26 +180,90 @@ class Model:
         """
         tokens = self._checked(token_ids, state)
         count = len(tokens)
-        pages = state.reserve(count)
         logits = np.empty((count if all_logits else 1, self.vocabulary), np.float32)
+
+        def run(part: Ids, first: int, pages: Pages) -> bool:
+            last = first + len(part)
+            out = logits[first:last] if all_logits else logits if last == count else None
+            return self._program.run(
+                part, state.length, pages, out, all_logits=all_logits, cancel=cancel
+            )
+
+        self._advance(tokens, state, run, cancel)
+        return logits
+
+    def next_token(
+        self,
+        token_ids: Tokens,
+        state: State,
+        *,
+        below: int | None = None,
+        cancel: Cancel | None = None,
+    ) -> Next:
+        """Runs tokens like `forward`, and returns the likeliest one after them.
+
+        It is the argmax of forward's logits. With a scanned head only half of the output matrix is
+        read, and the rows that can win; that one is missed has a probability below 1e-8 a token,
+        if low nibbles of weights are independent of each other (kernels/isa/linear_scan.h).
+
+        Args:
+            token_ids: at least one id below the vocabulary's size.
+            state: of this model.
+            below: only ids below this one are looked at, by default all.
+            cancel: looked at between chunks, and between layers of long ones.
+
+        Raises:
+            ValidationError, ForwardCancelled: as of `forward`.
+            InferenceError: the logits are not finite.
+        """
+        limit = self.vocabulary if below is None else below
+        if not 0 < limit <= self.vocabulary:
+            raise ValidationError(f"A limit of {limit} is outside 1 to {self.vocabulary}.")
+        if self._program.scans:
+            best = self._scanned(self._checked(token_ids, state), state, limit, cancel)
+        else:
+            logits = self.forward(token_ids, state, cancel=cancel)[0, :limit]
+            token = int(logits.argmax())
+            best = Next(token, float(logits[token]), self.vocabulary)
+        if not math.isfinite(best.logit):
+            raise InferenceError("The model's logits are not finite numbers.")
+        return best
+
+    def _scanned(self, tokens: Ids, state: State, limit: int, cancel: Cancel | None) -> Next:
+        found = Next(0, math.nan, 0)
+
+        def run(part: Ids, first: int, pages: Pages) -> bool:
+            nonlocal found
+            if first + len(part) < len(tokens):
+                return self._program.run(part, state.length, pages, cancel=cancel)
+            best = self._program.best(part, state.length, pages, below=limit, cancel=cancel)
+            if best is not None:
+                token, logit, panels = best
+                found = Next(token, logit, min(panels * PANEL, self.vocabulary))
+            return best is not None
+
+        self._advance(tokens, state, run, cancel)
+        return found
+
+    def _advance(
+        self,
+        tokens: Ids,
+        state: State,
+        run: Callable[[Ids, int, Pages], bool],
+        cancel: Cancel | None,
+    ) -> None:
+        """Runs tokens chunk by chunk: run(chunk, place of its first token, pages of the cache)."""
+        count = len(tokens)
+        pages = state.reserve(count)
         chunks = -(-count // self._program.chunk)
         size = -(-count // chunks)
         for first in range(0, count, size):
             part = tokens[first : first + size]
-            if all_logits:
-                out: Logits | None = logits[first : first + len(part)]
-            else:
-                out = logits if first + size >= count else None
-            if cancel is not None and cancel.is_set():
-                raise ForwardCancelled("The forward pass was cancelled.")
-            if not self._program.run(
-                part, state.length, pages, out, all_logits=all_logits, cancel=cancel
-            ):
+            if (cancel is not None and cancel.is_set()) or not run(part, first, pages):
                 raise ForwardCancelled("The forward pass was cancelled.")
             state.length += len(part)
-        return logits
 
-    def _checked(self, token_ids: Tokens, state: State) -> npt.NDArray[np.int32]:
+    def _checked(self, token_ids: Tokens, state: State) -> Ids:
         if state.shape != self._state_shape:
             raise ValidationError("The state belongs to another model.")
         wide = np.asarray(token_ids)
@@ -237,7 +318,8 @@ def build_model(
         tune: choose that form, and threads where they are not given, by what is best on this CPU,
             which takes some seconds the first time (`tuning`).
         head: form of the output matrix, which is the embedding too in many models: auto (that of
-            `precision`), int8, int4 or float. One that is ternary stays so.
+            `precision`), int8, scan (the same numbers, but greedy steps read half of it), int4 or
+            float. One that is ternary stays so.
         keep_packed: take the packed weights of a large ternary model from the file beside its
             checkpoint, which is made the first time (`packed_cache`).
         pin: give each thread a CPU of its own, where the system can and has as many.

@@ -54,6 +54,17 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Says whether it is always the token with the largest logit."""
+        return not (
+            self.temperature > 0
+            or self.repetition_penalty != 1.0
+            or self.frequency_penalty
+            or self.presence_penalty
+            or self.logit_bias
+        )
+
 
 class Sampler:
     """Chooses the tokens of one sequence and remembers which it has seen."""

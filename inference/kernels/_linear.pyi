@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 FORMS: tuple[str, ...]
 SCALES: tuple[str, ...]
 TERNARY: tuple[str, ...]
+PANEL: int
 LAYOUT_VERSION: int
 
 class PackedMatrix:

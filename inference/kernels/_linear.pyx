@@ -66,6 +66,7 @@ FORMS = ("f32", "int8", "int4", "int5", "int6", "ternary2", "ternary5", "ternary
 SCALES = ("none", "group", "min", "half", "tensor")
 TERNARY = FORMS[5:8]
 cdef dict LOOKUP_TOKENS = {"ternary2": 28, "ternary5": 7}  # products of fewer tokens do not earn their tables back
+PANEL = RZ_PANEL
 LAYOUT_VERSION = 1  # of the bytes in a packed matrix; raised whenever panel.h changes
 cdef tuple ISA_NAMES = ("portable", "avx2", "avx512", "avx512vnni")
 

@@ -18,13 +18,14 @@ from ryzanstein.errors import InferenceError, ValidationError
 
 cdef extern from "rz.h":
     ctypedef struct rz_matrix:
-        int32_t form, rows, cols, panel_rows, panels
+        int32_t form, rows, cols, panel_rows, panels, groups
         int64_t panel_bytes
     ctypedef struct rz_linear_kernels:
         pass
     enum:
         RZ_SLACK
         RZ_WORK_BYTES
+        RZ_SPLIT8
     const rz_linear_kernels *rz_linear_table_of(int isa)
     const char *rz_isa_name()
     int rz_isa_chosen()
@@ -57,6 +58,7 @@ cdef extern from "program.h":
     enum:
         RZ_MATRICES
         RZ_SLICE
+        RZ_TERNARY_SLICE
         RZ_EMBED
         RZ_LINEAR
         RZ_APPEND
@@ -86,6 +88,9 @@ cdef extern from "program.h":
         const float **biases
         int32_t *columns
         double seconds
+    ctypedef struct rz_best:
+        float logit
+        int32_t token, panels
     ctypedef struct rz_scratch:
         float *normed
         signed char *codes
@@ -94,12 +99,14 @@ cdef extern from "program.h":
         float *second
         float *attend
         unsigned char *work
+        float *room
     ctypedef struct rz_program:
         int32_t threads, chunk, block, widest, widest_norm
         int32_t op_count, buffer_count, rope_count, head
         int32_t heads, kv_heads, head_dim, value_dim, half_cache
         int64_t layer_bytes, head_bytes
-        int32_t vocabulary, timed
+        int32_t vocabulary, timed, slice
+        float *bounds
         rz_op *ops
         rz_buffer *buffers
         rz_rope *ropes
@@ -115,6 +122,8 @@ cdef extern from "program.h":
         uint8_t **pages
         float *logits
         int32_t all_logits
+        rz_best *best
+        int32_t below
         int (*poll)(void *argument) noexcept nogil
         void *poll_argument
     int rz_program_run(rz_program *program, const rz_call *call) nogil
@@ -406,21 +415,36 @@ cdef class Program:
         attend = rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block)
         cells = <int64_t>p.block * p.widest
         cdef bint ternary = any(self._is_ternary(i) for i in range(p.op_count))
+        p.slice = RZ_TERNARY_SLICE if ternary else RZ_SLICE
         for i in range(p.threads):
             p.scratch[i].normed = <float *>self._zeros(<int64_t>p.block * p.widest_norm * 4)
             p.scratch[i].codes = <signed char *>self._zeros(cells + RZ_SLACK)
             p.scratch[i].scales = <float *>self._zeros(cells // 8)
             p.scratch[i].sums = <int32_t *>self._zeros(cells // 4)
-            p.scratch[i].second = <float *>self._zeros(<int64_t>p.block * RZ_SLICE * 4)
+            p.scratch[i].second = <float *>self._zeros(<int64_t>p.block * p.slice * 4)
             p.scratch[i].attend = <float *>self._zeros(attend * 4)
             if ternary:
                 p.scratch[i].work = <unsigned char *>self._zeros(RZ_WORK_BYTES)
+        if op.weights[0].form == RZ_SPLIT8 and inner_norm is None:
+            self._scan(op.weights[0])
         p.pool = rz_pool_new(p.threads, self._pin)
         if p.pool == NULL:
             raise InferenceError(f"{p.threads} threads could not be started.", hint="Ask for fewer.")
         if self._pin and not self.pinned:
             logging.getLogger(__name__).warning(
                 "Threads are not pinned: this system cannot, or has fewer CPUs than the %d threads.", p.threads)
+
+    cdef int _scan(self, const rz_matrix *head) except -1:
+        """Makes room for what scanning the head needs."""
+        self.program.bounds = <float *>self._zeros(<int64_t>head.panels * 4)
+        for i in range(self.program.threads):
+            self.program.scratch[i].room = <float *>self._zeros(<int64_t>head.groups * 12)
+        return 0
+
+    @property
+    def scans(self) -> bool:
+        """Says whether best() can be asked for."""
+        return self.program.bounds != NULL
 
     def run(self, tokens, int64_t start, pages, logits=None, *, bint all_logits=False, cancel=None) -> bool:
         """Runs `tokens` (int32, at most chunk) at positions from `start` on.
@@ -436,29 +460,53 @@ cdef class Program:
         Returns:
             False where `cancel` was set; logits and the cache's new positions are then undefined.
         """
-        cdef rz_program *p = &self.program
         cdef rz_call call
-        cdef int result
+        self._describe(&call, tokens, start, pages)
+        rows = len(tokens) if all_logits else 1
+        if logits is not None and (logits.shape != (rows, self.program.vocabulary) or logits.dtype != np.float32):
+            raise ValueError("logits have the wrong shape")
+        call.all_logits = all_logits
+        if logits is not None:
+            call.logits = <float *><uintptr_t>logits.ctypes.data
+        return self._go(&call, cancel)
+
+    def best(self, tokens, int64_t start, pages, *, int below, cancel=None):
+        """Runs `tokens` like run() and looks for the likeliest token after them, of those below `below`.
+
+        Returns:
+            (token, logit, panels of the head that were computed), or None where `cancel` was set. The logit is run()'s
+            and the first of equal ones is chosen, but with a probability that rz.h's `scan` bounds.
+        """
+        cdef rz_call call
+        cdef rz_best found
+        self._describe(&call, tokens, start, pages)
+        if not self.scans or not 0 < below <= self.program.vocabulary:
+            raise ValueError("the head is not one to scan, or not so large")
+        call.best, call.below = &found, below
+        return (found.token, found.logit, found.panels) if self._go(&call, cancel) else None
+
+    cdef int _describe(self, rz_call *call, tokens, int64_t start, pages) except -1:
+        cdef rz_program *p = &self.program
         if p.pool == NULL:
             raise InferenceError("The model is closed.")
-        rows = len(tokens) if all_logits else 1
         if not 0 < len(tokens) <= p.chunk or tokens.dtype != np.int32 or pages.dtype != np.uintp:
             raise ValueError("tokens or pages have the wrong size or type")
         if tokens.min() < 0 or tokens.max() >= p.vocabulary or len(pages) * RZ_PAGE < start + len(tokens):
             raise ValueError("a token or a position is out of range")
-        if logits is not None and (logits.shape != (rows, p.vocabulary) or logits.dtype != np.float32):
-            raise ValueError("logits have the wrong shape")
-        poll = _Poll(cancel)
-        memset(&call, 0, sizeof(call))
+        memset(call, 0, sizeof(rz_call))
         call.tokens = <const int32_t *><uintptr_t>tokens.ctypes.data
-        call.count, call.start, call.all_logits = len(tokens), start, all_logits
+        call.count, call.start = len(tokens), start
         call.pages = <uint8_t **><uintptr_t>pages.ctypes.data
-        if logits is not None:
-            call.logits = <float *><uintptr_t>logits.ctypes.data
+        return 0
+
+    cdef bint _go(self, rz_call *call, cancel) except? False:
+        cdef rz_program *p = &self.program
+        cdef int result
+        poll = _Poll(cancel)
         call.poll, call.poll_argument = _poll, <void *>poll
         with self._lock:
             with nogil:
-                result = rz_program_run(p, &call)
+                result = rz_program_run(p, call)
         if (<_Poll>poll).error is not None:
             raise (<_Poll>poll).error
         if result < 0:

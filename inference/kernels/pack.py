@@ -8,8 +8,9 @@
     Q6_K                   int6/half      int8   int4/min  f32
     Q8_0, F32, F16, BF16   int8/group     int8   int4/min  f32
 
-`scan` is int8 in two planes, split8/group. `auto` keeps every code of a quantised source as it is; only the K types' scales (products of an
-fp16 and an integer) are rounded to fp16. See panel.h for the bytes.
+`auto` keeps every code of a quantised source as it is; only the K types' scales (products of an
+fp16 and an integer) are rounded to fp16. An output matrix may be `scan` too: int8's codes and
+scales, split8/group. See panel.h for the bytes.
 """
 
 from __future__ import annotations

@@ -91,11 +91,15 @@ static int run_head(const run *r, int32_t block, int thread, int width) {
     const rz_call *call = r->call;
     int32_t token = (call->all_logits ? 0 : call->count - 1) + block * p->block;
     int32_t left = call->count - token;
-    float *out = call->logits + (int64_t)block * p->block * p->vocabulary;
+    float *out =
+        call->logits == NULL ? NULL : call->logits + (int64_t)block * p->block * p->vocabulary;
     rz_span span = {p, call, thread, thread, width, token, left < p->block ? left : p->block, 0};
     rz_op *op = &p->ops[p->head];
     double begin = p->timed && thread == 0 ? rz_seconds() : 0;
-    rz_run_linear(&span, op, out, p->vocabulary);
+    if (call->best != NULL)
+        rz_run_best(&span, op);
+    else
+        rz_run_linear(&span, op, out, p->vocabulary);
     if (begin != 0)
         op->seconds += rz_seconds() - begin;
     return left > p->block;
@@ -127,7 +131,8 @@ static int32_t work(void *argument, int32_t step, int thread, int width) {
         rz_span span = {p, r->call, thread, thread, width, 0, count, 0};
         next = run_wide(&span, step);
     }
-    return next == p->head && r->call->logits == NULL ? -1 : next;
+    int wanted = r->call->logits != NULL || r->call->best != NULL;
+    return next == p->head && !wanted ? -1 : next;
 }
 
 /* Angles are rounded to float before their sine, as the reference implementations do. */
@@ -148,7 +153,11 @@ int rz_program_run(rz_program *program, const rz_call *call) {
         atomic_store(&program->next_block[i], 0);
     for (int32_t i = 0; i < program->rope_count; i++)
         fill_rope(&program->ropes[i], call->start, call->count);
+    for (int32_t i = 0; i < program->threads; i++)
+        program->scratch[i].best = (rz_best){0, -1, 0};
     if (rz_pool_run(program->pool, work, &r) != 0)
         return -1;
+    if (call->best != NULL)
+        rz_collect_best(program, call->best);
     return r.stopped;
 }

@@ -26,8 +26,9 @@
 #include "pool.h"
 #include "rz.h"
 
-#define RZ_MATRICES 4   /* most matrices that one linear operator applies to the same activations */
-#define RZ_SLICE 512    /* columns of a gated operator's second matrix that are held for a block */
+#define RZ_MATRICES 4 /* most matrices that one linear operator applies to the same activations */
+#define RZ_SLICE 512  /* columns of a gated operator's second matrix that are held for a block: */
+#define RZ_TERNARY_SLICE 3456 /* more, where tables are made anew for each slice */
 #define RZ_NARROW 2     /* up to so many tokens, every thread prepares all activations for itself */
 #define RZ_BLOCK_MIN 32 /* tokens a thread that make the `blocks` schedule worth while */
 
@@ -83,15 +84,24 @@ typedef struct rz_op {
     double seconds;               /* spent by thread 0, where timing is on */
 } rz_op;
 
+/* The likeliest token of those that a thread, or all of them, looked at. */
+typedef struct rz_best {
+    float logit;    /* NaN where one was */
+    int32_t token;  /* the first of equals; -1: none */
+    int32_t panels; /* of the head that had to be computed */
+} rz_best;
+
 /* Scratch memory of one thread. */
 typedef struct rz_scratch {
     float *normed; /* [block][widest input of a norm] */
     int8_t *codes; /* [block][widest input of a linear operator] */
     float *scales; /* [block][widest / 32] */
     int32_t *sums; /* [block][2 * widest / 32] */
-    float *second; /* [block][RZ_SLICE] */
+    float *second; /* [block][slice] */
     float *attend; /* rz_attend_floats() */
     uint8_t *work; /* RZ_WORK_BYTES where a matrix is ternary, else NULL */
+    float *room;   /* [3 * groups of the head] where it is scanned, else NULL */
+    rz_best best;
 } rz_scratch;
 
 typedef struct rz_program {
@@ -101,7 +111,8 @@ typedef struct rz_program {
         head; /* head: the operator that makes logits, the last */
     int32_t heads, kv_heads, head_dim, value_dim, half_cache;
     int64_t layer_bytes, head_bytes; /* inside a page */
-    int32_t vocabulary, timed;
+    int32_t vocabulary, timed, slice;
+    float *bounds; /* [panels of the head] where it is scanned, else NULL */
     rz_op *ops;
     rz_buffer *buffers;
     rz_rope *ropes;
@@ -120,6 +131,10 @@ typedef struct rz_call {
     uint8_t *const *pages; /* enough for start + count positions */
     float *logits;         /* [1 or count][vocabulary], or NULL */
     int32_t all_logits;
+    /* Instead of logits: the likeliest token below `below` after the last one, for a scanned head.
+     */
+    rz_best *best;
+    int32_t below;
     int (*poll)(void *argument); /* asked now and then by thread 0; nonzero gives up. May be NULL */
     void *poll_argument;
 } rz_call;
@@ -137,6 +152,12 @@ typedef struct rz_span {
 /* 0; 1 where poll gave up; -1 where threads could not be started. */
 int rz_program_run(rz_program *program, const rz_call *call);
 
+/* Norm and quantisation of a few tokens, in the thread's own scratch memory. */
+rz_acts rz_prepare_alone(const rz_span *span, const rz_op *op);
+/* The head for one token's likeliest successor only: this thread's part of it. */
+void rz_run_best(const rz_span *span, const rz_op *op);
+/* Puts together what the threads found. */
+void rz_collect_best(const rz_program *program, rz_best *best);
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride);
 void rz_run_append(const rz_span *span, const rz_op *op);
 void rz_run_attend(const rz_span *span, const rz_op *op);

@@ -38,7 +38,7 @@ static void prepare(const rz_span *span, const rz_op *op, rz_acts *acts, const f
 
 /* Few tokens: every thread prepares all of them in its own scratch memory, which spares a barrier.
  */
-static rz_acts prepare_alone(const rz_span *span, const rz_op *op) {
+rz_acts rz_prepare_alone(const rz_span *span, const rz_op *op) {
     float *raw = rz_row(span, op->input, span->first);
     float *dense = op->norm != NULL ? span->program->scratch[span->thread].normed : raw;
     rz_acts acts = activations(span, op, dense, span->thread);
@@ -114,7 +114,7 @@ static void apply_gated(const rz_span *span, const rz_op *op, const rz_acts *act
     const rz_matrix *up = op->weights[op->matrices - 1];
     const float *bias = op->biases[op->matrices - 1];
     float *other = p->scratch[span->thread].second;
-    int32_t rows = up->panel_rows, step = p->block * RZ_SLICE / (span->count * rows);
+    int32_t rows = up->panel_rows, step = p->block * p->slice / (span->count * rows);
     int32_t first, last;
     own_panels(span, op, 0, &first, &last);
     for (int32_t end; first < last; first = end) {
@@ -136,7 +136,7 @@ static void apply_gated(const rz_span *span, const rz_op *op, const rz_acts *act
 
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride) {
     int alone = span->parts == 1 || span->count <= RZ_NARROW;
-    rz_acts acts = alone ? prepare_alone(span, op) : prepare_together(span, op);
+    rz_acts acts = alone ? rz_prepare_alone(span, op) : prepare_together(span, op);
     if (op->gate != RZ_GATE_NONE) {
         apply_gated(span, op, &acts, out, out_stride);
         return;
