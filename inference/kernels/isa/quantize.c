@@ -81,7 +81,29 @@ void RZ_ISA_FN(rz_quantize)(rz_acts *acts, int32_t first, int32_t last) {
     }
 }
 
-/* Largest magnitude of a token, as bits: a NaN or an infinity is larger than any number. */
+/* The largest magnitude of a token, as bits (a NaN or an infinity is larger than any number), and
+ * codes and sums of one group by a given factor. */
+#if (defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)) && !defined(RZ_PLAIN)
+static uint32_t token_peak(const float *x, int64_t n) {
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i even = _mm512_setzero_si512(), odd = even;
+    for (int64_t i = 0; i < n; i += RZ_GROUP) {
+        even = _mm512_max_epu32(even, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
+        odd = _mm512_max_epu32(odd, _mm512_and_si512(_mm512_loadu_si512(x + i + 16), magnitude));
+    }
+    return _mm512_reduce_max_epu32(_mm512_max_epu32(even, odd));
+}
+
+static void token_group(const float *x, float factor, int8_t *codes, int32_t *sums) {
+    const __m512 by = _mm512_set1_ps(factor);
+    const __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), by));
+    const __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), by));
+    _mm_storeu_si128((__m128i *)(void *)codes, _mm512_cvtepi32_epi8(first));
+    _mm_storeu_si128((__m128i *)(void *)(codes + 16), _mm512_cvtepi32_epi8(second));
+    sums[0] = _mm512_reduce_add_epi32(first);
+    sums[1] = _mm512_reduce_add_epi32(second);
+}
+#else
 static uint32_t token_peak(const float *x, int64_t n) {
     uint32_t bits = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -91,25 +113,35 @@ static uint32_t token_peak(const float *x, int64_t n) {
     return bits;
 }
 
+static void token_group(const float *x, float factor, int8_t *codes, int32_t *sums) {
+    for (int h = 0; h < 2; h++, x += 16, codes += 16) {
+        int32_t sum = 0;
+        for (int i = 0; i < 16; i++) {
+            const int32_t code = nearest_int(x[i] * factor);
+            codes[i] = (int8_t)code;
+            sum += code;
+        }
+        sums[h] = sum;
+    }
+}
+#endif
+
 /* 127 / max(absmax, 1e-5), rounded to float, is BitNet's scale; codes are x * scale, and the scale
  * here is its inverse. */
 void RZ_ISA_FN(rz_quantize_token)(rz_acts *acts, int32_t first, int32_t last) {
     for (int64_t t = first; t < last; t++) {
-        const float *x = acts->dense + t * acts->stride;
-        int8_t *codes = acts->codes + t * acts->stride;
-        const uint32_t bits = token_peak(x, acts->stride);
+        const uint32_t bits = token_peak(acts->dense + t * acts->stride, acts->stride);
         const float peak = rz_bits_to_float(bits), factor = 127.0f / (peak < 1e-5f ? 1e-5f : peak);
         const int finite = bits < 0x7f800000u;
-        for (int64_t g = 0; g < acts->groups; g++)
-            acts->scales[t * acts->groups + g] = finite ? 1.0f / factor : NAN;
-        for (int64_t h = 0; h < 2 * acts->groups; h++) {
-            int32_t sum = 0;
-            for (int64_t i = 16 * h; i < 16 * h + 16; i++) {
-                const int32_t code = finite ? nearest_int(x[i] * factor) : 0;
-                codes[i] = (int8_t)code;
-                sum += code;
+        for (int64_t g = 0; g < acts->groups; g++) {
+            const int64_t at = t * acts->stride + g * RZ_GROUP, group = t * acts->groups + g;
+            acts->scales[group] = finite ? 1.0f / factor : NAN;
+            if (finite) {
+                token_group(acts->dense + at, factor, acts->codes + at, acts->sums + 2 * group);
+            } else {
+                memset(acts->codes + at, 0, RZ_GROUP);
+                acts->sums[2 * group] = acts->sums[2 * group + 1] = 0;
             }
-            acts->sums[2 * t * acts->groups + h] = sum;
         }
     }
 }

@@ -27,10 +27,11 @@ enum {
     SUM_PANELS = 128,
 };
 
-/* A part of one panel, decoded. */
+/* A part of two panels, decoded. */
 typedef struct {
-    RZ_ALIGNED uint8_t quads[DOT_QUADS][RZ_BLOCKS][RZ_QUAD_BYTES];
-    RZ_ALIGNED uint16_t indices[TRIPLES * INDICES_OF][RZ_PANEL]; /* row r of block b: 2 r + b */
+    RZ_ALIGNED uint8_t quads[DOT_QUADS][PAIR][RZ_BLOCKS][RZ_QUAD_BYTES];
+    RZ_ALIGNED uint16_t
+        indices[TRIPLES * INDICES_OF][PAIR][RZ_PANEL]; /* row r of block b: 2 r + b */
 } mix_slab;
 
 typedef struct {
@@ -41,7 +42,7 @@ typedef struct {
 typedef struct {
     RZ_ALIGNED int32_t sums[SUM_PANELS / PAIR][MIX_TILES][MIX_TOKENS][PAIR][RZ_PANEL];
     mix_tile tiles[MIX_TILES];
-    mix_slab slabs[PAIR];
+    mix_slab slab;
 } mix_work;
 
 _Static_assert(sizeof(mix_work) <= RZ_WORK_BYTES, "the work memory is too small");
@@ -60,8 +61,8 @@ static mix_part part_of(const rz_matrix *w, int first, int groups) {
 /* One step's products, and look-ups, for all tokens of a tile. */
 #define MIX_DOTS(i)                                                                                \
     do {                                                                                           \
-        const __m512i w[4] = {lb_load(slab[0].quads[i][0]), lb_load(slab[0].quads[i][1]),          \
-                              lb_load(slab[1].quads[i][0]), lb_load(slab[1].quads[i][1])};         \
+        const __m512i w[4] = {lb_load(slab->quads[i][0][0]), lb_load(slab->quads[i][0][1]),        \
+                              lb_load(slab->quads[i][1][0]), lb_load(slab->quads[i][1][1])};       \
         RZ_UNROLL(4)                                                                               \
         for (int t = 0; t < MIX_TOKENS; t++) {                                                     \
             const __m512i a = _mm512_set1_epi32(tile->words[i][t]);                                \
@@ -72,7 +73,7 @@ static mix_part part_of(const rz_matrix *w, int first, int groups) {
     } while (0)
 #define MIX_LOOKUPS(i)                                                                             \
     do {                                                                                           \
-        const __m512i index[2] = {lb_load(slab[0].indices[i]), lb_load(slab[1].indices[i])};       \
+        const __m512i index[2] = {lb_load(slab->indices[i][0]), lb_load(slab->indices[i][1])};     \
         RZ_UNROLL(4)                                                                               \
         for (int t = 0; t < MIX_TOKENS; t++) {                                                     \
             const __m512i table = lb_load(tile->tables[i][t]);                                     \
@@ -84,7 +85,7 @@ static mix_part part_of(const rz_matrix *w, int first, int groups) {
     } while (0)
 
 /* Two panels' part for one tile, added to its sums. */
-static void mix_pair(const mix_part *part, const mix_slab slab[PAIR], const mix_tile *tile,
+static void mix_pair(const mix_part *part, const mix_slab *slab, const mix_tile *tile,
                      int32_t (*sums)[PAIR][RZ_PANEL]) {
     const int lookups = part->triples * INDICES_OF;
     const int both = lookups < part->dots ? lookups : part->dots;
@@ -122,17 +123,20 @@ static void mix_pair(const mix_part *part, const mix_slab slab[PAIR], const mix_
 /* Decoded quads of both blocks: the first ones stay as they are, triples of the others become
  * indices. */
 RZ_INLINE void decode_slab(int form, const rz_matrix *w, const uint8_t *stream,
-                           const mix_part *part, mix_slab *slab) {
+                           const mix_part *part, int p, mix_slab *slab) {
     RZ_ALIGNED uint8_t rest[3 * TRIPLES][RZ_BLOCKS][RZ_QUAD_BYTES];
     const int quads = trit_quads(form);
     for (int g = 0; g < part->groups; g++, stream += w->group_bytes) {
+        for (int line = 0; line < w->group_bytes; line += 64)
+            RZ_PREFETCH(stream + PAIR * w->panel_bytes + line);
         for (int b = 0; b < RZ_BLOCKS; b++) {
             lanes_b codes[RZ_QUADS];
             unpack_trits(form, stream, b, codes);
             RZ_UNROLL(8)
             for (int q = 0; q < quads; q++) {
                 const int at = g * quads + q;
-                lb_store(at < part->dots ? slab->quads[at][b] : rest[at - part->dots][b], codes[q]);
+                lb_store(at < part->dots ? slab->quads[at][p][b] : rest[at - part->dots][b],
+                         codes[q]);
             }
         }
     }
@@ -149,11 +153,11 @@ RZ_INLINE void decode_slab(int form, const rz_matrix *w, const uint8_t *stream,
         const __m512i low = _mm512_mask_blend_epi16(odd, index[0], _mm512_slli_epi32(index[1], 16));
         const __m512i high =
             _mm512_mask_blend_epi16(odd, _mm512_srli_epi32(index[0], 16), index[1]);
-        uint16_t(*to)[RZ_PANEL] = slab->indices + INDICES_OF * n;
-        lb_store(to[0], low);
-        lb_store(to[1], _mm512_srli_epi16(low, 8));
-        lb_store(to[2], high);
-        lb_store(to[3], _mm512_srli_epi16(high, 8));
+        uint16_t(*to)[PAIR][RZ_PANEL] = slab->indices + INDICES_OF * n;
+        lb_store(to[0][p], low);
+        lb_store(to[1][p], _mm512_srli_epi16(low, 8));
+        lb_store(to[2][p], high);
+        lb_store(to[3][p], _mm512_srli_epi16(high, 8));
     }
 }
 
@@ -192,24 +196,26 @@ static void prepare_tiles(const rz_matrix *w, const rz_acts *acts, int64_t token
     __m512i pair, third;
     table_codes(&pair, &third);
     for (int t = 0; t < (tokens + MIX_TOKENS - 1) / MIX_TOKENS * MIX_TOKENS; t++) {
-        int8_t a[4 * PART_QUADS] = {0};
+        int8_t padded[4 * PART_QUADS] = {0};
+        const int8_t *a = padded;
         if (t < tokens)
-            memcpy(a, acts->codes + (token + t) * acts->stride + base,
-                   (size_t)(left < bytes ? left : bytes));
+            a = acts->codes + (token + t) * acts->stride + base;
+        if (t < tokens && left < bytes)
+            a = memcpy(padded, a, (size_t)left);
         prepare_token(part, a, t % MIX_TOKENS, pair, third, &work->tiles[t / MIX_TOKENS]);
     }
 }
 
 /* Decodes a part of the pair of panels at p; the second may not be there. */
 static void decode_pair(const rz_matrix *w, int32_t p, int32_t last, const mix_part *part,
-                        mix_slab slabs[PAIR]) {
+                        mix_slab *slab) {
     for (int i = 0; i < PAIR && p + i < last; i++) {
         const uint8_t *stream =
             w->codes + (p + i) * w->panel_bytes + (int64_t)part->first * w->group_bytes;
         if (w->form == RZ_TERNARY2)
-            decode_slab(RZ_TERNARY2, w, stream, part, &slabs[i]);
+            decode_slab(RZ_TERNARY2, w, stream, part, i, slab);
         else
-            decode_slab(RZ_TERNARY5, w, stream, part, &slabs[i]);
+            decode_slab(RZ_TERNARY5, w, stream, part, i, slab);
     }
 }
 
@@ -225,9 +231,9 @@ static void mix_sums(const rz_matrix *w, const rz_acts *acts, int64_t token, int
         const mix_part part = part_of(w, base, w->groups - base < size ? w->groups - base : size);
         prepare_tiles(w, acts, token, tokens, &part, work);
         for (int pair = 0; pair < pairs; pair++) {
-            decode_pair(w, first + PAIR * pair, last, &part, work->slabs);
+            decode_pair(w, first + PAIR * pair, last, &part, &work->slab);
             for (int tile = 0; tile < tiles; tile++)
-                mix_pair(&part, work->slabs, &work->tiles[tile], work->sums[pair][tile]);
+                mix_pair(&part, &work->slab, &work->tiles[tile], work->sums[pair][tile]);
         }
     }
 }
