@@ -25,7 +25,7 @@ from ryzanstein.inference.kernels._linear import available_isas
 from ryzanstein.inference.model import Model
 from ryzanstein.registry import load_registry
 
-NAMES = ("bitnet",)
+NAMES = ("bitnet", "mamba")
 LARGEST = {"bitnet": 2_000_000, "mamba": 4_000_000, "rwkv7": 4_000_000}
 FOLDER = Path(str(files("ryzanstein.inference"))) / "tiny"
 WORDS = frozenset((Path(__file__).parent / "data" / "tiny_words.txt").read_text().split())
