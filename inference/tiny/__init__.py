@@ -1,8 +1,8 @@
 """Trained models of one to two million parameters that come with the package, and a self-test.
 
     bitnet/         BitNet b1.58; `load_model("tiny-bitnet")`
-    mamba/          Mamba
-    rwkv7/          RWKV-7
+    mamba/          Mamba; waits for an engine that computes it
+    rwkv7/          RWKV-7; likewise
     held_out.txt    4 KiB of text that none of them was trained on
 
 `scripts/train_tiny.py` made them; the README.md of each is its card. All read and write bytes, and
