@@ -65,7 +65,7 @@ cdef extern from "trits.h" nogil:
 FORMS = ("f32", "int8", "int4", "int5", "int6", "ternary2", "ternary5", "ternary3", "split8")
 SCALES = ("none", "group", "min", "half", "tensor")
 TERNARY = FORMS[5:8]
-cdef dict LOOKUP_TOKENS = {"ternary2": 28, "ternary5": 7}  # products of fewer tokens do not earn their tables back
+cdef dict LOOKUP_TOKENS = {"ternary2": 18, "ternary5": 28}  # products of fewer tokens do not earn their tables back
 PANEL = RZ_PANEL
 LAYOUT_VERSION = 1  # of the bytes in a packed matrix; raised whenever panel.h changes
 cdef tuple ISA_NAMES = ("portable", "avx2", "avx512", "avx512vnni")
@@ -281,6 +281,11 @@ cdef class PackedMatrix:
     def nbytes(self):
         """Bytes of the packed matrix, all of which a matrix-vector product reads."""
         return rz_matrix_bytes(&self._matrix)
+
+    @property
+    def greedy_bytes(self):
+        """Bytes that finding the largest product reads, beside the rows that come near it."""
+        return self._matrix.panels * self._matrix.panel_bytes
 
 
 def trits_scale(int source, const uint8_t[::1] data not None):

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from ryzanstein.inference.kernels._linear import PackedMatrix
 
-__all__ = ["GROUP", "integer_dots", "linear", "quantize", "unpack", "unpack_codes"]
+__all__ = [
+    "GROUP",
+    "integer_dots",
+    "linear",
+    "quantize",
+    "quantize_token",
+    "unpack",
+    "unpack_codes",
+    "unpack_trits",
+]
 
 GROUP = 32
 _LANES = 16
@@ -66,8 +75,34 @@ def _quads(packed: PackedMatrix) -> tuple[Codes, NDArray[np.uint8]]:
     return codes, data[..., 512 + 128 * width :].copy()
 
 
+def unpack_trits(packed: PackedMatrix) -> Codes:
+    """Weights -1, 0, 1 (rows, cols) of a ternary matrix, without its scale."""
+    panels, groups, _ = packed.codes.shape
+    if packed.form == "ternary3":
+        words = packed.codes.view("<u2").reshape(panels, groups, _PANEL).astype(np.int32)
+        indices = np.stack([words >> 5 * j & 31 for j in range(3)], axis=-1)
+        digits = np.stack([indices // power % 3 for power in (1, 3, 9)], axis=-1)
+        codes = digits.transpose(0, 2, 1, 3, 4)  # [panel][row][group][index][digit]
+    elif packed.form == "ternary5":
+        fraction = packed.codes.reshape(panels, groups, 2, _LANES, 4).astype(np.int32)
+        quads = []
+        for _ in range(5):
+            quads.append(fraction * 3 >> 8)
+            fraction = fraction * 3 & 255
+        codes = np.stack(quads).transpose(1, 3, 4, 2, 0, 5)  # [panel][block][lane][group][quad][k]
+    else:
+        four = packed.codes.reshape(panels, groups, 2, 2, _LANES, 4).astype(np.int32)
+        quads = [four >> 2 * j & 3 for j in range(4)]
+        # [quad][panel][group][half][block][lane][k] -> [panel][block][lane][group][half][quad][k]
+        codes = np.stack(quads).transpose(1, 4, 5, 2, 3, 0, 6)
+    weights: Codes = codes.reshape(panels * _PANEL, -1)[: packed.rows, : packed.cols] - 1
+    return weights
+
+
 def unpack(packed: PackedMatrix) -> Floats:
     """The weights (rows, cols) that a packed matrix stands for."""
+    if packed.scale == "tensor":
+        return unpack_trits(packed).astype(np.float32) * np.float32(packed.tensor_scale)
     if packed.form == "f32":
         panels, groups, _ = packed.codes.shape
         values = packed.codes.view(np.float32).reshape(panels, groups, 2, GROUP, _LANES)
@@ -99,6 +134,25 @@ def quantize(x: Floats) -> tuple[NDArray[np.int8], Floats, Codes]:
     return codes.reshape(tokens, -1), scales.astype(np.float32), sums
 
 
+def quantize_token(x: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Activations (tokens, cols) as codes and one scale a token, as BitNet b1.58 defines them."""
+    absmax = np.abs(x).max(axis=1, keepdims=True)
+    finite = np.isfinite(absmax)
+    factor = np.float32(127) / np.maximum(np.where(finite, absmax, 1), np.float32(1e-5))
+    codes = np.rint(np.where(finite, x, 0) * factor).astype(np.int8)
+    scales = np.where(finite, np.float32(1) / factor, np.float32("nan"))
+    return codes, scales[:, 0].astype(np.float32)
+
+
+def _ternary(packed: PackedMatrix, x: Floats) -> NDArray[np.float64]:
+    """Exact integer sums times the rounded product of both scales, which kernels give bit by bit."""
+    codes, scales = quantize_token(x)
+    sums = codes.astype(np.int64) @ unpack_trits(packed).T.astype(np.int64)
+    factors = scales * np.float32(packed.tensor_scale)
+    product: NDArray[np.float32] = sums.astype(np.float32) * factors[:, None]
+    return product.astype(np.float64)
+
+
 def integer_dots(codes: Codes, activations: NDArray[np.int8]) -> NDArray[np.int64]:
     """Dot products a half group: (tokens, rows, groups, 2)."""
     tokens, rows = activations.shape[0], codes.shape[0]
@@ -111,8 +165,11 @@ def integer_dots(codes: Codes, activations: NDArray[np.int8]) -> NDArray[np.int6
 def linear(packed: PackedMatrix, x: Floats) -> NDArray[np.float64]:
     """Product of x (tokens, cols) and the transposed weights, summed in float64.
 
-    Activations are quantised first, but for form f32.
+    Activations are quantised first, but for form f32. Ternary products are rounded to float32 as
+    the kernels round them.
     """
+    if packed.scale == "tensor":
+        return _ternary(packed, x)
     if packed.form == "f32":
         return x.astype(np.float64) @ unpack(packed).astype(np.float64).T
     codes, scales, minima = unpack_codes(packed)
