@@ -40,7 +40,7 @@ def load_model(
         tune: Choose how a large ternary model's matrices are packed and multiplied by what is
         fastest on this CPU; that is measured at the first load of such a model, in some seconds.
         RYZANSTEIN_TUNE=0 forbids it everywhere.
-        head: Form of the output matrix: auto (that of `precision`), int8, scan, int4 or float.
+        head: Form of the output matrix: auto (see `build_model`), int8, scan, int4 or float.
         keep_packed: Keep the packed weights of a large ternary model in a file beside its
         checkpoint, from which it loads in a fraction of a second ever after.
         pin: Give each thread a CPU of its own: steadier where nothing else runs.

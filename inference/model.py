@@ -78,7 +78,7 @@ class Model:
         config: the checkpoint's configuration, under Hugging Face's keys.
         context_tokens: the most positions a state may have.
         nbytes: bytes of all weights, packed.
-        weight_bytes_per_token: bytes of weights that one decoded token reads.
+        weight_bytes_per_token: bytes of weights that one greedily decoded token reads.
         layouts: weights and bytes of them in each packed form.
         fingerprint: tells this model in this weight form from others.
     """
@@ -318,8 +318,8 @@ def build_model(
         tune: choose that form, and threads where they are not given, by what is best on this CPU,
             which takes some seconds the first time (`tuning`).
         head: form of the output matrix, which is the embedding too in many models: auto (that of
-            `precision`), int8, scan (the same numbers, but greedy steps read half of it), int4 or
-            float. One that is ternary stays so.
+            `precision`, and scan instead of int8 for a BitNet), int8, scan (the same numbers, but
+            greedy steps read half of it), int4 or float. One that is ternary stays so.
         keep_packed: take the packed weights of a large ternary model from the file beside its
             checkpoint, which is made the first time (`packed_cache`).
         pin: give each thread a CPU of its own, where the system can and has as many.

@@ -47,6 +47,7 @@ SUFFIX: Final = ".rzpack"
 KEPT_FROM: Final = 32 << 20
 _MARGIN: Final = 256 << 20  # left free on the disk beyond the file
 _SAMPLE: Final = 4096
+_PRECISIONS: Final[tuple[Head, ...]] = ("auto", "float", "scan")
 _SOURCES: Final = ("F32", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q6_K")
 
 
@@ -201,7 +202,7 @@ def _layout() -> str:
     for dtype in _SOURCES:
         # Below 0x3c, so that every scale among them is a finite half.
         data = (np.arange(rows * stored_bytes(dtype, (cols,))) * 7 % 0x3B).astype(np.uint8)
-        for precision in ("auto", "float"):
+        for precision in _PRECISIONS:
             digest.update(pack(dtype, data, rows, cols, precision).codes.tobytes())
     trits = (np.arange(rows * cols) * 7 % 13 % 3 - 1).astype(np.int8).view(np.uint8)
     for form in TERNARY:

@@ -62,10 +62,10 @@ def speed(model: Model, prompt: Sequence[int], new: int) -> dict[str, float]:
     """Tokens a second of reading a prompt and of writing after it."""
     state = model.new_state()
     started = time.perf_counter()
-    token = int(model.forward(prompt, state)[0].argmax())
+    token = model.next_token(prompt, state).token
     read = time.perf_counter()
     for _ in range(new):
-        token = int(model.forward([token], state)[0].argmax())
+        token = model.next_token([token], state).token
     ended = time.perf_counter()
     return {"prefill": len(prompt) / (read - started), "decode": new / (ended - read)}
 

@@ -64,10 +64,10 @@ class OwnEngine:
         """Times a prefill and a greedy decode; also says what the sequence's cache takes."""
         model, state = self._model, self._model.new_state()
         started = time.perf_counter()
-        token = int(model.forward(ids, state)[0].argmax())
+        token = model.next_token(ids, state).token
         first = time.perf_counter()
         for _ in range(new_tokens):
-            token = int(model.forward([token], state)[0].argmax())
+            token = model.next_token([token], state).token
         seconds = {"prefill": first - started, "decode": time.perf_counter() - first}
         return seconds | {"state_bytes": state.nbytes}
 

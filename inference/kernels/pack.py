@@ -31,6 +31,7 @@ __all__ = [
     "Head",
     "PackedMatrix",
     "Precision",
+    "is_int8",
     "pack",
     "pack_absmean",
     "pack_ternary",
@@ -57,6 +58,14 @@ SOURCES: dict[str, tuple[int, str, str]] = {
     "TQ1_0": (34, "int4", "group"),
     "TQ2_0": (35, "int4", "group"),
 }
+
+
+def is_int8(dtype: str, precision: Head) -> bool:
+    """Says whether a tensor of that type becomes int8/group."""
+    kept = precision == "auto" and SOURCES.get(dtype, (0, ""))[1] == "int8"
+    return kept or precision == "int8"
+
+
 _FORCED = {
     "float": ("f32", "none"),
     "int8": ("int8", "group"),

@@ -59,8 +59,8 @@ def _quads(packed: PackedMatrix) -> tuple[Codes, NDArray[np.uint8]]:
     if packed.form == "split8":
         flat, size = data.reshape(-1), data.shape[0] * data.shape[1] * 576
         upper = flat[:size].reshape(*data.shape[:2], 576)
-        planes = [upper[..., :512].reshape(shape), flat[size:].reshape(shape)]
-        nibbles = [np.concatenate([both & 15, both >> 4], axis=3) for both in planes]
+        pair = [upper[..., :512].reshape(shape), flat[size:].reshape(shape)]
+        nibbles = [np.concatenate([both & 15, both >> 4], axis=3) for both in pair]
         return (nibbles[0] * 16 + nibbles[1]).astype(np.int32), upper[..., 512:].copy()
     both = data[..., :512].reshape(shape)
     codes = np.concatenate([both & 15, both >> 4], axis=3).astype(np.int32)

@@ -63,11 +63,30 @@ def test_a_packed_head_is_near_the_dense_one(
     assert np.abs(found - want).std() < error * want.std()
 
 
-def test_an_automatic_head_follows_the_precision(checkpoints: dict[bool, Path]) -> None:
-    for precision, head in (("auto", "int8"), ("int4", "int4"), ("float", "float")):
-        follows, _ = logits(checkpoints[True], precision=precision)
-        said, _ = logits(checkpoints[True], precision=precision, head=head)
-        assert (follows == said).all()
+@pytest.mark.parametrize(
+    ("precision", "head"),
+    [("auto", "scan"), ("int8", "scan"), ("int4", "int4"), ("float", "float")],
+)
+def test_an_automatic_head_follows_the_precision(
+    precision: str, head: str, checkpoints: dict[bool, Path]
+) -> None:
+    follows, layouts = logits(checkpoints[True], precision=precision)
+    said, _ = logits(checkpoints[True], precision=precision, head=head)
+    assert LAYOUTS[head] in layouts
+    np.testing.assert_array_equal(follows, said)
+
+
+def test_a_scanned_head_counts_half_for_a_token(checkpoints: dict[bool, Path]) -> None:
+    whole, half = (load_model(checkpoints[True], 1, head=head) for head in ("int8", "scan"))
+    assert whole.nbytes == half.nbytes
+    head = whole.layouts["int8/group"][1]
+    assert whole.weight_bytes_per_token - half.weight_bytes_per_token == head * 512 // 1088
+
+
+def test_other_models_keep_int8_in_one_plane(tmp_path: Path) -> None:
+    path = tiny.write_safetensors(tmp_path / "hf", tiny.Shape(tied=True))
+    assert "int8/group" in logits(path)[1]
+    assert logits(path, head="scan")[1].keys() == {"int8/group", "split8/group"}
 
 
 def test_a_quantised_embedding_keeps_its_form(tmp_path: Path) -> None:
