@@ -22,6 +22,7 @@ from typing import Any
 
 from ryzanstein.errors import RyzansteinError
 from ryzanstein.inference.bench.compare import Variant, Work, compare
+from ryzanstein.inference.kernels import pack
 from ryzanstein.inference.kernels._linear import TERNARY, available_isas
 from ryzanstein.inference.synthesize import FORMATS, HEADS, SHAPES, synthesize
 from ryzanstein.machine import cpu_name
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dir is None and set(options.models) & set(SHAPES):
         command.error("say with --dir where the synthesised shapes are, or are to go")
     isas = chosen(options.isa, available_isas())
-    variants = [Variant(isa, form) for form in chosen(options.forms, TERNARY) for isa in isas]
+    forms = chosen(options.forms, TERNARY)
+    heads = options.own_heads or [None]
+    variants = [Variant(isa, form, head) for form in forms for head in heads for isa in isas]
     work = quick_work() if options.quick else Work(repeats=options.rounds)
     rows: list[dict[str, Any]] = []
     heading()
@@ -87,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--dir", type=Path, help="where synthesised shapes are and go")
     made.add_argument("--heads", type=names(HEADS), default=["q8_0"])
+    made.add_argument("--own-heads", type=names(pack.HEADS), help="this engine's forms of the head")
     made.add_argument("--format", choices=FORMATS, default=PEER_FORMAT, help="of shapes")
     made.add_argument("--threads", type=numbers, default=[1, 2])
     made.add_argument("--isa", type=names(("all", *available_isas())), help="the best without it")

@@ -41,6 +41,12 @@ class Variant:
 
     isa: str | None = None
     form: str | None = None
+    head: str | None = None
+
+    @property
+    def packing(self) -> tuple[str | None, str | None]:
+        """What decides the packed weights."""
+        return self.form, self.head
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +100,14 @@ def compare(
     subject = find_subject(model, None, None, threads)
     subject.require_room(work.context)
     ids = subject.sample_ids(work.prompt_tokens)
-    first_loads = _first_loads(subject, {variant.form for variant in variants}, work)
+    first_loads = _first_loads(subject, {variant.packing for variant in variants}, work)
     with ExitStack() as stack:
         probing = stack.enter_context(subject.worker("ryzanstein", work.context))
 
         def enter(engine: str, variant: Variant) -> Entrant:
-            made = subject.worker(engine, work.context, isa=variant.isa, form=variant.form)
+            made = subject.worker(
+                engine, work.context, isa=variant.isa, form=variant.form, head=variant.head
+            )
             worker = stack.enter_context(made)
             return Entrant(worker, worker.ask("load"), ids, work.new_tokens)
 
@@ -108,22 +116,22 @@ def compare(
         everyone = [*own, other] if other else own
         run_rounds(everyone, lambda: probing.ask("probe"), work.repeats, work.patience)
     rows = [
-        _row(subject, entrant, first_loads[variant.form], other)
+        _row(subject, entrant, first_loads[variant.packing], other)
         for entrant, variant in zip(own, variants, strict=True)
     ]
     return [*rows, _peer_row(subject, other)] if other else rows
 
 
 def _first_loads(
-    subject: Subject, forms: Iterable[str | None], work: Work
-) -> dict[str | None, float]:
+    subject: Subject, packings: Iterable[tuple[str | None, str | None]], work: Work
+) -> dict[tuple[str | None, str | None], float]:
     """Seconds of loads that find nothing kept; what they keep serves the loads after them."""
     for kept in kept_files(subject.path):
         kept.unlink(missing_ok=True)
     seconds = {}
-    for form in forms:
-        with subject.worker("ryzanstein", work.context, form=form) as worker:
-            seconds[form] = float(worker.ask("load")["load_s"])
+    for form, head in packings:
+        with subject.worker("ryzanstein", work.context, form=form, head=head) as worker:
+            seconds[form, head] = float(worker.ask("load")["load_s"])
     return seconds
 
 

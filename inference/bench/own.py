@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from ryzanstein.inference.kernels._linear import read_bytes
+from ryzanstein.inference.kernels.pack import Head
 from ryzanstein.inference.load import load_model
 from ryzanstein.inference.model import Model
 
@@ -26,13 +27,20 @@ class OwnEngine:
     """A model of this project, loaded when it is described."""
 
     def __init__(
-        self, path: Path, threads: int, context: int, precision: str, form: str | None = None
+        self,
+        path: Path,
+        threads: int,
+        context: int,
+        precision: str,
+        form: str | None = None,
+        head: Head | None = None,
     ) -> None:
         self._path = path
         self._threads = threads
         self._context = context
         self._precision = precision
         self._form = form
+        self._head: Head = head or "auto"
         self._loaded: Model | None = None
 
     @property
@@ -44,6 +52,7 @@ class OwnEngine:
                 self._precision,
                 context_tokens=self._context,
                 ternary=self._form,
+                head=self._head,
             )
         return self._loaded
 

@@ -56,9 +56,12 @@ class Subject:
         *,
         isa: str | None = None,
         form: str | None = None,
+        head: str | None = None,
     ) -> Worker:
         """Starts an engine on the model in a process of its own."""
-        return Worker(engine, self.path, self.threads, context, precision, isa=isa, form=form)
+        return Worker(
+            engine, self.path, self.threads, context, precision, isa=isa, form=form, head=head
+        )
 
     def sample_ids(self, count: int) -> list[int]:
         """Returns ids of ordinary prose."""

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TextIO
+from typing import Any, Final, Protocol, Self, TextIO, cast
 
 from ryzanstein.errors import InferenceError, RyzansteinError, ValidationError, from_wire
 from ryzanstein.machine import peak_memory
@@ -56,6 +56,7 @@ class Worker:
         precision: Of this project's engine.
         isa: Instruction set for this project's engine in place of the best.
         form: How it packs ternary matrices, in place of its own choice.
+        head: How it packs the output matrix, in place of its own choice.
     """
 
     def __init__(
@@ -68,10 +69,11 @@ class Worker:
         *,
         isa: str | None = None,
         form: str | None = None,
+        head: str | None = None,
     ) -> None:
         arguments = [engine, str(path), str(threads), str(context), precision]
         self._child = subprocess.Popen(
-            [sys.executable, "-m", __name__, *arguments, *([form] if form else [])],
+            [sys.executable, "-m", __name__, *arguments, form or "", head or ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -113,11 +115,13 @@ class Worker:
 
 
 def _engine(arguments: Sequence[str]) -> Measured:
-    name, path, threads, context, precision, *form = arguments
+    name, path, threads, context, precision, form, head = arguments
     if name == "ryzanstein":
         from ryzanstein.inference.bench.own import OwnEngine
 
-        return OwnEngine(Path(path), int(threads), int(context), precision, *form)
+        return OwnEngine(
+            Path(path), int(threads), int(context), precision, form or None, cast(Any, head or None)
+        )
     if name == "llama-cpp":
         from ryzanstein.inference.bench.peer import LlamaCpp
 

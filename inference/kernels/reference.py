@@ -145,7 +145,7 @@ def quantize_token(x: Floats) -> tuple[NDArray[np.int8], Floats]:
 
 
 def _ternary(packed: PackedMatrix, x: Floats) -> NDArray[np.float64]:
-    """Exact integer sums times the rounded product of both scales, which kernels give bit by bit."""
+    """Exact integer sums times the rounded product of both scales: the kernels give its bits."""
     codes, scales = quantize_token(x)
     sums = codes.astype(np.int64) @ unpack_trits(packed).T.astype(np.int64)
     factors = scales * np.float32(packed.tensor_scale)

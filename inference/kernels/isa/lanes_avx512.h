@@ -20,8 +20,8 @@ typedef __m512 lanes_f;
 /* floor(3x / 256): the first digit of a fraction in base 3. */
 static inline lanes_b lb_trit(lanes_b x) {
     const __m512i one = _mm512_set1_epi8(1);
-    const __m512i over = _mm512_maskz_mov_epi8(
-        _mm512_cmp_epu8_mask(x, _mm512_set1_epi8(86), _MM_CMPINT_NLT), one);
+    const __m512i over =
+        _mm512_maskz_mov_epi8(_mm512_cmp_epu8_mask(x, _mm512_set1_epi8(86), _MM_CMPINT_NLT), one);
     return _mm512_mask_add_epi8(
         over, _mm512_cmp_epu8_mask(x, _mm512_set1_epi8((char)171), _MM_CMPINT_NLT), over, one);
 }

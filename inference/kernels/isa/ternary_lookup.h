@@ -27,11 +27,12 @@ enum {
     SUM_PANELS = 128,
 };
 
+typedef uint16_t pair_indices[PAIR][RZ_PANEL];
+
 /* A part of two panels, decoded. */
 typedef struct {
     RZ_ALIGNED uint8_t quads[DOT_QUADS][PAIR][RZ_BLOCKS][RZ_QUAD_BYTES];
-    RZ_ALIGNED uint16_t
-        indices[TRIPLES * INDICES_OF][PAIR][RZ_PANEL]; /* row r of block b: 2 r + b */
+    RZ_ALIGNED pair_indices indices[TRIPLES * INDICES_OF]; /* row r of block b: 2 r + b */
 } mix_slab;
 
 typedef struct {
@@ -153,7 +154,7 @@ RZ_INLINE void decode_slab(int form, const rz_matrix *w, const uint8_t *stream,
         const __m512i low = _mm512_mask_blend_epi16(odd, index[0], _mm512_slli_epi32(index[1], 16));
         const __m512i high =
             _mm512_mask_blend_epi16(odd, _mm512_srli_epi32(index[0], 16), index[1]);
-        uint16_t(*to)[PAIR][RZ_PANEL] = slab->indices + INDICES_OF * n;
+        pair_indices *to = slab->indices + INDICES_OF * n;
         lb_store(to[0][p], low);
         lb_store(to[1][p], _mm512_srli_epi16(low, 8));
         lb_store(to[2][p], high);
