@@ -57,6 +57,21 @@ static rz_acts activations(int32_t cols, int32_t tokens) {
     return acts;
 }
 
+/* Bounds from the high plane: the same bits everywhere, and none below the products. */
+static int compare_scan(const rz_matrix *w, const rz_acts *acts, const float *products, int isa) {
+    const size_t bytes = (size_t)w->panels * 4;
+    float *want = exact(bytes), *got = exact(bytes), *room = exact((size_t)w->groups * 12);
+    rz_linear_plain.scan(w, acts, w->rows, 0, w->panels, room, want);
+    rz_linear_table_of(isa)->scan(w, acts, w->rows, 0, w->panels, room, got);
+    int wrong = memcmp(want, got, bytes) != 0;
+    for (int32_t row = 0; row < w->rows; row++)
+        wrong += products[row] > got[row / RZ_PANEL];
+    free(want);
+    free(got);
+    free(room);
+    return wrong;
+}
+
 static int compare(const rz_matrix *w, rz_acts *acts, int32_t tokens, int isa) {
     const rz_linear_kernels *table = rz_linear_table_of(isa);
     const size_t bytes = (size_t)tokens * (size_t)w->rows * 4;
@@ -74,6 +89,8 @@ static int compare(const rz_matrix *w, rz_acts *acts, int32_t tokens, int isa) {
     for (size_t i = 0; i < bytes / 4; i++)
         wrong += ternary ? got[i] != want[i]
                          : !(fabs((double)got[i] - (double)want[i]) <= 1e-4 * largest);
+    if (w->form == RZ_SPLIT8)
+        wrong += compare_scan(w, acts, got, isa);
     if (wrong)
         printf("%s form %d scale %d %d x %d, %d tokens: %d wrong\n", table->isa, w->form, w->scale,
                w->rows, w->cols, tokens, wrong);
