@@ -25,7 +25,7 @@ from ryzanstein.inference.kernels._linear import available_isas
 from ryzanstein.inference.model import Model
 from ryzanstein.registry import load_registry
 
-NAMES = ("bitnet", "mamba")
+NAMES = ("bitnet", "mamba", "rwkv7")
 LARGEST = {"bitnet": 2_000_000, "mamba": 4_000_000, "rwkv7": 4_000_000}
 FOLDER = Path(str(files("ryzanstein.inference"))) / "tiny"
 WORDS = frozenset((Path(__file__).parent / "data" / "tiny_words.txt").read_text().split())
@@ -126,12 +126,24 @@ def reference(name: str) -> Any:
     return lambda tokens: model(tokens).logits
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["bitnet", "mamba"])
 def test_transformers_finds_the_number_on_the_card(name: str) -> None:
     from scripts.tiny.data import bits_per_byte
 
     card = shipped.card(name)
     found = bits_per_byte(reference(name), shipped.held_out(), card["context"])
+    assert found == pytest.approx(card["bits_per_byte_excerpt"], abs=THREE_DECIMALS)
+
+
+def test_the_training_program_finds_the_number_on_the_rwkv7_card() -> None:
+    from scripts.tiny.data import bits_per_byte
+    from scripts.tiny.export import load_tensors
+    from scripts.tiny.rwkv7 import RWKV7
+
+    model = RWKV7().eval()
+    model.restore(load_tensors(FOLDER / "rwkv7"))
+    card = shipped.card("rwkv7")
+    found = bits_per_byte(model, shipped.held_out(), card["context"])
     assert found == pytest.approx(card["bits_per_byte_excerpt"], abs=THREE_DECIMALS)
 
 
