@@ -25,7 +25,7 @@ class Program:
         head_dim: int,
         layers: int,
         half_cache: bool,
-        chunk: int = 512,
+        chunk: int = 0,
         block: int = 128,
         isa: str | None = None,
         pin: bool = False,

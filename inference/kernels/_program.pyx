@@ -79,7 +79,7 @@ cdef extern from "program.h":
         float *table
     ctypedef struct rz_op:
         int32_t code, input, output
-        int32_t matrices, accumulate, gate, activation, quantized
+        int32_t matrices, accumulate, gate, activation, quantized, dense
         int32_t layer, rope
         float eps, inner_eps, scale
         const float *norm
@@ -132,6 +132,7 @@ PAGE = RZ_PAGE
 ISAS = ("portable", "avx2", "avx512", "avx512vnni")
 ACTIVATIONS = ("silu", "relu2")  # in the order of enum rz_activation
 _ALIGNMENT = 64
+MOST_CHUNK = 512  # tokens: every thread has a block, and whole buffers stay a few megabytes
 _OP_NAMES = {RZ_EMBED: "embed", RZ_LINEAR: "linear", RZ_APPEND: "append", RZ_ATTEND: "attend"}
 
 
@@ -179,9 +180,10 @@ cdef class Program:
     cdef bint _pin
 
     def __cinit__(self, *, int threads, int heads, int kv_heads, int head_dim, int layers, bint half_cache,
-                  int chunk=512, int block=128, isa=None, bint pin=False):
+                  int chunk=0, int block=128, isa=None, bint pin=False):
         memset(&self.program, 0, sizeof(rz_program))
         cdef rz_program *p = &self.program
+        chunk = chunk or min(MOST_CHUNK, block * max(2, threads))
         if threads < 1 or block % 8 or chunk < block or heads % kv_heads:
             raise ValueError("threads, chunk, block or heads cannot be used")
         index = rz_isa_chosen() if isa is None else ISAS.index(isa)
@@ -376,6 +378,8 @@ cdef class Program:
             op.biases[i] = self._vector(biases[i] if biases else None, rows, (rows + 31) // 32 * 32)
             if op.weights[i].form != 0:
                 op.quantized = RZ_BY_TOKENS if per_token else RZ_BY_GROUPS
+            else:
+                op.dense = 1
         return 0
 
     def attention(self, int input, int output, *, int layer, int rope, float scale):
@@ -416,8 +420,9 @@ cdef class Program:
         cells = <int64_t>p.block * p.widest
         cdef bint ternary = any(self._is_ternary(i) for i in range(p.op_count))
         p.slice = RZ_TERNARY_SLICE if ternary else RZ_SLICE
+        rows = p.block if any(p.ops[i].dense and p.ops[i].norm != NULL for i in range(p.op_count)) else 1
         for i in range(p.threads):
-            p.scratch[i].normed = <float *>self._zeros(<int64_t>p.block * p.widest_norm * 4)
+            p.scratch[i].normed = <float *>self._zeros(<int64_t>rows * p.widest_norm * 4)
             p.scratch[i].codes = <signed char *>self._zeros(cells + RZ_SLACK)
             p.scratch[i].scales = <float *>self._zeros(cells // 8)
             p.scratch[i].sums = <int32_t *>self._zeros(cells // 4)

@@ -74,6 +74,7 @@ typedef struct rz_op {
     int32_t input, output; /* buffers */
     int32_t matrices, accumulate;
     int32_t gate, activation, quantized; /* rz_gate, rz_activation, rz_input */
+    int32_t dense;                       /* a matrix of floats takes the activations too */
     int32_t layer, rope;                 /* of attention and append */
     float eps, inner_eps, scale;
     const float *norm;  /* [input cols, padded], or NULL */
@@ -93,7 +94,8 @@ typedef struct rz_best {
 
 /* Scratch memory of one thread. */
 typedef struct rz_scratch {
-    float *normed; /* [block][widest input of a norm] */
+    float *
+        normed; /* [1, or block where an operator has a matrix of floats][widest input of a norm] */
     int8_t *codes; /* [block][widest input of a linear operator] */
     float *scales; /* [block][widest / 32] */
     int32_t *sums; /* [block][2 * widest / 32] */

@@ -20,36 +20,56 @@ static rz_acts activations(const rz_span *span, const rz_op *op, float *dense, i
     };
 }
 
-static void prepare(const rz_span *span, const rz_op *op, rz_acts *acts, const float *raw,
-                    int64_t first, int64_t last) {
-    const rz_program *p = span->program;
-    for (int64_t t = first; t < last; t++) {
-        float *dense = acts->dense + t * acts->stride;
-        if (op->norm != NULL)
-            p->kernels->rmsnorm(raw + t * acts->stride, op->norm, op->eps, acts->cols, dense);
-        if (op->inner != NULL)
-            p->kernels->rmsnorm(dense, op->inner, op->inner_eps, acts->cols, dense);
-    }
+/* Norms of one token, or the token as it is. */
+static float *normed(const rz_program *p, const rz_op *op, float *raw, int32_t cols, float *to) {
+    if (op->norm == NULL)
+        return raw;
+    p->kernels->rmsnorm(raw, op->norm, op->eps, cols, to);
+    if (op->inner != NULL)
+        p->kernels->rmsnorm(to, op->inner, op->inner_eps, cols, to);
+    return to;
+}
+
+static void quantize(const rz_program *p, const rz_op *op, rz_acts *acts) {
     if (op->quantized == RZ_BY_TOKENS)
-        p->linear->quantize_token(acts, (int32_t)first, (int32_t)last);
+        p->linear->quantize_token(acts, 0, 1);
     else if (op->quantized == RZ_BY_GROUPS)
-        p->linear->quantize(acts, (int32_t)first, (int32_t)last);
+        p->linear->quantize(acts, 0, 1);
+}
+
+/* Token by token: where only codes are wanted, its norm never leaves the first-level cache, and one
+ * row of this thread's is room enough for it. */
+static void prepare(const rz_span *span, const rz_op *op, const rz_acts *acts, float *raw,
+                    int64_t first, int64_t last) {
+    float *row = span->program->scratch[span->thread].normed;
+    for (int64_t t = first; t < last; t++) {
+        rz_acts one = *acts;
+        float *to = op->dense ? acts->dense + t * acts->stride : row;
+        one.dense = normed(span->program, op, raw + t * acts->stride, acts->cols, to);
+        one.codes += t * acts->stride;
+        one.scales += t * acts->groups;
+        one.sums += 2 * t * acts->groups;
+        quantize(span->program, op, &one);
+    }
+}
+
+/* Where dense activations are: matrices of floats take them. */
+static float *dense_of(const rz_span *span, const rz_op *op, float *raw, int32_t owner) {
+    return op->norm != NULL && op->dense ? span->program->scratch[owner].normed : raw;
 }
 
 /* Few tokens: every thread prepares all of them in its own scratch memory, which spares a barrier.
  */
 rz_acts rz_prepare_alone(const rz_span *span, const rz_op *op) {
     float *raw = rz_row(span, op->input, span->first);
-    float *dense = op->norm != NULL ? span->program->scratch[span->thread].normed : raw;
-    rz_acts acts = activations(span, op, dense, span->thread);
+    rz_acts acts = activations(span, op, dense_of(span, op, raw, span->thread), span->thread);
     prepare(span, op, &acts, raw, 0, span->count);
     return acts;
 }
 
 static rz_acts prepare_together(const rz_span *span, const rz_op *op) {
     float *raw = rz_row(span, op->input, span->first);
-    float *dense = op->norm != NULL ? span->program->scratch[0].normed : raw;
-    rz_acts acts = activations(span, op, dense, 0);
+    rz_acts acts = activations(span, op, dense_of(span, op, raw, 0), 0);
     int64_t first, last;
     rz_share(span, span->count, &first, &last);
     prepare(span, op, &acts, raw, first, last);
