@@ -29,6 +29,7 @@ class OneLayer:
         self.heads, self.kv_heads, self.dim = heads, kv_heads, dim
         settings = {"threads": 2, "half_cache": False} | options
         self.program = Program(
+            chunk=512,
             heads=heads,
             kv_heads=kv_heads,
             head_dim=dim,

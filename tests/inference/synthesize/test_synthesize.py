@@ -6,12 +6,12 @@ import errno
 import json
 from contextlib import closing
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import gguf
-import llama_cpp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -221,7 +221,13 @@ def test_progress_ends_at_the_bytes_of_all_tensors(tmp_path: Path) -> None:
     assert all(a[0] < b[0] for a, b in pairwise(seen))
 
 
+@pytest.mark.skipif(
+    find_spec("llama_cpp") is None,
+    reason="llama-cpp-python has no wheel and takes minutes to compile; install the `peer` extra",
+)
 def test_llama_cpp_runs_it_and_writes_more_than_one_token(tmp_path: Path) -> None:
+    import llama_cpp
+
     for format in ("gguf-tq2_0", "gguf-tq1_0"):
         path = synthesize(PACKED, tmp_path / f"{format}.gguf", format=format).path
         model = llama_cpp.Llama(str(path), n_ctx=64, n_threads=1, verbose=False)
