@@ -95,8 +95,18 @@ def test_a_broken_message_does_not_end_the_server(line: str, tmp_path: Path) -> 
     command = [sys.executable, "-m", "ryzanstein.cli", "mcp", "cache"]
     messages = [json.dumps(message) for message in HANDSHAKE]
     sent = "\n".join([messages[0], line, *messages[1:]]) + "\n"
-    done = subprocess.run(
-        command, input=sent, capture_output=True, text=True, encoding="utf-8", cwd=tmp_path
-    )
-    answers = [json.loads(text) for text in done.stdout.splitlines()]
-    assert 2 in [answer.get("id") for answer in answers]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(sent)
+        process.stdin.flush()
+        # The end of the input gives up what is under way, so it waits for the answer.
+        answered = any(json.loads(text).get("id") == 2 for text in process.stdout)
+        process.stdin.close()
+    assert answered

@@ -33,6 +33,7 @@ class Decoder:
 
     def __init__(self, threads: int, *, pin: bool = False) -> None:
         program = Program(
+            chunk=512,
             threads=threads,
             heads=HEADS,
             kv_heads=KV_HEADS,
