@@ -34,7 +34,7 @@ from ryzanstein.errors import ConfigError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.raw import stored_bytes
 from ryzanstein.inference.kernels._linear import LAYOUT_VERSION, TERNARY
-from ryzanstein.inference.kernels.pack import Head, PackedMatrix, Precision, pack
+from ryzanstein.inference.kernels.pack import TRITS, Head, PackedMatrix, Precision, pack
 from ryzanstein.inference.models.footprint import packed_bytes
 from ryzanstein.inference.packed_file import PackedFile, PackedWriter, Shelf, Unusable
 from ryzanstein.machine import release_memory
@@ -207,6 +207,6 @@ def _layout() -> str:
     trits = (np.arange(rows * cols) * 7 % 13 % 3 - 1).astype(np.int8).view(np.uint8)
     for form in TERNARY:
         matrix = PackedMatrix(form, "tensor", rows, cols)
-        matrix.pack_trits(24, trits)
+        matrix.pack_trits(TRITS["I8"], trits)
         digest.update(matrix.codes.tobytes())
     return digest.hexdigest()

@@ -21,7 +21,7 @@ from typing import Final
 
 from ryzanstein.config import load_settings
 from ryzanstein.errors import ConfigError
-from ryzanstein.inference.formats.bitnet import LINEAR
+from ryzanstein.inference.formats.bitnet import is_ternary
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.kernels._linear import TERNARY
 from ryzanstein.inference.kernels.choices import (
@@ -64,12 +64,8 @@ def here(path: Path) -> list[Tuning]:
 def ternary_shapes(checkpoint: Checkpoint) -> Counter[Shape]:
     """Counts a checkpoint's ternary matrices by their shapes."""
     found: Counter[Shape] = Counter()
-    bitnet = checkpoint.config.get("bitnet")
-    if bitnet is None:
-        return found
     for name in checkpoint.names():
-        layer = name.removesuffix(".weight")
-        if name != layer and LINEAR.fullmatch(layer) and layer not in bitnet["skip"]:
+        if is_ternary(checkpoint.config, name):
             rows, cols = checkpoint.tensor(name).shape
             found[rows, cols] += 1
     return found

@@ -28,7 +28,14 @@ from typing import Any, Final
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.formats.raw import TERNARY
 
-__all__ = ["LINEAR", "Quantization", "from_tensor_types", "is_master", "read_quantization"]
+__all__ = [
+    "LINEAR",
+    "Quantization",
+    "from_tensor_types",
+    "is_master",
+    "is_ternary",
+    "read_quantization",
+]
 
 # Names of linear layers, as transformers has them.
 LINEAR: Final = re.compile(
@@ -72,6 +79,14 @@ class Quantization:
             re.match(rf"(?:{pattern})(?:(?<=\.)|(?=\.|$))", name) or name.endswith(pattern)
             for pattern in self.patterns
         )
+
+
+def is_ternary(config: Mapping[str, Any], name: str) -> bool:
+    """Says whether a tensor of a checkpoint is the weight of a ternary linear layer."""
+    bitnet, layer = config.get("bitnet"), name.removesuffix(".weight")
+    if bitnet is None or layer == name or layer in bitnet["skip"]:
+        return False
+    return LINEAR.fullmatch(layer) is not None
 
 
 def is_master(raw: Mapping[str, Any], names: Iterable[str]) -> bool:

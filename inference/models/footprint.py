@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ryzanstein.inference.formats.bitnet import LINEAR
+from ryzanstein.inference.formats.bitnet import is_ternary
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.raw import TERNARY, RawTensor
 from ryzanstein.inference.kernels.pack import SOURCES
@@ -41,9 +41,7 @@ def packed_bytes(checkpoint: Checkpoint, precision: str, head: str = "auto") -> 
 def _bytes_a_weight(raw: RawTensor, checkpoint: Checkpoint, precision: str) -> float:
     if len(raw.shape) < 2:
         return 4.0
-    bitnet = checkpoint.config.get("bitnet")
-    layer = raw.name.removesuffix(".weight")
-    if bitnet is not None and LINEAR.fullmatch(layer) and layer not in bitnet["skip"]:
+    if is_ternary(checkpoint.config, raw.name):
         return _TRIT
     if precision in _FORCED:
         return _FORCED[precision]

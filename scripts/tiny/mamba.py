@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .data import BEGIN, VOCABULARY
+from .half import StoredInHalf
 from .linear import Linear, project
 
 __all__ = ["Mamba", "Shape", "scan"]
@@ -164,7 +164,7 @@ class _Body(nn.Module):
         self.norm_f = nn.RMSNorm(shape.hidden_size, eps=shape.layer_norm_epsilon)
 
 
-class Mamba(nn.Module):
+class Mamba(StoredInHalf):
     """The model; its parameters are named as in a published checkpoint."""
 
     def __init__(self, shape: Shape = Shape()) -> None:
@@ -204,11 +204,3 @@ class Mamba(nn.Module):
             "eos_token_id": BEGIN,
             "dtype": "float16",
         }
-
-    def exported(self) -> Mapping[str, Tensor]:
-        """Tensors as they are stored, by their published names."""
-        return {name: tensor.to(torch.float16) for name, tensor in self.state_dict().items()}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes over what `exported` gave, so that the stored model can be scored."""
-        self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

@@ -14,7 +14,6 @@ with Expressive Dynamic State Evolution", 2503.14456; initial values as in RWKV-
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .data import BEGIN, VOCABULARY
+from .half import StoredInHalf
 from .linear import Linear
 
 __all__ = ["RWKV7", "Shape", "delta_rule"]
@@ -207,7 +207,7 @@ class _Body(nn.Module):
         self.norm = nn.LayerNorm(shape.hidden_size, eps=shape.norm_eps)  # ln_out
 
 
-class RWKV7(nn.Module):
+class RWKV7(StoredInHalf):
     """The model; its parameters are named as in a published checkpoint."""
 
     def __init__(self, shape: Shape = Shape()) -> None:
@@ -254,14 +254,6 @@ class RWKV7(nn.Module):
             "eos_token_id": BEGIN,
             "dtype": "float16",
         }
-
-    def exported(self) -> Mapping[str, Tensor]:
-        """Tensors as they are stored, by their published names."""
-        return {name: tensor.to(torch.float16) for name, tensor in self.state_dict().items()}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes over what `exported` gave, so that the stored model can be scored."""
-        self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
 
 
 def _shifted(x: Tensor) -> Tensor:

@@ -30,61 +30,10 @@ static inline int32_t nearest_int(float value) {
     return (int32_t)(rz_float_to_bits(value + 12582912.0f) & 0x007fffffu) - 0x00400000;
 }
 
-#if (defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)) && !defined(RZ_PLAIN)
-static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t *sums) {
-    const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    const __m512i bits = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), magnitude),
-                                          _mm512_and_si512(_mm512_castps_si512(high), magnitude));
-    float inverse;
-    *scale = group_scale(_mm512_reduce_max_epu32(bits), &inverse);
-    if (inverse == 0.0f) {
-        memset(codes, 0, RZ_GROUP);
-        sums[0] = sums[1] = 0;
-        return;
-    }
-    const __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(low, _mm512_set1_ps(inverse)));
-    const __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(high, _mm512_set1_ps(inverse)));
-    _mm_storeu_si128((__m128i *)(void *)codes, _mm512_cvtepi32_epi8(first));
-    _mm_storeu_si128((__m128i *)(void *)(codes + 16), _mm512_cvtepi32_epi8(second));
-    sums[0] = _mm512_reduce_add_epi32(first);
-    sums[1] = _mm512_reduce_add_epi32(second);
-}
-#else
-static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t *sums) {
-    uint32_t bits = 0;
-    for (int i = 0; i < RZ_GROUP; i++) {
-        const uint32_t magnitude = rz_float_to_bits(x[i]) & 0x7fffffffu;
-        bits = magnitude > bits ? magnitude : bits;
-    }
-    float inverse;
-    *scale = group_scale(bits, &inverse);
-    for (int h = 0; h < 2; h++) {
-        int32_t sum = 0;
-        for (int i = 16 * h; i < 16 * h + 16; i++) {
-            const int32_t code = inverse == 0.0f ? 0 : nearest_int(x[i] * inverse);
-            codes[i] = (int8_t)code;
-            sum += code;
-        }
-        sums[h] = sum;
-    }
-}
-#endif
-
-void RZ_ISA_FN(rz_quantize)(rz_acts *acts, int32_t first, int32_t last) {
-    for (int64_t t = first; t < last; t++) {
-        for (int64_t g = 0; g < acts->groups; g++) {
-            const int64_t at = t * acts->stride + g * RZ_GROUP, group = t * acts->groups + g;
-            quantize_group(acts->dense + at, acts->codes + at, acts->scales + group,
-                           acts->sums + 2 * group);
-        }
-    }
-}
-
-/* The largest magnitude of a token, as bits (a NaN or an infinity is larger than any number), and
+/* The largest magnitude of n values, as bits (a NaN or an infinity is larger than any number), and
  * codes and sums of one group by a given factor. */
 #if (defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)) && !defined(RZ_PLAIN)
-static uint32_t token_peak(const float *x, int64_t n) {
+static uint32_t peak_bits(const float *x, int64_t n) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     __m512i even = _mm512_setzero_si512(), odd = even;
     for (int64_t i = 0; i < n; i += RZ_GROUP) {
@@ -94,7 +43,7 @@ static uint32_t token_peak(const float *x, int64_t n) {
     return _mm512_reduce_max_epu32(_mm512_max_epu32(even, odd));
 }
 
-static void token_group(const float *x, float factor, int8_t *codes, int32_t *sums) {
+static void quantize_by(const float *x, float factor, int8_t *codes, int32_t *sums) {
     const __m512 by = _mm512_set1_ps(factor);
     const __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), by));
     const __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), by));
@@ -104,7 +53,7 @@ static void token_group(const float *x, float factor, int8_t *codes, int32_t *su
     sums[1] = _mm512_reduce_add_epi32(second);
 }
 #else
-static uint32_t token_peak(const float *x, int64_t n) {
+static uint32_t peak_bits(const float *x, int64_t n) {
     uint32_t bits = 0;
     for (int64_t i = 0; i < n; i++) {
         const uint32_t magnitude = rz_float_to_bits(x[i]) & 0x7fffffffu;
@@ -113,7 +62,7 @@ static uint32_t token_peak(const float *x, int64_t n) {
     return bits;
 }
 
-static void token_group(const float *x, float factor, int8_t *codes, int32_t *sums) {
+static void quantize_by(const float *x, float factor, int8_t *codes, int32_t *sums) {
     for (int h = 0; h < 2; h++, x += 16, codes += 16) {
         int32_t sum = 0;
         for (int i = 0; i < 16; i++) {
@@ -126,22 +75,44 @@ static void token_group(const float *x, float factor, int8_t *codes, int32_t *su
 }
 #endif
 
+static void clear_group(int8_t *codes, int32_t *sums) {
+    memset(codes, 0, RZ_GROUP);
+    sums[0] = sums[1] = 0;
+}
+
+static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t *sums) {
+    float inverse;
+    *scale = group_scale(peak_bits(x, RZ_GROUP), &inverse);
+    if (inverse == 0.0f)
+        clear_group(codes, sums);
+    else
+        quantize_by(x, inverse, codes, sums);
+}
+
+void RZ_ISA_FN(rz_quantize)(rz_acts *acts, int32_t first, int32_t last) {
+    for (int64_t t = first; t < last; t++) {
+        for (int64_t g = 0; g < acts->groups; g++) {
+            const int64_t at = t * acts->stride + g * RZ_GROUP, group = t * acts->groups + g;
+            quantize_group(acts->dense + at, acts->codes + at, acts->scales + group,
+                           acts->sums + 2 * group);
+        }
+    }
+}
+
 /* 127 / max(absmax, 1e-5), rounded to float, is BitNet's scale; codes are x * scale, and the scale
  * here is its inverse. */
 void RZ_ISA_FN(rz_quantize_token)(rz_acts *acts, int32_t first, int32_t last) {
     for (int64_t t = first; t < last; t++) {
-        const uint32_t bits = token_peak(acts->dense + t * acts->stride, acts->stride);
+        const uint32_t bits = peak_bits(acts->dense + t * acts->stride, acts->stride);
         const float peak = rz_bits_to_float(bits), factor = 127.0f / (peak < 1e-5f ? 1e-5f : peak);
         const int finite = bits < 0x7f800000u;
         for (int64_t g = 0; g < acts->groups; g++) {
             const int64_t at = t * acts->stride + g * RZ_GROUP, group = t * acts->groups + g;
             acts->scales[group] = finite ? 1.0f / factor : NAN;
-            if (finite) {
-                token_group(acts->dense + at, factor, acts->codes + at, acts->sums + 2 * group);
-            } else {
-                memset(acts->codes + at, 0, RZ_GROUP);
-                acts->sums[2 * group] = acts->sums[2 * group + 1] = 0;
-            }
+            if (finite)
+                quantize_by(acts->dense + at, factor, acts->codes + at, acts->sums + 2 * group);
+            else
+                clear_group(acts->codes + at, acts->sums + 2 * group);
         }
     }
 }

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ryzanstein.inference.formats.checkpoint import open_checkpoint
 from ryzanstein.inference.kernels._linear import available_isas
-from ryzanstein.inference.model import Model, build_model
+from ryzanstein.inference.model import Model
 from tests.inference import tiny, tiny_bitnet
+from tests.inference.models.running import in_pieces, load
 
 Array = np.ndarray
 LENGTH = 40
@@ -85,16 +85,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return tiny_bitnet.write_hub(path, case.shape, case.stored, case.dtype, **case.quantization)
 
     return write
-
-
-def load(path: Path, **options: Any) -> Model:
-    return build_model(open_checkpoint(path), **({"threads": 1, "precision": "float"} | options))
-
-
-def in_pieces(model: Model, tokens: Array, size: int) -> Array:
-    state = model.new_state()
-    pieces = [tokens[at : at + size] for at in range(0, len(tokens), size)]
-    return np.concatenate([model.forward(piece, state, all_logits=True) for piece in pieces])
 
 
 def greedy(model: Model, prompt: Array, count: int) -> tuple[list[int], Array]:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ryzanstein.inference.formats.checkpoint import open_checkpoint
 from ryzanstein.inference.kernels._linear import available_isas
-from ryzanstein.inference.model import Model, build_model
 from tests.inference import tiny
+from tests.inference.models.running import in_pieces, load
 
 Array = np.ndarray
 LENGTH = 150
@@ -62,16 +61,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Any:
             return path, model(torch.tensor(ids(shape))[None]).logits[0].numpy()
 
     return make
-
-
-def load(path: Path, **options: Any) -> Model:
-    return build_model(open_checkpoint(path), **({"threads": 1, "precision": "float"} | options))
-
-
-def in_pieces(model: Model, tokens: Array, size: int) -> Array:
-    state = model.new_state()
-    pieces = [tokens[at : at + size] for at in range(0, len(tokens), size)]
-    return np.concatenate([model.forward(piece, state, all_logits=True) for piece in pieces])
 
 
 def worst(got: Array, want: Array) -> float:

@@ -1,0 +1,23 @@
+"""Small models as the tests of logits run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ryzanstein.inference.formats.checkpoint import open_checkpoint
+from ryzanstein.inference.model import Model, build_model
+
+Array = np.ndarray
+
+
+def load(path: Path, **options: Any) -> Model:
+    return build_model(open_checkpoint(path), **({"threads": 1, "precision": "float"} | options))
+
+
+def in_pieces(model: Model, tokens: Array, size: int) -> Array:
+    state = model.new_state()
+    pieces = [tokens[at : at + size] for at in range(0, len(tokens), size)]
+    return np.concatenate([model.forward(piece, state, all_logits=True) for piece in pieces])
