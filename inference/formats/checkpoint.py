@@ -23,11 +23,12 @@ class Checkpoint(Protocol):
 
     Attributes:
         path: The file or directory.
-        config: Hugging Face's keys: model_type hidden_size num_hidden_layers num_attention_heads
-            num_key_value_heads head_dim intermediate_size rms_norm_eps rope_theta rope_scaling
-            tie_word_embeddings vocab_size max_position_embeddings attention_bias attention_out_bias
-            mlp_bias, hidden_act: "silu" or "relu2", bitnet: None or the dict that `bitnet.py`
-            describes, and rope_interleaved: the rows of q and k are ordered for rotating
+        config: Keys of the family's layout, mostly Hugging Face's. Every one has model_type
+            hidden_size num_hidden_layers vocab_size max_position_embeddings tie_word_embeddings and
+            bitnet: None or the dict that `bitnet.py` describes; Llama and its like have
+            num_attention_heads num_key_value_heads head_dim intermediate_size rms_norm_eps
+            rope_theta rope_scaling attention_bias attention_out_bias mlp_bias, hidden_act: "silu"
+            or "relu2", and rope_interleaved: the rows of q and k are ordered for rotating
             neighbouring pairs. rope_scaling is None or {"rope_type": "linear" | "yarn" | "llama3" |
             "factors", …}; `factors` divides each inverse frequency by its entry of `factors`.
         metadata: The GGUF file's own keys; empty for a directory.
@@ -38,11 +39,11 @@ class Checkpoint(Protocol):
     metadata: Mapping[str, Any]
 
     def names(self) -> list[str]:
-        """Hugging Face's names of all tensors."""
+        """Canonical names of all tensors, which are mostly Hugging Face's."""
         ...
 
     def tensor(self, name: str) -> RawTensor:
-        """One tensor as a view of the mapped file; ModelLoadError where there is none."""
+        """A view of the mapped file, or values computed of it; ModelLoadError without one."""
         ...
 
     def release(self, name: str) -> None:

@@ -14,17 +14,16 @@ Follows transformers' `integrations/bitnet.py`, and 1bitLLM's names of the sub-n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from ryzanstein.errors import ModelLoadError
-from ryzanstein.inference.formats.architectures import linear_shape
 from ryzanstein.inference.formats.bitnet import LINEAR, Quantization
 from ryzanstein.inference.formats.dequantize import dequantize
 from ryzanstein.inference.formats.raw import RawTensor
 
-__all__ = ["own_names", "with_scales"]
+__all__ = ["own_name", "with_scales"]
 
 _NAMES: Final = {
     "self_attn.inner_attn_ln.weight": "self_attn.attn_sub_norm.weight",
@@ -36,31 +35,24 @@ _SCALE: Final = ".weight_scale"
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
 
-def own_names(tensors: Mapping[str, RawTensor], file: str) -> dict[str, RawTensor]:
-    """Gives 1bitLLM's norms transformers' names.
-
-    Raises:
-        ModelLoadError: a tensor is there under both names.
-    """
-    renamed: dict[str, RawTensor] = {}
-    for name, tensor in tensors.items():
-        own = name
-        for theirs, ours in _NAMES.items():
-            if name.endswith("." + theirs):
-                own = name.removesuffix(theirs) + ours
-        if own in renamed:
-            raise ModelLoadError(f"{file} holds the tensor {own} twice, under two names.")
-        renamed[own] = replace(tensor, name=own)
-    return renamed
+def own_name(name: str) -> str:
+    """Gives 1bitLLM's norms transformers' names."""
+    for theirs, ours in _NAMES.items():
+        if name.endswith("." + theirs):
+            return name.removesuffix(theirs) + ours
+    return name
 
 
 def with_scales(
     tensors: dict[str, RawTensor],
     config: Mapping[str, Any],
     quantization: Quantization | None,
+    shape_of: Callable[[str], tuple[int, int]],
     file: str,
 ) -> dict[str, RawTensor]:
-    """Returns the tensors under what they mean, ternary layers with their scales.
+    """Returns the tensors as what they mean, ternary layers with their scales.
+
+    `shape_of` gives rows and columns of a linear layer.
 
     Raises:
         ModelLoadError: a scale is missing or senseless, or a layer is stored in another form than
@@ -74,11 +66,11 @@ def with_scales(
     for layer in layers:
         value = _scale(out.pop(layer + _SCALE, None), layer, file)
         scale = 1.0 / value if quantization.divides else value
-        weight = _unpacked(tensors[layer + ".weight"], config, quantization, file)
-        out[weight.name] = replace(weight, scale=scale)
+        weight = replace(tensors[layer + ".weight"], name=layer + ".weight", scale=scale)
+        out[weight.name] = _unpacked(weight, shape_of(layer), quantization, file)
         bias = out.get(layer + ".bias")
         if bias is not None and not quantization.divides:
-            out[bias.name] = replace(bias, scale=value)
+            out[layer + ".bias"] = replace(bias, scale=value)
     _check_types(out, [layer + ".weight" for layer in layers], file)
     return out
 
@@ -101,7 +93,7 @@ def _ternary_layers(tensors: Iterable[str], config: Mapping[str, Any]) -> list[s
 
 
 def _unpacked(
-    tensor: RawTensor, config: Mapping[str, Any], quantization: Quantization, file: str
+    tensor: RawTensor, shape: tuple[int, int], quantization: Quantization, file: str
 ) -> RawTensor:
     """The layer under the type and shape of what is packed in it."""
     if len(tensor.shape) != 2:
@@ -113,7 +105,7 @@ def _unpacked(
             f"{file}: {tensor.name} has type {tensor.dtype}, but linear_class bitlinear packs "
             "weights as U8."
         )
-    rows, cols = linear_shape(config, tensor.name.removesuffix(".weight"))
+    rows, cols = shape
     if quantization.unpacked and tensor.dtype != "U8" and tensor.shape == (rows, cols):
         return tensor
     if tensor.dtype in _FLOATS:

@@ -10,38 +10,34 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ryzanstein.errors import ModelLoadError
-from ryzanstein.inference.formats.architectures import check_architecture, check_shapes
-from ryzanstein.inference.formats.bitnet import is_master, read_quantization
-from ryzanstein.inference.formats.hf_bitnet import own_names, with_scales
-from ryzanstein.inference.formats.hf_config import read_config
-from ryzanstein.inference.formats.pages import release_pages
+from ryzanstein.inference.formats.layouts import hf_layout
+from ryzanstein.inference.formats.layouts.layout import check_shapes
+from ryzanstein.inference.formats.mapped import MappedCheckpoint
 from ryzanstein.inference.formats.raw import RawTensor, stored_bytes
 
 __all__ = ["SafetensorsCheckpoint"]
 
 DTYPES: Final = ("F32", "F16", "BF16")
-# Only what is packed in a linear layer may have these; `hf_bitnet.with_scales` takes them there.
+# Only what is packed in a linear layer may have these; its layout refuses them elsewhere.
 _PACKED: Final = ("U8", "I8")
 MAX_HEADER: Final = 100_000_000
 _INDEX: Final = "model.safetensors.index.json"
 _SINGLE: Final = "model.safetensors"
 
 
-class SafetensorsCheckpoint:
+class SafetensorsCheckpoint(MappedCheckpoint):
     """Tensors and configuration of a directory with config.json and safetensors files.
 
     Attributes:
         path: The directory.
-        config: config.json with defaults filled in (`hf_config.read_config`).
+        config: Of the layout: config.json with defaults filled in.
         metadata: Empty; there to satisfy the protocol.
     """
 
@@ -51,50 +47,16 @@ class SafetensorsCheckpoint:
         Raises:
             ModelLoadError: a file is missing or damaged, or the model is not one the engine runs.
         """
-        self.path = path
-        self.metadata: Mapping[str, Any] = MappingProxyType({})
+        super().__init__(path)
         raw = read_json(path / "config.json", path)
-        check_architecture(str(raw.get("model_type", "")), path.name)
+        layout = hf_layout(raw.get("model_type"), path.name)
         stored: dict[str, RawTensor] = {}
-        self._buffers: list[mmap.mmap] = []
         for shard, wanted in _shards(path).items():
             buffer = _map(path / shard)
             stored |= _read_shard(buffer, path / shard, wanted)
             self._buffers.append(buffer)
-        master = is_master(raw, stored)
-        stored = own_names(stored, path.name)
-        quantization = read_quantization(raw, master, path.name)
-        self.config = read_config(raw, set(stored), path.name, quantization, master)
-        self._tensors = with_scales(stored, self.config, quantization, path.name)
-        shapes = {name: tensor.shape for name, tensor in self._tensors.items()}
-        check_shapes(self.config, shapes, path.name)
-
-    def names(self) -> list[str]:
-        """Names of all tensors, in the files' order."""
-        return list(self._tensors)
-
-    def tensor(self, name: str) -> RawTensor:
-        """Returns one tensor as a view of its mapped file.
-
-        Raises:
-            ModelLoadError: there is no such tensor.
-        """
-        if name not in self._tensors:
-            raise ModelLoadError(f"{self.path.name} has no tensor {name}.")
-        return self._tensors[name]
-
-    def release(self, name: str) -> None:
-        """Gives back the memory of a tensor's pages; a later look reads the file again."""
-        tensor = self.tensor(name)
-        for buffer in self._buffers:
-            start = tensor.data.ctypes.data - np.frombuffer(buffer, np.uint8).ctypes.data
-            if 0 <= start < len(buffer):
-                release_pages(buffer, start, tensor.data.size)
-
-    def close(self) -> None:
-        """Lets go of the mappings; they disappear with the last view of them."""
-        self._tensors = {}
-        self._buffers = []
+        self.config, self._tensors = layout.from_hf(raw, stored, path.name)
+        check_shapes(layout, self.config, self._tensors, path.name)
 
 
 def read_json(path: Path, root: Path) -> dict[str, Any]:
@@ -156,7 +118,7 @@ def _read_shard(buffer: mmap.mmap, path: Path, wanted: set[str] | None) -> dict[
         raise ModelLoadError(
             f"{path} lacks the tensor {min(missing)} that the index expects there."
         )
-    return {name: entry for name, entry in entries.items() if not name.endswith(".inv_freq")}
+    return entries
 
 
 def _read_header(buffer: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:

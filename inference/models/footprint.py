@@ -6,6 +6,7 @@ import math
 
 from ryzanstein.inference.formats.bitnet import is_ternary
 from ryzanstein.inference.formats.checkpoint import Checkpoint
+from ryzanstein.inference.formats.layouts import output_name
 from ryzanstein.inference.formats.raw import TERNARY, RawTensor
 from ryzanstein.inference.kernels.pack import SOURCES
 
@@ -27,9 +28,7 @@ _TRIT = 0.25
 
 def packed_bytes(checkpoint: Checkpoint, precision: str, head: str = "auto") -> int:
     """Estimates the bytes of all weights in their packed forms, from the tensors' types."""
-    tied = checkpoint.config.get("tie_word_embeddings")
-    output = "model.embed_tokens.weight" if tied else "lm_head.weight"
-    forms = {output: head} if head != "auto" else {}
+    forms = {output_name(checkpoint.config): head} if head != "auto" else {}
     return math.ceil(
         sum(
             math.prod(raw.shape) * _bytes_a_weight(raw, checkpoint, forms.get(raw.name, precision))

@@ -162,17 +162,29 @@ class Weights:
         Raises:
             ModelLoadError: it is missing or has another shape.
         """
-        raw = self._tensor(name, (size,))
-        values = np.array(dequantize(raw), np.float32).reshape(size)
+        return self.array(name, (size,))
+
+    def array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Returns a tensor of any rank as float32.
+
+        Raises:
+            ModelLoadError: it is missing, has another shape, or values that are not finite.
+        """
+        raw = self._tensor(name, shape)
+        values = np.array(dequantize(raw), np.float32).reshape(shape)
         self._done(raw)
         if not np.isfinite(values).all():
             raise ModelLoadError(f"The tensor {name} holds values that are not finite.")
         self.nbytes += values.nbytes
         return values
 
+    def has(self, name: str) -> bool:
+        """Says whether the checkpoint has a tensor of that name."""
+        return name in self._names
+
     def optional_vector(self, name: str, size: int) -> npt.NDArray[np.float32] | None:
         """Returns a vector, or None where the checkpoint has none of that name."""
-        return self.vector(name, size) if name in self._names else None
+        return self.vector(name, size) if self.has(name) else None
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> RawTensor:
         if name not in self._names:

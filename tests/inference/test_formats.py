@@ -215,8 +215,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "bad alignment": (HEAD + u64(0, 1) + text("general.alignment") + u32(4, 33), "alignment"),
     "no architecture": (HEAD + u64(0, 0), "no architecture"),
     "unknown architecture": (
-        HEAD + u64(0, 1) + text("general.architecture") + u32(8) + text("mamba"),
-        "'mamba'",
+        HEAD + u64(0, 1) + text("general.architecture") + u32(8) + text("gpt2"),
+        "'gpt2'",
     ),
     "no dimensions": (HEAD + u64(1, 0) + entry(u32(0)), "0 dimensions"),
     "many dimensions": (HEAD + u64(1, 0) + entry(u32(2**31)), "dimensions"),
