@@ -7,8 +7,11 @@ logits = model.forward(token_ids, state)       # float32 [1, vocabulary]; the st
 
 from __future__ import annotations
 
+import hashlib
 import math
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, get_args
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, get_ar
 import numpy as np
 import numpy.typing as npt
 
+from ryzanstein import __version__
 from ryzanstein.errors import InferenceError, MemoryLimitError, ModelLoadError, ValidationError
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.kernels._linear import PANEL, TERNARY
@@ -80,7 +84,7 @@ class Model:
         nbytes: bytes of all weights, packed.
         weight_bytes_per_token: bytes of weights that one greedily decoded token reads.
         layouts: weights and bytes of them in each packed form.
-        fingerprint: tells this model in this weight form from others.
+        fingerprint: tells this model from others, in whatever weight form.
     """
 
     def __init__(
@@ -96,7 +100,14 @@ class Model:
         self._tokenizer: Tokenizer | None = None
         self._read_tokenizer: Callable[[], Tokenizer] | None = None
         self._reading = Lock()
-        self._state_shape = StateShape(weights.fingerprint, program.page_bytes)
+        self._state_shape = StateShape(
+            fingerprint=weights.fingerprint,
+            page_bytes=program.page_bytes,
+            fixed_bytes=program.state_bytes,
+            form=weights.form,
+            engine=_engine(program),
+            name=weights.name,
+        )
 
     @property
     def threads(self) -> int:
@@ -186,11 +197,29 @@ class Model:
             last = first + len(part)
             out = logits[first:last] if all_logits else logits if last == count else None
             return self._program.run(
-                part, state.length, pages, out, all_logits=all_logits, cancel=cancel
+                part,
+                state.length,
+                pages,
+                out,
+                state=state.fixed,
+                all_logits=all_logits,
+                cancel=cancel,
             )
 
         self._advance(tokens, state, run, cancel)
         return logits
+
+    def feed(self, token_ids: Tokens, state: State, cancel: Cancel | None = None) -> None:
+        """Runs tokens like `forward`, and computes no logits.
+
+        Raises:
+            ValidationError, ForwardCancelled: as of `forward`.
+        """
+
+        def run(part: Ids, _: int, pages: Pages) -> bool:
+            return self._program.run(part, state.length, pages, state=state.fixed, cancel=cancel)
+
+        self._advance(self._checked(token_ids, state), state, run, cancel)
 
     def next_token(
         self,
@@ -235,8 +264,12 @@ class Model:
         def run(part: Ids, first: int, pages: Pages) -> bool:
             nonlocal found
             if first + len(part) < len(tokens):
-                return self._program.run(part, state.length, pages, cancel=cancel)
-            best = self._program.best(part, state.length, pages, below=limit, cancel=cancel)
+                return self._program.run(
+                    part, state.length, pages, state=state.fixed, cancel=cancel
+                )
+            best = self._program.best(
+                part, state.length, pages, below=limit, state=state.fixed, cancel=cancel
+            )
             if best is not None:
                 token, logit, panels = best
                 found = Next(token, logit, min(panels * PANEL, self.vocabulary))
@@ -259,8 +292,12 @@ class Model:
         size = -(-count // chunks)
         for first in range(0, count, size):
             part = tokens[first : first + size]
-            if (cancel is not None and cancel.is_set()) or not run(part, first, pages):
+            if cancel is not None and cancel.is_set():
                 raise ForwardCancelled("The forward pass was cancelled.")
+            # Only what is long is given up half-way, and would leave a fixed block half moved on.
+            with state.guarded() if len(part) > 1 else nullcontext():
+                if not run(part, first, pages):
+                    raise ForwardCancelled("The forward pass was cancelled.")
             state.length += len(part)
 
     def _checked(self, token_ids: Tokens, state: State) -> Ids:
@@ -358,6 +395,13 @@ def build_model(
     if not keep_packed:
         return build(None)
     return build_once(build, checkpoint, Packing(precision, plan.name, head), wanted)
+
+
+def _engine(program: Program) -> str:
+    """Tells apart what the bytes of states mean: the order of operators, and who runs them."""
+    names = [name for name, _, _ in program.timings()]
+    digest = hashlib.blake2b(f"{sys.byteorder} {names}".encode(), digest_size=8).hexdigest()
+    return f"{__version__}-{digest}"
 
 
 def _check_memory(checkpoint: Checkpoint, precision: Precision, head: Head) -> None:

@@ -1,72 +1,78 @@
-"""What a model remembers of one sequence: its key/value cache, in pages that copies share.
+"""What a model remembers of one sequence: pages of keys and values, and one block of fixed size.
 
-A page holds 64 positions of all layers (`kernels/ops.h` has its layout). Copying a state copies no
-page: both states share them, and whichever writes into a shared page first copies that page.
+    attention         a page holds 64 positions of all layers (`kernels/ops.h` has its layout)
+    recurrent layers  one block, as large after a token as after a million; operators own its parts
 
-A saved state is one file:
+Either may be absent. Copying a state copies neither: both states share them, and whichever writes
+into a shared page or block first copies that. Pages can be cut at any position; a fixed block holds
+the whole past at once, so it is continued or begun anew, never cut.
 
-    RZSTATE1 | header length, u64 little-endian | header, JSON | pages, one after the other
+`state_file.py` has the form of a saved one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ryzanstein.errors import InferenceError, ValidationError
+from ryzanstein.errors import ValidationError
 from ryzanstein.inference.kernels._program import PAGE, aligned
+from ryzanstein.inference.state_file import Block, Content, StateShape, read_state, write_state
 
 __all__ = ["State", "StateShape"]
 
-_MAGIC: Final = b"RZSTATE1"
-_HEADER_LIMIT: Final = 1 << 16
-
-Page = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class StateShape:
-    """What states of one model have in common: whose they are, and how large a page is."""
-
-    fingerprint: str
-    page_bytes: int
-
 
 class State:
-    """The cache of one sequence; made by `Model.new_state`, filled by `Model.forward`.
+    """The past of one sequence; made by `Model.new_state`, filled by `Model.forward`.
 
     Attributes:
-        length: positions that are filled.
-        capacity: positions that it may ever hold.
+        length: tokens it has taken in.
+        capacity: tokens that it may ever take in.
     """
 
     def __init__(self, shape: StateShape, capacity: int) -> None:
         self.length = 0
         self.capacity = capacity
         self._shape = shape
-        self._pages: list[Page] = []
+        self._pages: list[Block] = []
         self._shared: list[bool] = []
+        self._fixed: Block | None = None  # None: zeros, as before the first token
+        self._fixed_shared = False
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pages in use, shared ones too."""
-        return len(self._pages) * self._shape.page_bytes
+        """Bytes in use, shared ones too."""
+        fixed = 0 if self._fixed is None else self._shape.fixed_bytes
+        return len(self._pages) * self._shape.page_bytes + fixed
 
     @property
     def shape(self) -> StateShape:
         """Says which model it belongs to."""
         return self._shape
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether it holds something that cannot be cut."""
+        return self._shape.fixed_bytes > 0
+
+    @property
+    def fixed(self) -> Block | None:
+        """The fixed block, for writing: uint8 [fixed_bytes] on a cache line; None without one."""
+        if not self._shape.fixed_bytes:
+            return None
+        if self._fixed is None:
+            self._fixed = aligned(self._shape.fixed_bytes)
+        elif self._fixed_shared:
+            self._fixed = _copied(self._fixed)
+        self._fixed_shared = False
+        return self._fixed
+
     def reserve(self, count: int) -> npt.NDArray[np.uintp]:
-        """Makes room for `count` more positions, and returns the pages' addresses.
+        """Makes room for `count` more tokens, and returns the pages' addresses.
 
         Raises:
             ValidationError: the capacity is too small.
@@ -79,122 +85,101 @@ class State:
             )
         for index in range(self.length // PAGE, len(self._pages)):
             if self._shared[index]:
-                own = aligned(self._shape.page_bytes)
-                own[:] = self._pages[index]
-                self._pages[index], self._shared[index] = own, False
-        for _ in range(len(self._pages), -(-wanted // PAGE)):
+                self._pages[index], self._shared[index] = _copied(self._pages[index]), False
+        for _ in range(len(self._pages), self._shape.pages(wanted)):
             self._pages.append(aligned(self._shape.page_bytes))
             self._shared.append(False)
         return np.array([page.ctypes.data for page in self._pages], np.uintp)
 
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Leaves the fixed block as it was where what runs inside fails half-way.
+
+        Pages need no guard: what lies in them beyond `length` means nothing.
+        """
+        before, shared = self._fixed, self._fixed_shared
+        self._fixed_shared = True  # so that the first write makes a copy
+        try:
+            yield
+        except BaseException:
+            self._fixed, self._fixed_shared = before, shared
+            raise
+
     def truncate(self, length: int) -> None:
-        """Forgets every position from `length` on.
+        """Forgets every token from `length` on; a recurrent state can only forget all or none.
 
         Raises:
-            ValidationError: it is negative or beyond what is filled.
+            ValidationError: it is negative, beyond what is held, or within a recurrent state.
         """
         if not 0 <= length <= self.length:
             raise ValidationError(f"A state of {self.length} tokens cannot be cut to {length}.")
+        if self.recurrent and 0 < length < self.length:
+            raise ValidationError(
+                f"A recurrent state of {self.length} tokens cannot be cut to {length}.",
+                hint="Copy it where you may want to come back.",
+            )
         self.length = length
-        kept = -(-length // PAGE)
+        kept = self._shape.pages(length)
         del self._pages[kept:], self._shared[kept:]
+        if length == 0:
+            self._fixed, self._fixed_shared = None, False
 
     def copy(self) -> State:
-        """Returns an independent state with the same content; a page is copied when written."""
+        """Returns an independent state with the same content; a part is copied when written."""
         other = State(self._shape, self.capacity)
         other.length = self.length
         self._shared = [True] * len(self._pages)
         other._pages, other._shared = list(self._pages), list(self._shared)
+        self._fixed_shared = other._fixed_shared = self._fixed is not None
+        other._fixed = self._fixed
         return other
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, ids: Sequence[int] = ()) -> None:
         """Writes the state to a file, which appears whole or not at all.
+
+        Args:
+            path: The file; one that is there is replaced.
+            ids: The tokens it holds, where they are to be saved with it.
 
         Raises:
             InferenceError: the file cannot be written.
+            ValidationError: the ids are not as many as its tokens.
         """
-        path = Path(path)
-        pages = self._pages[: -(-self.length // PAGE)]
-        header = json.dumps(
-            {
-                "fingerprint": self._shape.fingerprint,
-                "page_bytes": self._shape.page_bytes,
-                "length": self.length,
-                "checksum": _checksum(pages),
-            }
-        ).encode()
-        try:
-            with tempfile.NamedTemporaryFile(
-                dir=path.parent, prefix=path.name, delete=False
-            ) as file:
-                partial = Path(file.name)
-                try:
-                    file.write(_MAGIC + len(header).to_bytes(8, "little") + header)
-                    for page in pages:
-                        file.write(page.data)
-                    file.flush()
-                    os.replace(partial, path)
-                except BaseException:
-                    partial.unlink(missing_ok=True)
-                    raise
-        except OSError as error:
-            raise InferenceError(
-                f"The state cannot be written to {path}: {error.strerror}."
-            ) from error
+        held = np.asarray(ids, np.int32)
+        if len(held) not in (0, self.length):
+            raise ValidationError(f"{len(held)} ids cannot name a state of {self.length} tokens.")
+        pages = self._pages[: self._shape.pages(self.length)]
+        content = Content(self.length, held, self._fixed if self.length else None, pages)
+        write_state(Path(path), self._shape, content)
 
     @classmethod
     def load(cls, path: str | Path, shape: StateShape, capacity: int) -> State:
         """Reads a saved state of the model with this shape.
 
         Raises:
-            InferenceError: the file is missing, damaged, or of another model or weight form.
+            InferenceError: the file is missing, damaged, or of another model, weight form or
+                version of the engine.
         """
-        try:
-            with Path(path).open("rb") as file:
-                return _read(file, str(path), shape, capacity)
-        except OSError as error:
-            raise InferenceError(f"The state {path} cannot be read: {error.strerror}.") from error
+        return cls.load_with_ids(path, shape, capacity)[0]
+
+    @classmethod
+    def load_with_ids(
+        cls, path: str | Path, shape: StateShape, capacity: int
+    ) -> tuple[State, npt.NDArray[np.int32]]:
+        """Reads like `load`, and returns the ids too; none where they were not saved.
+
+        Raises:
+            InferenceError: as of `load`.
+        """
+        content = read_state(Path(path), shape, capacity)
+        state = cls(shape, capacity)
+        state.length = content.tokens
+        state._fixed, state._pages = content.fixed, content.pages
+        state._shared = [False] * len(content.pages)
+        return state, content.ids
 
 
-def _read(file: BinaryIO, name: str, shape: StateShape, capacity: int) -> State:
-    header = _read_header(file, name)
-    if (
-        header.get("fingerprint") != shape.fingerprint
-        or header.get("page_bytes") != shape.page_bytes
-    ):
-        raise InferenceError(f"The state {name} belongs to another model or weight form.")
-    length = header.get("length")
-    if type(length) is not int or not 0 <= length <= capacity:
-        raise InferenceError(f"The state {name} does not fit a context of {capacity} tokens.")
-    state = State(shape, capacity)
-    for _ in range(-(-length // PAGE)):
-        page = aligned(shape.page_bytes)
-        if file.readinto(page.data) != shape.page_bytes:  # type: ignore[attr-defined]
-            raise InferenceError(f"The state {name} is cut short.")
-        state._pages.append(page)
-        state._shared.append(False)
-    if file.read(1) or _checksum(state._pages) != header.get("checksum"):
-        raise InferenceError(f"The state {name} is damaged: its checksum does not agree.")
-    state.length = length
-    return state
-
-
-def _read_header(file: BinaryIO, name: str) -> dict[str, Any]:
-    start = file.read(len(_MAGIC) + 8)
-    size = int.from_bytes(start[len(_MAGIC) :], "little")
-    if not start.startswith(_MAGIC) or len(start) < len(_MAGIC) + 8 or size > _HEADER_LIMIT:
-        raise InferenceError(f"{name} is no saved state.")
-    try:
-        header = json.loads(file.read(size))
-    except ValueError as error:
-        raise InferenceError(f"The state {name} is damaged: its header cannot be read.") from error
-    if not isinstance(header, dict):
-        raise InferenceError(f"The state {name} is damaged: its header cannot be read.")
-    return header
-
-
-def _checksum(pages: list[Page]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for page in pages:
-        digest.update(page.data)
-    return digest.hexdigest()
+def _copied(block: Block) -> Block:
+    own = aligned(block.nbytes)
+    own[:] = block
+    return own

@@ -9,10 +9,14 @@ cdef extern from "ops.h":
         void (*rmsnorm)(const float *x, const float *weight, float eps, int32_t n, float *out) nogil
         void (*silu_mul)(float *gate, const float *up, int64_t n) nogil
         void (*relu2_mul)(float *gate, const float *up, int64_t n) nogil
+        void (*layernorm)(const float *x, const float *weight, const float *bias, float eps, int32_t n,
+                          float *out) nogil
+        void (*map)(int32_t f, float *x, int64_t n) nogil
         void (*rotate)(float *x, int32_t heads, int32_t dim, const float *cos_sin, int32_t half,
                        int interleaved, float scale) nogil
     const rz_ops_kernels *rz_ops_table(const char *isa)
 
+MAPS = ("silu", "relu2", "tanh", "sigmoid", "softplus", "exp")  # of enum rz_map
 
 cdef float *_floats(array) except? NULL:
     return <float *><uintptr_t>array.ctypes.data
@@ -32,6 +36,24 @@ def rmsnorm(x, weight, float eps, str isa):
     out = np.empty_like(left)
     kernels.rmsnorm(_floats(left), _floats(right), eps, len(x), _floats(out))
     return out[: len(x)]
+
+
+def layernorm(x, weight, bias, float eps, str isa):
+    """Returns (x - mean) / sqrt(variance + eps) * weight + bias of one vector; bias may be None."""
+    cdef const rz_ops_kernels *kernels = rz_ops_table(isa.encode())
+    left, right = _padded(x, 32), _padded(weight, 32)
+    more = None if bias is None else _padded(bias, 32)
+    out = np.empty_like(left)
+    kernels.layernorm(_floats(left), _floats(right), NULL if more is None else _floats(more), eps, len(x), _floats(out))
+    return out[: len(x)]
+
+
+def mapped(function, x, str isa):
+    """Returns a function of each element: silu, relu2, tanh, sigmoid, softplus or exp."""
+    cdef const rz_ops_kernels *kernels = rz_ops_table(isa.encode())
+    out = np.array(x, np.float32)
+    kernels.map(MAPS.index(function), _floats(out), len(out))
+    return out
 
 
 def silu_mul(gate, up, str isa):

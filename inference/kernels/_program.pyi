@@ -16,15 +16,16 @@ def aligned(nbytes: int) -> npt.NDArray[np.uint8]: ...
 
 class Program:
     page_bytes: int
+    state_bytes: int
     def __init__(
         self,
         *,
         threads: int,
-        heads: int,
-        kv_heads: int,
-        head_dim: int,
-        layers: int,
-        half_cache: bool,
+        heads: int = 0,
+        kv_heads: int = 0,
+        head_dim: int = 0,
+        layers: int = 0,
+        half_cache: bool = True,
         chunk: int = 0,
         block: int = 128,
         isa: str | None = None,
@@ -42,7 +43,7 @@ class Program:
     def chunk(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
-    def buffer(self, cols: int, *, whole: bool = False) -> int: ...
+    def buffer(self, cols: int, *, whole: bool = False, past: int = 0) -> int: ...
     def rope(
         self,
         frequencies: npt.NDArray[np.float32],
@@ -66,6 +67,20 @@ class Program:
         per_token: bool = False,
         inner_norms: Sequence[npt.NDArray[np.float32] | None] | None = None,
         inner_eps: float = 0.0,
+        activated: str | None = None,
+        joined: bool = False,
+    ) -> None: ...
+    def operator(
+        self,
+        name: str,
+        *,
+        buffers: Sequence[int] = (),
+        vectors: Sequence[npt.NDArray[np.float32] | None] = (),
+        sizes: Sequence[int] = (),
+        numbers: Sequence[float] = (),
+        state: int = 0,
+        scratch: int = 0,
+        joined: bool = False,
     ) -> None: ...
     def attention(
         self, input: int, output: int, *, layer: int, rope: int, scale: float
@@ -88,6 +103,7 @@ class Program:
         pages: npt.NDArray[np.uintp],
         logits: npt.NDArray[np.float32] | None = None,
         *,
+        state: npt.NDArray[np.uint8] | None = None,
         all_logits: bool = False,
         cancel: Any = None,
     ) -> bool: ...
@@ -100,6 +116,7 @@ class Program:
         pages: npt.NDArray[np.uintp],
         *,
         below: int,
+        state: npt.NDArray[np.uint8] | None = None,
         cancel: Any = None,
     ) -> tuple[int, float, int] | None: ...
     def set_width(self, how: str) -> None: ...

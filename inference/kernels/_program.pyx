@@ -15,6 +15,7 @@ import threading
 import numpy as np
 
 from ryzanstein.errors import InferenceError, ValidationError
+from ryzanstein.inference.kernels._ops import MAPS
 
 cdef extern from "rz.h":
     ctypedef struct rz_matrix:
@@ -55,6 +56,8 @@ cdef extern from "ops.h":
     int64_t rz_attend_floats(int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t rows)
 
 cdef extern from "program.h":
+    ctypedef struct rz_operator:
+        pass
     enum:
         RZ_MATRICES
         RZ_SLICE
@@ -63,13 +66,15 @@ cdef extern from "program.h":
         RZ_LINEAR
         RZ_APPEND
         RZ_ATTEND
+        RZ_OPERATOR
+        RZ_OPERANDS
         RZ_GATE_NONE
         RZ_GATE_PAIR
         RZ_GATE_OUTPUT
         RZ_BY_GROUPS
         RZ_BY_TOKENS
     ctypedef struct rz_buffer:
-        int32_t cols, whole
+        int32_t cols, whole, past
         int64_t stride
         float *data
     ctypedef struct rz_rope:
@@ -87,6 +92,13 @@ cdef extern from "program.h":
         const rz_matrix **weights
         const float **biases
         int32_t *columns
+        int32_t activated, joined
+        const rz_operator *kind
+        int32_t *buffers
+        int32_t *sizes
+        const float **vectors
+        float *numbers
+        int64_t state
         double seconds
     ctypedef struct rz_best:
         float logit
@@ -100,6 +112,7 @@ cdef extern from "program.h":
         float *attend
         unsigned char *work
         float *room
+        float *workspace
     ctypedef struct rz_program:
         int32_t threads, chunk, block, widest, widest_norm
         int32_t op_count, buffer_count, rope_count, head
@@ -120,6 +133,7 @@ cdef extern from "program.h":
         int32_t count
         int64_t start
         uint8_t **pages
+        float *state
         float *logits
         int32_t all_logits
         rz_best *best
@@ -127,6 +141,10 @@ cdef extern from "program.h":
         int (*poll)(void *argument) noexcept nogil
         void *poll_argument
     int rz_program_run(rz_program *program, const rz_call *call) nogil
+
+cdef extern from "recurrent.h":
+    const rz_operator *rz_find_operator(const char *name)
+    void rz_choose_kernels(rz_program *program, const char *isa)
 
 PAGE = RZ_PAGE
 ISAS = ("portable", "avx2", "avx512", "avx512vnni")
@@ -178,13 +196,14 @@ cdef class Program:
     cdef object _lock
     cdef int64_t _bytes
     cdef bint _pin
+    cdef int64_t _workspace
 
-    def __cinit__(self, *, int threads, int heads, int kv_heads, int head_dim, int layers, bint half_cache,
-                  int chunk=0, int block=128, isa=None, bint pin=False):
+    def __cinit__(self, *, int threads, int heads=0, int kv_heads=0, int head_dim=0, int layers=0,
+                  bint half_cache=True, int chunk=0, int block=128, isa=None, bint pin=False):
         memset(&self.program, 0, sizeof(rz_program))
         cdef rz_program *p = &self.program
         chunk = chunk or min(MOST_CHUNK, block * max(2, threads))
-        if threads < 1 or block % 8 or chunk < block or heads % kv_heads:
+        if threads < 1 or block % 8 or chunk < block or (heads % kv_heads if kv_heads else heads):
             raise ValueError("threads, chunk, block or heads cannot be used")
         index = rz_isa_chosen() if isa is None else ISAS.index(isa)
         p.linear = rz_linear_table_of(index)
@@ -192,6 +211,7 @@ cdef class Program:
             raise ValidationError(f"This CPU or this build has no {isa} kernels.")
         name = ISAS[index].encode()
         p.kernels = rz_ops_table(name)
+        rz_choose_kernels(p, name)
         p.threads, p.chunk, p.block = threads, chunk, block
         p.heads, p.kv_heads, p.head_dim = heads, kv_heads, head_dim
         p.value_dim = (head_dim + 15) // 16 * 16
@@ -204,7 +224,8 @@ cdef class Program:
         self._pin = pin
         self.page_bytes = p.layer_bytes * layers
 
-    cdef readonly int64_t page_bytes
+    cdef readonly int64_t page_bytes  # of keys and values of 64 positions; 0: no attention
+    cdef readonly int64_t state_bytes  # of what all operators remember of a sequence; 0: nothing
 
     def __dealloc__(self):
         rz_pool_free(self.program.pool)
@@ -274,24 +295,31 @@ cdef class Program:
         p.ops = ops
         cdef rz_op *op = &ops[p.op_count]
         memset(op, 0, sizeof(rz_op))
-        op.code, op.input, op.output = code, input, output
+        op.code, op.input, op.output, op.activated = code, input, output, -1
         p.op_count += 1
         self._names.append(_OP_NAMES[code])
         return op
 
-    def buffer(self, int cols, *, bint whole=False):
-        """Declares a buffer of `cols` floats a token; `whole` if one operator reads other tokens' rows."""
+    def buffer(self, int cols, *, bint whole=False, int past=0):
+        """Declares a buffer of `cols` floats a token; `whole` if one operator reads other tokens' rows.
+
+        A whole one may have rows for `past` earlier tokens before the first, which "recall" fills.
+        """
         cdef rz_program *p = &self.program
         cdef rz_buffer *buffers = <rz_buffer *>realloc(p.buffers, (p.buffer_count + 1) * sizeof(rz_buffer))
         if buffers == NULL:
             raise MemoryError
         p.buffers = buffers
         stride = (cols + 31) // 32 * 32
+        if past and not whole:
+            raise ValueError("only a whole buffer has past rows")
         rows = p.chunk if whole else p.threads * p.block
         buffers[p.buffer_count].cols = cols
         buffers[p.buffer_count].whole = whole
         buffers[p.buffer_count].stride = stride
-        buffers[p.buffer_count].data = <float *>self._zeros(rows * stride * 4)
+        buffers[p.buffer_count].past = past
+        cdef float *data = <float *>self._zeros((past + rows) * stride * 4)
+        buffers[p.buffer_count].data = data + past * <int64_t>stride
         p.buffer_count += 1
         return p.buffer_count - 1
 
@@ -323,22 +351,28 @@ cdef class Program:
 
     def linear(self, int input, matrices, int output, *, norm=None, float eps=0.0, biases=None,
                bint accumulate=False, bint gated=False, str activation="silu", bint per_token=False,
-               inner_norms=None, float inner_eps=0.0):
+               inner_norms=None, float inner_eps=0.0, activated=None, bint joined=False):
         """output = [matrix * norm(input) + bias for each matrix, side by side].
 
         With `accumulate` it is added to output. With `gated` there are two matrices and output =
         activation(first) * second. With `per_token`, packed matrices take int8 inputs with one scale
         a token, else with one for 32 of them. With `inner_norms` each matrix takes
-        inner_norm(norm(input)) of its own, and so is an operator of its own.
+        inner_norm(norm(input)) of its own, and so is an operator of its own. `activated` names a
+        function of each product with its bias (MAPS). `joined` says that it reads nothing of what the
+        operator before it writes, so that no thread has to wait for another between them.
         """
         cdef rz_op *op
         cdef int made = 0
         if gated and (len(matrices) != 2 or matrices[0].rows != matrices[1].rows):
             raise ValueError("a gate has two matrices with the same rows")
+        if activated is not None and (gated or accumulate or inner_norms is not None):
+            raise ValueError("only plain products are activated")
         each = 1 if inner_norms is not None else len(matrices)
         for first in range(0, len(matrices), each):
             op = self._add(RZ_LINEAR, input, output)
             op.accumulate, op.activation = accumulate, ACTIVATIONS.index(activation)
+            op.activated = -1 if activated is None else MAPS.index(activated)
+            op.joined = joined and first == 0
             if gated:
                 op.gate = RZ_GATE_PAIR if each == 2 else RZ_GATE_OUTPUT if first == 1 else RZ_GATE_NONE
             part = slice(first, first + each)
@@ -395,6 +429,44 @@ cdef class Program:
             op = self._add(code, input, output)
             op.layer, op.rope, op.scale = layer, rope, scale
 
+    def operator(self, str name, *, buffers=(), vectors=(), sizes=(), numbers=(), int64_t state=0,
+                 int64_t scratch=0, bint joined=False):
+        """Adds one of recurrent.h's operators; its C function says what its operands are.
+
+        Args:
+            name: in the table of recurrent.c.
+            buffers: numbers of buffers.
+            vectors: float32 arrays, copied and zero padded to 32, or None.
+            sizes: whole numbers.
+            numbers: floats.
+            state: floats of a sequence's state that this operator owns; zeros before the first token.
+            scratch: floats of working memory it needs in each thread.
+            joined: as of linear().
+        """
+        cdef int i
+        cdef const rz_operator *kind = rz_find_operator(name.encode())
+        if kind == NULL:
+            raise ValueError(f"there is no operator {name}")
+        if max(len(buffers), len(vectors), len(sizes), len(numbers)) > RZ_OPERANDS:
+            raise ValueError("too many operands")
+        cdef rz_op *op = self._add(RZ_OPERATOR, buffers[0] if buffers else -1, -1)
+        self._names[self.program.op_count - 1] = name
+        op.kind, op.joined = kind, joined
+        for i, buffer in enumerate(buffers):
+            if not 0 <= buffer < self.program.buffer_count:
+                raise ValueError(f"there is no buffer {buffer}")
+            op.buffers[i] = buffer
+        for i, vector in enumerate(vectors):
+            if vector is not None:
+                op.vectors[i] = self._vector(vector, len(vector), (len(vector) + 31) // 32 * 32)
+        for i, size in enumerate(sizes):
+            op.sizes[i] = size
+        for i, number in enumerate(numbers):
+            op.numbers[i] = number
+        op.state = self.state_bytes // 4
+        self.state_bytes += (state + 15) // 16 * 64
+        self._workspace = max(self._workspace, scratch)
+
     cdef bint _is_ternary(self, int op) noexcept:
         cdef rz_op *o = &self.program.ops[op]
         for i in range(o.matrices):
@@ -416,7 +488,7 @@ cdef class Program:
         p.scratch = <rz_scratch *>calloc(p.threads, sizeof(rz_scratch))
         if p.scratch == NULL:
             raise MemoryError
-        attend = rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block)
+        attend = rz_attend_floats(p.heads, p.kv_heads, p.head_dim, p.block) if p.heads else 0
         cells = <int64_t>p.block * p.widest
         cdef bint ternary = any(self._is_ternary(i) for i in range(p.op_count))
         p.slice = RZ_TERNARY_SLICE if ternary else RZ_SLICE
@@ -428,6 +500,7 @@ cdef class Program:
             p.scratch[i].sums = <int32_t *>self._zeros(cells // 4)
             p.scratch[i].second = <float *>self._zeros(<int64_t>p.block * p.slice * 4)
             p.scratch[i].attend = <float *>self._zeros(attend * 4)
+            p.scratch[i].workspace = <float *>self._zeros(self._workspace * 4)
             if ternary:
                 p.scratch[i].work = <unsigned char *>self._zeros(RZ_WORK_BYTES)
         if op.weights[0].form == RZ_SPLIT8 and inner_norm is None:
@@ -451,7 +524,7 @@ cdef class Program:
         """Says whether best() can be asked for."""
         return self.program.bounds != NULL
 
-    def run(self, tokens, int64_t start, pages, logits=None, *, bint all_logits=False, cancel=None) -> bool:
+    def run(self, tokens, int64_t start, pages, logits=None, *, state=None, bint all_logits=False, cancel=None) -> bool:
         """Runs `tokens` (int32, at most chunk) at positions from `start` on.
 
         Args:
@@ -459,14 +532,15 @@ cdef class Program:
             start: position of the first one.
             pages: uintp array of the addresses of KV pages for start + len(tokens) positions.
             logits: float32 [1 or len(tokens), vocabulary], or None where nobody wants any.
+            state: uint8 array of state_bytes, 64-byte aligned, which is moved on; None where there is none.
             all_logits: fill a row for each token, not the last only.
             cancel: something with is_set(), looked at now and then in long runs.
 
         Returns:
-            False where `cancel` was set; logits and the cache's new positions are then undefined.
+            False where `cancel` was set; logits, the cache's new positions and the state are then undefined.
         """
         cdef rz_call call
-        self._describe(&call, tokens, start, pages)
+        self._describe(&call, tokens, start, pages, state)
         rows = len(tokens) if all_logits else 1
         if logits is not None and (logits.shape != (rows, self.program.vocabulary) or logits.dtype != np.float32):
             raise ValueError("logits have the wrong shape")
@@ -475,7 +549,7 @@ cdef class Program:
             call.logits = <float *><uintptr_t>logits.ctypes.data
         return self._go(&call, cancel)
 
-    def best(self, tokens, int64_t start, pages, *, int below, cancel=None):
+    def best(self, tokens, int64_t start, pages, *, int below, state=None, cancel=None):
         """Runs `tokens` like run() and looks for the likeliest token after them, of those below `below`.
 
         Returns:
@@ -484,21 +558,25 @@ cdef class Program:
         """
         cdef rz_call call
         cdef rz_best found
-        self._describe(&call, tokens, start, pages)
+        self._describe(&call, tokens, start, pages, state)
         if not self.scans or not 0 < below <= self.program.vocabulary:
             raise ValueError("the head is not one to scan, or not so large")
         call.best, call.below = &found, below
         return (found.token, found.logit, found.panels) if self._go(&call, cancel) else None
 
-    cdef int _describe(self, rz_call *call, tokens, int64_t start, pages) except -1:
+    cdef int _describe(self, rz_call *call, tokens, int64_t start, pages, state) except -1:
         cdef rz_program *p = &self.program
         if p.pool == NULL:
             raise InferenceError("The model is closed.")
         if not 0 < len(tokens) <= p.chunk or tokens.dtype != np.int32 or pages.dtype != np.uintp:
             raise ValueError("tokens or pages have the wrong size or type")
-        if tokens.min() < 0 or tokens.max() >= p.vocabulary or len(pages) * RZ_PAGE < start + len(tokens):
+        if tokens.min() < 0 or tokens.max() >= p.vocabulary or (p.heads and len(pages) * RZ_PAGE < start + len(tokens)):
             raise ValueError("a token or a position is out of range")
+        if self.state_bytes and (state is None or state.nbytes != self.state_bytes or state.ctypes.data % _ALIGNMENT):
+            raise ValueError("the state has the wrong size or is not aligned")
         memset(call, 0, sizeof(rz_call))
+        if self.state_bytes:
+            call.state = <float *><uintptr_t>state.ctypes.data
         call.tokens = <const int32_t *><uintptr_t>tokens.ctypes.data
         call.count, call.start = len(tokens), start
         call.pages = <uint8_t **><uintptr_t>pages.ctypes.data

@@ -19,6 +19,16 @@
 
 #define RZ_PAGE 64
 
+enum rz_map {
+    RZ_MAP_SILU = 0,
+    RZ_MAP_RELU2 = 1,
+    RZ_MAP_TANH = 2,
+    RZ_MAP_SIGMOID = 3,
+    RZ_MAP_SOFTPLUS = 4,
+    RZ_MAP_EXP = 5,
+    RZ_MAPS = 6
+};
+
 /* What attention reads, for one layer of one sequence. */
 typedef struct rz_attention {
     int32_t heads, kv_heads, head_dim, value_dim;
@@ -37,6 +47,12 @@ typedef struct rz_ops_kernels {
     void (*silu_mul)(float *gate, const float *up, int64_t n);
     /* gate[i] = max(gate[i], 0)^2 * up[i]; n a multiple of 16. */
     void (*relu2_mul)(float *gate, const float *up, int64_t n);
+    /* out[i] = (x[i] - mean) / sqrt(variance + eps) * weight[i] + bias[i]; n true elements, all
+     * padded to 32; bias may be NULL, out may be x. */
+    void (*layernorm)(const float *x, const float *weight, const float *bias, float eps, int32_t n,
+                      float *out);
+    /* x[i] = f(x[i]) for any n; f an rz_map. */
+    void (*map)(int32_t f, float *x, int64_t n);
     /* Rotates the first 2 * half of each head of dim elements in place by cos_sin = [half] cosines,
      * [half] sines; pairs are (i, i + half), or (2i, 2i + 1) where interleaved. Multiplies
      * everything by scale. */

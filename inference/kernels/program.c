@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "recurrent.h"
 #include "wait.h"
 
 typedef struct run {
@@ -38,18 +39,26 @@ static void run_op(const rz_span *span, rz_op *op) {
     case RZ_ATTEND:
         rz_run_attend(span, op);
         break;
+    case RZ_OPERATOR:
+        op->kind->run(span, op);
+        break;
     }
     if (begin != 0)
         op->seconds += rz_seconds() - begin;
 }
 
-/* One operator but the head over the whole chunk; returns the next one. Storing positions and
- * attention are one step, since the width says which of them does the former. */
+/* One operator but the head, with those joined to it where each thread prepares its activations for
+ * itself, over the whole chunk; returns the next one.
+ * Storing positions and attention are one step, since the width says which of them does the former.
+ */
 static int32_t run_wide(const rz_span *span, int32_t index) {
-    rz_op *op = &span->program->ops[index];
+    const rz_program *p = span->program;
+    rz_op *op = &p->ops[index];
     if (op->code != RZ_APPEND) {
-        run_op(span, op);
-        return index + 1;
+        do
+            run_op(span, &p->ops[index++]);
+        while (index < p->head && p->ops[index].joined && span->count <= RZ_NARROW);
+        return index;
     }
     if (!rz_appends_itself(span)) {
         run_op(span, op);
@@ -66,12 +75,31 @@ static int32_t block_size(const rz_program *p, int32_t tokens, int32_t width) {
     return size < p->block ? size : p->block;
 }
 
-/* Operators from `first` to the next attention for blocks of tokens, the last block, whose
- * attention costs most, first; returns that attention's index, or the head's. */
+static enum rz_flow flow(const rz_op *op) {
+    if (op->code == RZ_OPERATOR)
+        return op->kind->flow;
+    return op->code == RZ_ATTEND ? RZ_NEIGHBOURS : RZ_TOKENS;
+}
+
+/* One operator that goes through all tokens in order, part by part; returns the next one. */
+static int32_t run_sequence(run *r, int32_t index, int thread, int width) {
+    rz_program *p = r->program;
+    int32_t parts = width == 1 ? 1 : width * RZ_SHARES, part;
+    while ((part = atomic_fetch_add(&p->next_block[index], 1)) < parts) {
+        rz_span span = {p, r->call, thread, part, parts, 0, r->call->count, thread};
+        run_op(&span, &p->ops[index]);
+    }
+    return index + 1;
+}
+
+/* Operators from `first` to the next that reads other tokens for blocks of them, the last block,
+ * whose attention costs most, first; returns that operator's index, or the head's. */
 static int32_t run_blocks(run *r, int32_t first, int thread, int width) {
     rz_program *p = r->program;
+    if (flow(&p->ops[first]) == RZ_SEQUENCE)
+        return run_sequence(r, first, thread, width);
     int32_t count = r->call->count, end = first + 1;
-    while (end < p->head && p->ops[end].code != RZ_ATTEND)
+    while (end < p->head && flow(&p->ops[end]) == RZ_TOKENS)
         end++;
     int32_t size = block_size(p, count, width), blocks = (count + size - 1) / size;
     for (;;) {

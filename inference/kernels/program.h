@@ -11,7 +11,11 @@
  *   blocks   many tokens (prefill): a thread takes a block of tokens through all operators up to
  *            the next one that reads other tokens (attention), then takes another block. One
  *            barrier a layer; what a block needs stays in the thread's cache. Blocks are handed out
- *            by a counter, so a slow core takes fewer.
+ *            by a counter, so a slow core takes fewer. An operator that goes through all tokens in
+ *            order is cut by channels or heads instead, handed out likewise.
+ *
+ * What a model remembers of a sequence besides keys and values is one block of floats; each
+ * operator that remembers something owns a part of it. recurrent.h has those operators.
  *
  * What lies between two barriers is a step of the pool, which may run each with other threads.
  * Results are the same bits for any number of them, so nobody notices.
@@ -29,6 +33,8 @@
 #define RZ_MATRICES 4 /* most matrices that one linear operator applies to the same activations */
 #define RZ_SLICE 512  /* columns of a gated operator's second matrix that are held for a block: */
 #define RZ_TERNARY_SLICE 3456 /* more, where tables are made anew for each slice */
+#define RZ_OPERANDS 16        /* most buffers, vectors or sizes of one operator */
+#define RZ_SHARES 4           /* parts a thread that an operator on a whole sequence is cut into */
 #define RZ_NARROW 2     /* up to so many tokens, every thread prepares all activations for itself */
 #define RZ_BLOCK_MIN 32 /* tokens a thread that make the `blocks` schedule worth while */
 
@@ -38,7 +44,14 @@ enum rz_opcode {
     RZ_LINEAR = 1,
     RZ_APPEND = 2, /* rotate queries and keys in input[t], store keys and values in the cache */
     RZ_ATTEND = 3, /* output[t] = attention of input[t]'s queries; reads what all tokens appended */
-    RZ_OPCODES = 4
+    RZ_OPERATOR = 4, /* one of recurrent.h's */
+};
+
+/* What an operator's row t is made of, which says when it may run. */
+enum rz_flow {
+    RZ_TOKENS,     /* of rows t of earlier operators: any block of tokens, any time */
+    RZ_NEIGHBOURS, /* of other rows of whole buffers too: after a barrier */
+    RZ_SEQUENCE,   /* of all rows before it: cut by channels or heads; whole buffers only */
 };
 
 /* What becomes of a linear operator's products. */
@@ -49,6 +62,8 @@ enum rz_gate {
 };
 enum rz_activation { RZ_SILU = 0, RZ_RELU2 = 1 };
 
+struct rz_operator; /* recurrent.h */
+
 /* How a linear operator's matrices take its input. */
 enum rz_input {
     RZ_AS_FLOATS = 0,
@@ -58,6 +73,7 @@ enum rz_input {
 
 typedef struct rz_buffer {
     int32_t cols, whole;
+    int32_t past; /* rows before the first that a whole buffer has for earlier tokens */
     int64_t stride;
     float *data; /* [chunk][stride] if whole, else [threads][block][stride] */
 } rz_buffer;
@@ -82,7 +98,14 @@ typedef struct rz_op {
     const rz_matrix *weights[RZ_MATRICES];
     const float *biases[RZ_MATRICES];
     int32_t columns[RZ_MATRICES]; /* first column of output that each matrix fills */
-    double seconds;               /* spent by thread 0, where timing is on */
+    int32_t activated;            /* rz_map of the products, or -1 */
+    int32_t joined; /* reads nothing that the operator before it writes: no barrier between them */
+    const struct rz_operator *kind; /* of an RZ_OPERATOR, like all that follows */
+    int32_t buffers[RZ_OPERANDS], sizes[RZ_OPERANDS];
+    const float *vectors[RZ_OPERANDS]; /* 64-byte aligned, zero padded to 32 floats; or NULL */
+    float numbers[RZ_OPERANDS];
+    int64_t state;  /* first float of its part of the sequence's */
+    double seconds; /* spent by thread 0, where timing is on */
 } rz_op;
 
 /* The likeliest token of those that a thread, or all of them, looked at. */
@@ -96,13 +119,14 @@ typedef struct rz_best {
 typedef struct rz_scratch {
     float *
         normed; /* [1, or block where an operator has a matrix of floats][widest input of a norm] */
-    int8_t *codes; /* [block][widest input of a linear operator] */
-    float *scales; /* [block][widest / 32] */
-    int32_t *sums; /* [block][2 * widest / 32] */
-    float *second; /* [block][slice] */
-    float *attend; /* rz_attend_floats() */
-    uint8_t *work; /* RZ_WORK_BYTES where a matrix is ternary, else NULL */
-    float *room;   /* [3 * groups of the head] where it is scanned, else NULL */
+    int8_t *codes;    /* [block][widest input of a linear operator] */
+    float *scales;    /* [block][widest / 32] */
+    int32_t *sums;    /* [block][2 * widest / 32] */
+    float *second;    /* [block][slice] */
+    float *attend;    /* rz_attend_floats() */
+    uint8_t *work;    /* RZ_WORK_BYTES where a matrix is ternary, else NULL */
+    float *room;      /* [3 * groups of the head] where it is scanned, else NULL */
+    float *workspace; /* what the greediest of recurrent.h's operators asked for */
     rz_best best;
 } rz_scratch;
 
@@ -121,6 +145,8 @@ typedef struct rz_program {
     rz_scratch *scratch; /* [threads] */
     const rz_linear_kernels *linear;
     const rz_ops_kernels *kernels;
+    const struct rz_ssm_kernels *ssm;
+    const struct rz_wkv_kernels *wkv;
     rz_pool *pool;
     atomic_int *next_block; /* [op_count + 1] */
 } rz_program;
@@ -131,6 +157,7 @@ typedef struct rz_call {
     int32_t count;
     int64_t start;
     uint8_t *const *pages; /* enough for start + count positions */
+    float *state;          /* of the sequence, or NULL where the program has none */
     float *logits;         /* [1 or count][vocabulary], or NULL */
     int32_t all_logits;
     /* Instead of logits: the likeliest token below `below` after the last one, for a scanned head.
@@ -164,7 +191,8 @@ void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out
 void rz_run_append(const rz_span *span, const rz_op *op);
 void rz_run_attend(const rz_span *span, const rz_op *op);
 
-/* Row of the chunk's token `token` in a buffer, as this span sees it. */
+/* Row of the chunk's token `token` in a buffer, as this span sees it; of a whole buffer with past
+ * rows, -1 is the last of them. */
 static inline float *rz_row(const rz_span *span, int32_t buffer, int32_t token) {
     const rz_buffer *b = &span->program->buffers[buffer];
     int64_t row =

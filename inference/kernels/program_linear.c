@@ -154,6 +154,19 @@ static void apply_gated(const rz_span *span, const rz_op *op, const rz_acts *act
     }
 }
 
+/* An activation of the products that this thread has just made. */
+static void map(const rz_span *span, const rz_op *op, int32_t matrix, float *out,
+                int64_t out_stride) {
+    const rz_matrix *w = op->weights[matrix];
+    int32_t first, last;
+    own_panels(span, op, matrix, &first, &last);
+    int64_t begin = (int64_t)first * w->panel_rows, end = (int64_t)last * w->panel_rows;
+    end = end < w->rows ? end : w->rows;
+    for (int64_t t = 0; t < span->count && begin < end; t++)
+        span->program->kernels->map(
+            op->activated, out + t * out_stride + op->columns[matrix] + begin, end - begin);
+}
+
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride) {
     int alone = span->parts == 1 || span->count <= RZ_NARROW;
     rz_acts acts = alone ? rz_prepare_alone(span, op) : prepare_together(span, op);
@@ -161,6 +174,9 @@ void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out
         apply_gated(span, op, &acts, out, out_stride);
         return;
     }
-    for (int32_t i = 0; i < op->matrices; i++)
+    for (int32_t i = 0; i < op->matrices; i++) {
         apply(span, op, &acts, i, out, out_stride);
+        if (op->activated >= 0)
+            map(span, op, i, out, out_stride);
+    }
 }

@@ -39,6 +39,63 @@ static void relu2_mul(float *gate, const float *up, int64_t n) {
     }
 }
 
+/* Sums over n elements: lanes past the end hold `filler`. */
+static lanes_f last_lanes(const float *x, int32_t n, float filler) {
+    RZ_ALIGNED float part[VL];
+    for (int32_t i = 0; i < VL; i++)
+        part[i] = i < n ? x[i] : filler;
+    return lf_load(part);
+}
+
+static void layernorm(const float *x, const float *weight, const float *bias, float eps, int32_t n,
+                      float *out) {
+    int32_t full = n / VL * VL, padded = (n + 31) / 32 * 32;
+    lanes_f sum = last_lanes(x + full, n - full, 0);
+    for (int32_t i = 0; i < full; i += VL)
+        sum = lf_add(sum, lf_load(x + i));
+    float mean = lf_sum(sum) / (float)n;
+    lanes_f middle = lf_splat(mean), gap = lf_sub(last_lanes(x + full, n - full, mean), middle);
+    lanes_f squares = lf_mul(gap, gap);
+    for (int32_t i = 0; i < full; i += VL) {
+        gap = lf_sub(lf_load(x + i), middle);
+        squares = lf_fma(gap, gap, squares);
+    }
+    lanes_f scale = lf_splat(1.0f / sqrtf(lf_sum(squares) / (float)n + eps));
+    for (int32_t i = 0; i < padded; i += VL) {
+        gap = lf_mul(lf_mul(lf_sub(lf_load(x + i), middle), scale), lf_load(weight + i));
+        lf_store(out + i, bias == NULL ? gap : lf_add(gap, lf_load(bias + i)));
+    }
+}
+
+RZ_INLINE lanes_f mapped(int32_t f, lanes_f x) {
+    switch (f) {
+    case RZ_MAP_SILU:
+        return lf_silu(x);
+    case RZ_MAP_TANH:
+        return lf_tanh(x);
+    case RZ_MAP_SIGMOID:
+        return lf_sigmoid(x);
+    case RZ_MAP_SOFTPLUS:
+        return lf_softplus(x);
+    case RZ_MAP_EXP:
+        return lf_exp(x);
+    default:
+        x = lf_max(lf_splat(0), x);
+        return lf_mul(x, x);
+    }
+}
+
+static void map(int32_t f, float *x, int64_t n) {
+    int64_t full = n / VL * VL;
+    for (int64_t i = 0; i < full; i += VL)
+        lf_store(x + i, mapped(f, lf_load(x + i)));
+    if (full == n)
+        return;
+    RZ_ALIGNED float part[VL];
+    lf_store(part, mapped(f, last_lanes(x + full, (int32_t)(n - full), 0)));
+    memcpy(x + full, part, sizeof(float) * (size_t)(n - full));
+}
+
 static void rotate_halves(float *restrict x, const float *restrict cosine,
                           const float *restrict sine, int32_t half, float scale) {
     for (int32_t i = 0; i < half; i++) {
@@ -75,6 +132,8 @@ const rz_ops_kernels RZ_ISA_FN(rz_ops) = {
     .rmsnorm = rmsnorm,
     .silu_mul = silu_mul,
     .relu2_mul = relu2_mul,
+    .layernorm = layernorm,
+    .map = map,
     .rotate = rotate,
     .append = rz_append,
     .attend_one = rz_attend_one,

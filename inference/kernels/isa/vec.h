@@ -26,6 +26,52 @@ RZ_INLINE lanes_f lf_exp(lanes_f x) {
     return lf_mul(p, lf_pow2(n));
 }
 
+RZ_INLINE lanes_f lf_sigmoid(lanes_f x) {
+    const lanes_f one = lf_splat(1.0f);
+    return lf_div(one, lf_add(one, lf_exp(lf_sub(lf_splat(0), x))));
+}
+
+/* x / (1 + exp(-x)). */
+RZ_INLINE lanes_f lf_silu(lanes_f x) {
+    return lf_div(x, lf_add(lf_splat(1.0f), lf_exp(lf_sub(lf_splat(0), x))));
+}
+
+/* A quotient of two odd and even polynomials, right to a few units in the last place; beyond 7.9 it
+ * is 1. (The coefficients are those of Eigen's ptanh.) */
+RZ_INLINE lanes_f lf_tanh(lanes_f x) {
+    x = lf_max(lf_splat(-7.90531110763549805f), lf_min(lf_splat(7.90531110763549805f), x));
+    const lanes_f s = lf_mul(x, x);
+    lanes_f p = lf_splat(-2.76076847742355e-16f);
+    p = lf_fma(p, s, lf_splat(2.00018790482477e-13f));
+    p = lf_fma(p, s, lf_splat(-8.60467152213735e-11f));
+    p = lf_fma(p, s, lf_splat(5.12229709037114e-08f));
+    p = lf_fma(p, s, lf_splat(1.48572235717979e-05f));
+    p = lf_fma(p, s, lf_splat(6.37261928875436e-04f));
+    p = lf_fma(p, s, lf_splat(4.89352455891786e-03f));
+    lanes_f q = lf_splat(1.19825839466702e-06f);
+    q = lf_fma(q, s, lf_splat(1.18534705686654e-04f));
+    q = lf_fma(q, s, lf_splat(2.26843463243900e-03f));
+    q = lf_fma(q, s, lf_splat(4.89352518554385e-03f));
+    return lf_div(lf_mul(x, p), q);
+}
+
+/* log(1 + exp(x)) = max(x, 0) + log1p(e), e = exp(-|x|); log1p(e) = 2 artanh(e / (2 + e)), whose
+ * series is short since the argument is at most 1/3. */
+RZ_INLINE lanes_f lf_softplus(lanes_f x) {
+    const lanes_f zero = lf_splat(0);
+    const lanes_f e = lf_exp(lf_min(x, lf_sub(zero, x)));
+    const lanes_f u = lf_div(e, lf_add(lf_splat(2.0f), e)), s = lf_mul(u, u);
+    lanes_f p = lf_splat(2.0f / 15);
+    p = lf_fma(p, s, lf_splat(2.0f / 13));
+    p = lf_fma(p, s, lf_splat(2.0f / 11));
+    p = lf_fma(p, s, lf_splat(2.0f / 9));
+    p = lf_fma(p, s, lf_splat(2.0f / 7));
+    p = lf_fma(p, s, lf_splat(2.0f / 5));
+    p = lf_fma(p, s, lf_splat(2.0f / 3));
+    p = lf_fma(p, s, lf_splat(2.0f));
+    return lf_fma(p, u, lf_max(zero, x));
+}
+
 /* 2^(i/32). */
 /* clang-format off */
 static const double ROOTS[32] = {

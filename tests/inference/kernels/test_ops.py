@@ -32,6 +32,43 @@ def test_rmsnorm_of_zeros_is_zero(isa: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("biased", [True, False])
+def test_layernorm_equals_the_formula(isa: str, size: int, biased: bool) -> None:
+    x, weight, bias = 10 * random(size) + 3, random(size, seed=1), random(size, seed=2)
+    wide = x.astype(np.float64)
+    want = (wide - wide.mean()) / np.sqrt(wide.var() + 1e-5) * weight + biased * bias
+    got = _ops.layernorm(x, weight, bias if biased else None, 1e-5, isa)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5)
+
+
+FUNCTIONS = {
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "relu2": lambda x: np.maximum(x, 0) ** 2,
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+    "exp": np.exp,
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_maps_equal_the_formulas(isa: str, function: str) -> None:
+    small = 10.0 ** np.arange(-7, 2)
+    x = np.concatenate([20 * random(333), small, -small, [0, 80, -80]]).astype(np.float32)
+    want = FUNCTIONS[function](x.astype(np.float64))
+    np.testing.assert_allclose(_ops.mapped(function, x, isa), want, rtol=3e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_maps_are_the_same_bits_everywhere(function: str) -> None:
+    x = 5 * random(1001)
+    bits = {_ops.mapped(function, x, isa).tobytes() for isa in ISAS}
+    assert len(bits) == 1
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("size", SIZES)
 def test_gate_equals_the_formula(isa: str, size: int) -> None:
     gate, up = 20 * random(size), random(size, seed=1)
     wide = gate.astype(np.float64)
