@@ -81,7 +81,8 @@ class Program:
         state: int = 0,
         scratch: int = 0,
         joined: bool = False,
-    ) -> None: ...
+        shares: int = -1,
+    ) -> int: ...
     def attention(
         self, input: int, output: int, *, layer: int, rope: int, scale: float
     ) -> None: ...

@@ -430,18 +430,22 @@ cdef class Program:
             op.layer, op.rope, op.scale = layer, rope, scale
 
     def operator(self, str name, *, buffers=(), vectors=(), sizes=(), numbers=(), int64_t state=0,
-                 int64_t scratch=0, bint joined=False):
+                 int64_t scratch=0, bint joined=False, int shares=-1) -> int:
         """Adds one of recurrent.h's operators; its C function says what its operands are.
 
         Args:
             name: in the table of recurrent.c.
-            buffers: numbers of buffers.
+            buffers: numbers of buffers; -1 for one that is left out.
             vectors: float32 arrays, copied and zero padded to 32, or None.
             sizes: whole numbers.
             numbers: floats.
             state: floats of a sequence's state that this operator owns; zeros before the first token.
             scratch: floats of working memory it needs in each thread.
             joined: as of linear().
+            shares: number of an earlier operator that owns the state this one works on too.
+
+        Returns:
+            The operator's number.
         """
         cdef int i
         cdef const rz_operator *kind = rz_find_operator(name.encode())
@@ -453,7 +457,7 @@ cdef class Program:
         self._names[self.program.op_count - 1] = name
         op.kind, op.joined = kind, joined
         for i, buffer in enumerate(buffers):
-            if not 0 <= buffer < self.program.buffer_count:
+            if not -1 <= buffer < self.program.buffer_count:
                 raise ValueError(f"there is no buffer {buffer}")
             op.buffers[i] = buffer
         for i, vector in enumerate(vectors):
@@ -463,9 +467,12 @@ cdef class Program:
             op.sizes[i] = size
         for i, number in enumerate(numbers):
             op.numbers[i] = number
-        op.state = self.state_bytes // 4
+        if shares >= self.program.op_count - 1 or (shares >= 0 and state):
+            raise ValueError("a state is an operator's own, or an earlier one's")
+        op.state = self.program.ops[shares].state if shares >= 0 else self.state_bytes // 4
         self.state_bytes += (state + 15) // 16 * 64
         self._workspace = max(self._workspace, scratch)
+        return self.program.op_count - 1
 
     cdef bint _is_ternary(self, int op) noexcept:
         cdef rz_op *o = &self.program.ops[op]
