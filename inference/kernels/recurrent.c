@@ -3,9 +3,16 @@
 
 #include <string.h>
 
+#include "wkv.h"
+
 static const rz_operator operators[] = {
     {"recall", RZ_TOKENS, rz_run_recall},
     {"norm", RZ_TOKENS, rz_run_norm},
+    {"shift", RZ_NEIGHBOURS, rz_run_shift},
+    {"blend", RZ_TOKENS, rz_run_blend},
+    {"combine", RZ_TOKENS, rz_run_combine},
+    {"wkv6", RZ_SEQUENCE, rz_run_wkv6},
+    {"wkv7", RZ_SEQUENCE, rz_run_wkv7},
 };
 
 const rz_operator *rz_find_operator(const char *name) {
@@ -17,8 +24,7 @@ const rz_operator *rz_find_operator(const char *name) {
 
 void rz_choose_kernels(rz_program *program, const char *isa) {
     program->ssm = NULL; /* rz_ssm_table(isa) */
-    program->wkv = NULL; /* rz_wkv_table(isa) */
-    (void)isa;
+    program->wkv = rz_wkv_table(isa);
 }
 
 /* recall: fills the past rows of a whole buffer from the state, [past][columns].

@@ -47,5 +47,11 @@ void rz_save_past(const rz_span *span, int32_t buffer, int64_t columns, float *s
 
 void rz_run_recall(const rz_span *span, const rz_op *op);
 void rz_run_norm(const rz_span *span, const rz_op *op);
+/* RWKV's, in program_shift.c and program_wkv.c. */
+void rz_run_shift(const rz_span *span, const rz_op *op);
+void rz_run_blend(const rz_span *span, const rz_op *op);
+void rz_run_combine(const rz_span *span, const rz_op *op);
+void rz_run_wkv6(const rz_span *span, const rz_op *op);
+void rz_run_wkv7(const rz_span *span, const rz_op *op);
 
 #endif
