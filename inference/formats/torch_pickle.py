@@ -43,6 +43,8 @@ _KNOWN: Final = {_DICT, _REBUILD, *_STORAGES}
 _OPCODES: Final = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 # Instructions that name what they run in their operand; said in the error.
 _TELLING: Final = ("INST", "EXT1", "EXT2", "EXT4", "PERSID")
+# Operands that are lines of text: pickletools would undo escapes in them, which pickle does not.
+_LINES: Final = {"GLOBAL": 2, "INST": 2, "PERSID": 1}
 
 
 class PickleError(ValueError):
@@ -116,16 +118,29 @@ class _Interpreter:
             raise PickleError("its pickle is damaged" if code else "its pickle is cut off")
         if opcode.name not in _ACTIONS and opcode.name not in _TELLING and opcode.name != "STOP":
             raise PickleError(f"it uses the pickle instruction {opcode.name}, which is not run")
-        try:
-            argument = opcode.arg.reader(self._input) if opcode.arg is not None else None
-        except ValueError as error:
-            raise PickleError(f"its pickle is cut off or damaged: {error}") from error
+        argument = self._argument(opcode)
         if opcode.name in _TELLING:
             raise PickleError(
                 f"it wants to run {_shown(argument)} by the pickle instruction {opcode.name}; "
                 "nothing was run"
             )
         return opcode.name, argument
+
+    def _argument(self, opcode: pickletools.OpcodeInfo) -> Any:
+        lines = _LINES.get(opcode.name)
+        try:
+            if lines is not None:
+                return ".".join(self._line() for _ in range(lines))
+            return opcode.arg.reader(self._input) if opcode.arg is not None else None
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:100]
+            raise PickleError(f"its pickle is cut off or damaged: {reason}") from error
+
+    def _line(self) -> str:
+        line = self._input.readline()
+        if not line.endswith(b"\n"):
+            raise ValueError("a line has no end")
+        return line[:-1].decode()
 
     def _finish(self) -> Any:
         if len(self._stack) != 1 or self._marks or self._input.read(1):
@@ -176,16 +191,13 @@ class _Interpreter:
             raise PickleError(f"its pickle holds a text of {len(value)} characters")
         self._stack.append(value)
 
-    def name(self, argument: str) -> None:
-        self._named(argument.replace(" ", "."))
-
     def stacked_name(self, _: None) -> None:
         attribute, module = self.pop(), self.pop()
         if type(attribute) is not str or type(module) is not str:
             raise PickleError("its pickle names something by what is no text; nothing was run")
-        self._named(f"{module}.{attribute}")
+        self.name(f"{module}.{attribute}")
 
-    def _named(self, path: str) -> None:
+    def name(self, path: str) -> None:
         if path not in _KNOWN:
             raise PickleError(
                 f"it wants to use {_shown(path)}, which no dict of F32, F16 or BF16 tensors needs; "

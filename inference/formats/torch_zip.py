@@ -26,6 +26,7 @@ _MAX_DIRECTORY: Final = 16 << 20
 _LOCAL: Final = struct.Struct("<4s22xHH")
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
+_FOLDER: Final = 0x10
 
 
 class ZipError(ValueError):
@@ -115,8 +116,8 @@ def _member(buffer: mmap.mmap, info: zipfile.ZipInfo) -> Member:
     """The member's bytes, once its own header says the same as the directory."""
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise ZipError(f"its member {_shown(info)} is compressed, which torch.save never does")
-    if info.flag_bits & _ENCRYPTED:
-        raise ZipError(f"its member {_shown(info)} is encrypted")
+    if info.flag_bits & _ENCRYPTED or info.external_attr & _FOLDER:
+        raise ZipError(f"its member {_shown(info)} is encrypted or a folder")
     header = buffer[info.header_offset : info.header_offset + _LOCAL.size]
     if len(header) < _LOCAL.size:
         raise ZipError(f"its member {_shown(info)} lies outside the file")
