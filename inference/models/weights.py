@@ -70,9 +70,7 @@ class Weights:
         self._precision = precision
         self._head = head
         self._digest = hashlib.blake2b(digest_size=16)
-        self._digest.update(
-            json.dumps([checkpoint.config, precision, self._head], default=str).encode()
-        )
+        self._digest.update(json.dumps(checkpoint.config, default=str).encode())
         self._plan = plan or Plan()
         self.nbytes = 0
         self.read_bytes = 0
@@ -80,8 +78,19 @@ class Weights:
 
     @property
     def fingerprint(self) -> str:
-        """Tells this model in this form from others, by configuration and samples of tensors."""
+        """Tells this model from others, by configuration and samples of tensors."""
         return self._digest.hexdigest()
+
+    @property
+    def form(self) -> str:
+        """Tells the forms apart that these weights were asked for in: "auto", "int8 head-scan"."""
+        head = "" if self._head == "auto" else f" head-{self._head}"
+        return f"{self._precision}{head}"
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint's file or directory."""
+        return self._checkpoint.path.name
 
     def matrix(self, name: str, rows: int, cols: int, *, streamed: bool = True) -> PackedMatrix:
         """Packs a matrix; `streamed` says that every token reads all of it.

@@ -124,65 +124,6 @@ def test_copies_go_separate_ways(model: Model) -> None:
     np.testing.assert_array_equal(model.forward([10, 11, 12], state), other)
 
 
-def test_a_saved_state_continues_exactly(model: Model, tmp_path: Path) -> None:
-    state = model.new_state()
-    model.forward(TOKENS[:130], state)
-    state.save(tmp_path / "s")
-    loaded = model.load_state(tmp_path / "s")
-    assert (loaded.length, loaded.nbytes) == (130, state.nbytes)
-    np.testing.assert_array_equal(model.forward([3], loaded), model.forward([3], state))
-    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["s"]
-
-
-def test_a_state_of_another_model_or_form_is_refused(model: Model, tmp_path: Path) -> None:
-    state = model.new_state()
-    model.forward([1], state)
-    state.save(tmp_path / "s")
-    other = tiny.write_safetensors(
-        tmp_path / "other", tiny.Shape(model_type="qwen2", hidden=96, heads=6, seed=9)
-    )
-    same = tiny.write_safetensors(tmp_path / "same", SHAPE)
-    for source, precision in ((other, "auto"), (same, "int4")):
-        with build_model(open_checkpoint(source), threads=1, precision=precision) as stranger:
-            with pytest.raises(InferenceError, match="another model"):
-                stranger.load_state(tmp_path / "s")
-            with pytest.raises(ValidationError, match="another model"):
-                stranger.forward([1], state)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda data: data[:-10], "cut short"),
-        (lambda data: data + b"x", "checksum"),
-        (lambda data: data[:-10] + bytes(10 * [1]), "checksum"),
-        (lambda data: b"GGUF" + data[4:], "no saved state"),
-        (lambda data: data[:12], "no saved state"),
-        (lambda data: data[:16] + b"!" + data[17:], "header"),
-        (lambda data: data[:8] + b"\xff" * 8 + data[16:], "no saved state"),
-        (lambda data: data.replace(b'"length": 70', b'"length": -1'), "does not fit"),
-        (lambda data: data.replace(b'"length": 70', b'"length":9e9'), "does not fit"),
-    ],
-)
-def test_a_damaged_file_is_refused(
-    model: Model, tmp_path: Path, damage: object, message: str
-) -> None:
-    state = model.new_state()
-    model.forward(TOKENS[:70], state)
-    state.save(tmp_path / "s")
-    data = (tmp_path / "s").read_bytes()
-    (tmp_path / "s").write_bytes(damage(data))  # type: ignore[operator]
-    with pytest.raises(InferenceError, match=message):
-        model.load_state(tmp_path / "s")
-
-
-def test_a_missing_file_and_a_missing_folder_are_named(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(InferenceError, match="cannot be read"):
-        model.load_state(tmp_path / "none")
-    with pytest.raises(InferenceError, match="cannot be written"):
-        model.new_state().save(tmp_path / "no" / "folder")
-
-
 def test_a_closed_model_says_so(path: Path) -> None:
     model = build_model(open_checkpoint(path), threads=2)
     model.close()
