@@ -249,7 +249,7 @@ class Engine:
         plan = Plan(
             max_tokens=request.max_tokens,
             sampling=request.sampling(),
-            stops=request.stop,
+            stops=_stops(loaded.tokenizer, request),
             matcher=loaded.grammars.matcher(constraint.given()) if constraint else None,
             on_text=on_token,
             cancel=cancel,
@@ -374,6 +374,11 @@ def _run(loaded: LoadedModel, prompt: Sequence[int], plan: Plan) -> GenerateResu
         prefill_seconds=generation.prefill_seconds,
         seconds=generation.seconds,
     )
+
+
+def _stops(tokenizer: Tokenizer, request: Request) -> list[str]:
+    """A model without a token for the end of a turn ends it by the next speaker's name."""
+    return [*request.stop, *(tokenizer.chat_stops if isinstance(request, ChatRequest) else ())]
 
 
 def _acquire(lock: threading.Lock, cancel: Cancel | None) -> bool:

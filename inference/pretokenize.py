@@ -26,6 +26,7 @@ _DEFAULT: Final = (
     r"\p{N}+",
     r"[0-9][0-9][0-9]",
 )
+_FALCON: Final = (r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]")
 _DEEPSEEK_CODER: Final = (
     r"[\r\n]",
     r"\s?\p{L}+",
@@ -38,6 +39,10 @@ _DIGITS_THEN_GPT2: Final = (r"\p{N}", _GPT2)
 PRE_TOKENIZERS: Final[dict[str, tuple[str, ...]]] = {
     "default": _DEFAULT,
     "gpt-2": (_GPT2,),
+    # GPT-NeoX's tokenizer, which Mamba and RWKV-4 "pile" have; llama.cpp's converter writes either.
+    "mpt": (_GPT2,),
+    "olmo": (_GPT2,),
+    "falcon": _FALCON,
     "llama-bpe": (_LLAMA3,),
     "llama3": (_LLAMA3,),
     "qwen2": (_QWEN2,),
@@ -53,7 +58,7 @@ PRE_TOKENIZERS: Final[dict[str, tuple[str, ...]]] = {
 # Tokens that stand in the vocabulary whole are taken whole, without asking the merges.
 IGNORES_MERGES: Final = frozenset({"llama-bpe", "llama3"})
 # Their original tokenizers bring text into Unicode's composed form first.
-COMPOSED: Final = frozenset({"qwen2", "deepseek-r1-qwen"})
+COMPOSED: Final = frozenset({"qwen2", "deepseek-r1-qwen", "mpt", "olmo"})
 
 
 def pre_tokenizer(name: str) -> PreTokenizer:

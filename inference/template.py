@@ -2,7 +2,7 @@
 
 A template comes with the model file, so it runs in Jinja2's immutable sandbox, under the
 conventions of Hugging Face (trim_blocks, lstrip_blocks, loopcontrols, raise_exception,
-strftime_now, tojson). A model without a template gets ChatML.
+strftime_now, tojson). A model without a template gets ChatML, and an RWKV model its own.
 
 A message may contain the text of a special token, by accident or to forge a turn. Such text is
 replaced by a marker before the template runs and comes back after it as plain text that is never
@@ -25,13 +25,23 @@ if TYPE_CHECKING:
 
     from ryzanstein.inference.tokenizer import Tokenizer
 
-__all__ = ["CHATML", "render", "render_ids"]
+__all__ = ["CHATML", "RWKV", "RWKV_STOPS", "render", "render_ids"]
 
 CHATML: Final = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+# BlinkDL's "User: …\n\nAssistant:". An empty line ends a turn, so there are none inside one; that
+# also keeps a message from beginning a turn of its own.
+RWKV: Final = (
+    "{% for message in messages %}"
+    "{{ message['role'] | capitalize }}: "
+    "{{ message['content'].replace('\\r\\n', '\\n').split('\\n') | select | join('\\n') | trim }}"
+    "{{ '\\n\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+RWKV_STOPS: Final = ("\n\nUser:",)
 _MARKER: Final = re.compile("\ue000(\\d{1,4})\ue001")
 
 # What an expression inside the sandbox can end in besides Jinja2's own errors.

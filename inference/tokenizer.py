@@ -1,17 +1,14 @@
 """Text to token ids and back, equal to the model's own tokenizer; and decoding token by token.
 
-Ids come from the `tokenizers` package. Bytes are taken from the tokens themselves, because
-streaming needs the bytes of one token: a character may be spread over several tokens, and only
-whole ones may be shown.
+Ids and bytes come from the vocabulary's codec (`codec.py`). Streaming needs the bytes of one token:
+a character may be spread over several tokens, and only whole ones may be shown.
 """
 
 from __future__ import annotations
 
 import codecs
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from threading import Lock
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.vocabulary import Vocabulary, read_vocabulary
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
     from ryzanstein.inference.formats.checkpoint import Checkpoint
 
 __all__ = ["StreamDecoder", "Tokenizer", "load_tokenizer"]
-
-_BYTE_PIECE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class Tokenizer:
@@ -34,21 +29,19 @@ class Tokenizer:
         fill-in-the-middle.
         bos_id: Token every prompt begins with, or None.
         chat_template: Jinja2 source, or None.
+        chat_stops: Texts that end an answer in a conversation, as the next speaker's name does.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._hub = vocabulary.hub
-        self._lock = Lock()
-        self._byte_level = vocabulary.byte_level
+        self._codec = vocabulary.codec
         self._strips_space = vocabulary.strips_space
-        added = self._hub.get_added_tokens_decoder()
-        self._added: Mapping[int, str] = {index: token.content for index, token in added.items()}
         self._special_ids = frozenset(vocabulary.specials.values())
-        self.vocab_size: int = self._hub.get_vocab_size()
+        self.vocab_size = vocabulary.codec.size
         self.specials = vocabulary.specials
         self.end_ids = vocabulary.end_ids
         self.bos_id = vocabulary.bos_id
         self.chat_template = vocabulary.chat_template
+        self.chat_stops = vocabulary.chat_stops
 
     def encode(self, text: str, *, specials: bool = True) -> list[int]:
         """Returns the ids of a text, without a begin-of-text token.
@@ -56,9 +49,7 @@ class Tokenizer:
         With `specials` the text of a special token becomes that token; without, it is plain text
         like any other.
         """
-        with self._lock:  # the package has this option on the object and not on the call
-            self._hub.encode_special_tokens = not specials
-            return list(self._hub.encode(text, add_special_tokens=False).ids)
+        return self._codec.encode(text, specials=specials)
 
     def decode(self, ids: Iterable[int], *, specials: bool = False) -> str:
         """Returns the text of a sequence of tokens; special ones are left out unless asked for.
@@ -74,29 +65,11 @@ class Tokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """Returns the bytes a token stands for; empty for an id outside the vocabulary."""
-        if token in self._added:
-            return self._added[token].encode()
-        piece = self._hub.id_to_token(token) if token >= 0 else None
-        return b"" if piece is None else self._piece_bytes(piece)
+        return self._codec.token_bytes(token)
 
     def all_bytes(self) -> list[bytes]:
         """Returns the bytes of every token, in order of ids."""
-        listed = [b""] * self.vocab_size
-        for piece, token in self._hub.get_vocab(with_added_tokens=False).items():
-            if token < self.vocab_size:
-                listed[token] = self._piece_bytes(piece)
-        for token, text in self._added.items():
-            listed[token] = text.encode()
-        return listed
-
-    def _piece_bytes(self, piece: str) -> bytes:
-        if self._byte_level:
-            try:
-                return piece.translate(_FROM_ALPHABET).encode("latin-1")
-            except UnicodeEncodeError:  # not spelt in the alphabet: a placeholder of the file
-                return piece.encode()
-        match = _BYTE_PIECE.fullmatch(piece)
-        return bytes([int(match[1], 16)]) if match else piece.replace("▁", " ").encode()
+        return self._codec.all_bytes()
 
     def is_special(self, token: int) -> bool:
         """Says whether a token is a special one, which decoding leaves out."""
@@ -104,8 +77,7 @@ class Tokenizer:
 
     def token_id(self, text: str) -> int | None:
         """Returns the id of the token spelt exactly so in the vocabulary, or None."""
-        index: int | None = self._hub.token_to_id(text)
-        return index
+        return self._codec.token_id(text)
 
     def _pieces(self, ids: Iterable[int], specials: bool) -> Iterable[bytes]:
         return (self.token_bytes(i) for i in ids if specials or i not in self._special_ids)
@@ -142,18 +114,3 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
         said = f"has {tokenizer.vocab_size:,} tokens, but its model only {rows:,}"
         raise ModelLoadError(f"The tokenizer of {checkpoint.path.name} {said}.")
     return tokenizer
-
-
-def _byte_alphabet() -> dict[int, int]:
-    """GPT-2's printable stand-in for every byte, as a translation from stand-ins to bytes.
-
-    What is no stand-in becomes a character that Latin-1 does not have, so that encoding notices it.
-    """
-    plain: Sequence[int] = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    foreign = dict.fromkeys(others, 0xFFFD)
-    spelt = {256 + index: byte for index, byte in enumerate(others)}
-    return foreign | {byte: byte for byte in plain} | spelt
-
-
-_FROM_ALPHABET: Final = _byte_alphabet()

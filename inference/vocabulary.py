@@ -1,9 +1,11 @@
-"""Builds a `tokenizers.Tokenizer` from a checkpoint: a GGUF file's tables, or tokenizer.json.
+"""Reads a checkpoint's vocabulary: a GGUF file's tables, or files beside the weights.
 
     tokenizer.ggml.model   built as
     gpt2                   byte-level BPE, cut by tokenizer.ggml.pre
     llama                  SentencePiece: BPE with byte fallback, merges recovered from the scores
-    (directory)            tokenizer.json as it is
+    rwkv                   RWKV's World vocabulary
+    (files)                tokenizer.json as it is; 20B_tokenizer.json and rwkv_vocab_v20230424.txt
+                           beside an RWKV checkpoint, the latter also from the `rwkv` package
 
 From the tables of Qwen's 151,936 tokens this takes 0.35 s, so nothing is cached on disk.
 """
@@ -12,19 +14,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
 from ryzanstein.errors import ModelLoadError
+from ryzanstein.inference import world
+from ryzanstein.inference.codec import Codec, HubCodec
 from ryzanstein.inference.pretokenize import (
     COMPOSED,
     IGNORES_MERGES,
     PRE_TOKENIZERS,
     pre_tokenizer,
 )
+from ryzanstein.inference.template import RWKV, RWKV_STOPS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HubTokenizer
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vocabulary", "has_vocabulary", "read_vocabulary"]
 
-_CONTROL, _USER_DEFINED = 3, 4
+_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 # Texts that end a turn or a file in the models met so far, whatever the metadata says (llama.cpp
 # does the same): a model that was fine-tuned for chat often keeps the base model's end-of-text id.
 _ENDINGS: Final = (
@@ -55,22 +60,22 @@ class Vocabulary:
     """A tokenizer and what the checkpoint says about its special tokens.
 
     Attributes:
-        hub: The `tokenizers` object.
-        byte_level: Tokens are spelt in GPT-2's byte alphabet; else they are SentencePiece pieces.
+        codec: From text to ids and from ids to bytes.
         specials: Text of every special token, with its id.
         end_ids: Tokens that end a generation.
         bos_id: Token to begin every prompt with, or None.
         strips_space: Decoding drops one leading space, which encoding has put there.
         chat_template: Jinja2 source, or None.
+        chat_stops: Texts that end an answer in a conversation.
     """
 
-    hub: HubTokenizer
-    byte_level: bool
+    codec: Codec
     specials: Mapping[str, int]
     end_ids: frozenset[int]
     bos_id: int | None
     strips_space: bool
     chat_template: str | None
+    chat_stops: tuple[str, ...] = ()
 
 
 def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
@@ -81,14 +86,20 @@ def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
     """
     try:
         if checkpoint.metadata:
-            return _from_tables(checkpoint.metadata)
-        return _from_directory(checkpoint.path)
+            model = checkpoint.metadata.get("general.architecture")
+            read = _from_tables(checkpoint.metadata)
+        else:
+            model = checkpoint.config.get("model_type")
+            read = _from_files(checkpoint)
+        return _as_rwkv(read) if str(model).startswith("rwkv") else read
     except ModelLoadError as error:
         raise ModelLoadError(f"{checkpoint.path.name}: {error.message}", hint=error.hint) from error
 
 
 def _from_tables(metadata: Mapping[str, Any]) -> Vocabulary:
     model = metadata.get("tokenizer.ggml.model")
+    if model == "rwkv":
+        return _world_from_tables(metadata)
     tokens = list(_table(metadata, "tokens", str))
     kinds = [int(kind) for kind in _table(metadata, "token_type", int, default=[1] * len(tokens))]
     if len(kinds) != len(tokens):
@@ -98,13 +109,12 @@ def _from_tables(metadata: Mapping[str, Any]) -> Vocabulary:
     elif model == "llama":
         hub = _sentencepiece(tokens, metadata)
     else:
-        hint = "Supported are gpt2 and llama."
+        hint = "Supported are gpt2, llama and rwkv."
         raise ModelLoadError(f"its tokenizer {model!r:.40} is not supported.", hint=hint)
     added = _add_specials(hub, tokens, kinds)
     adds_bos = _adds_bos(metadata, model)
     return Vocabulary(
-        hub=hub,
-        byte_level=model == "gpt2",
+        codec=HubCodec(hub, byte_level=model == "gpt2"),
         specials=added,
         end_ids=_end_ids(_metadata_ends(metadata), added, len(tokens)),
         bos_id=_identifier(metadata, "bos_token_id", len(tokens)) if adds_bos else None,
@@ -112,6 +122,38 @@ def _from_tables(metadata: Mapping[str, Any]) -> Vocabulary:
         and bool(metadata.get("tokenizer.ggml.add_space_prefix", True)),
         chat_template=_text(metadata.get("tokenizer.chat_template")),
     )
+
+
+def _world_from_tables(metadata: Mapping[str, Any]) -> Vocabulary:
+    """Reads llama.cpp's tables.
+
+    What they name as end of turn is not taken: it is an empty line, which also ends paragraphs.
+    """
+    tokens = list(_table(metadata, "tokens", str))
+    kinds = [int(kind) for kind in _table(metadata, "token_type", int, default=[1] * len(tokens))]
+    if len(kinds) != len(tokens):
+        raise ModelLoadError("its tables of tokens and token types differ in length.")
+    pairs = zip(tokens, kinds, strict=True)
+    listed = [world.unescape(token) if kind == _NORMAL else b"" for token, kind in pairs]
+    template = _text(metadata.get("tokenizer.chat_template"))
+    # A name of llama.cpp's own templates, from before it wrote them out.
+    return _world([b"", *listed[1:]], None if template == "rwkv-world" else template)
+
+
+def _world(tokens: Sequence[bytes], template: str | None) -> Vocabulary:
+    return Vocabulary(
+        codec=world.WorldCodec(tokens),
+        specials={world.END_TEXT: 0},
+        end_ids=frozenset({0}),
+        bos_id=None,
+        strips_space=False,
+        chat_template=template,
+    )
+
+
+def _as_rwkv(vocabulary: Vocabulary) -> Vocabulary:
+    template = vocabulary.chat_template or RWKV
+    return replace(vocabulary, chat_template=template, chat_stops=RWKV_STOPS)
 
 
 def _byte_level(tokens: Sequence[str], metadata: Mapping[str, Any]) -> HubTokenizer:
@@ -240,23 +282,44 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
-def _from_directory(path: Path) -> Vocabulary:
-    from tokenizers import Tokenizer
+def _file(checkpoint: Checkpoint) -> Path | None:
+    """The file with a checkpoint's vocabulary: in its directory, or beside it where it is a file.
 
-    text = _read(path / "tokenizer.json")
-    if text is None:
-        raise ModelLoadError("it has no tokenizer.json.", hint="Copy the model's own beside it.")
-    try:
-        hub = Tokenizer.from_str(text)
-        decoder = json.dumps(json.loads(text).get("decoder"))
-    except Exception as error:  # tokenizers raises nothing narrower
-        reason = " ".join(str(error).split())[:200]
-        raise ModelLoadError(f"its tokenizer.json cannot be read: {reason}.") from error
-    byte_level = '"ByteLevel"' in decoder
-    if not byte_level and '"ByteFallback"' not in decoder:
-        raise ModelLoadError(
-            "the decoder of its tokenizer.json is neither ByteLevel nor ByteFallback."
+    A folder of RWKV models may hold the vocabularies of several; the right one is told by the
+    number of rows.
+    """
+    rows, kind = checkpoint.config["vocab_size"], str(checkpoint.config.get("model_type"))
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    if not kind.startswith("rwkv"):
+        files = [folder / "tokenizer.json"]
+    elif rows < world.TOKENS:
+        files = [folder / name for name in ("tokenizer.json", "20B_tokenizer.json")]
+    else:
+        files = [folder / name for name in (world.FILE_NAME, "rwkv_vocab.txt", "vocab.txt")]
+        packaged = world.packaged_vocabulary()
+        files += [folder / "tokenizer.json", *([packaged] if packaged else [])]
+    return next((file for file in files if file.exists()), None)
+
+
+def _from_files(checkpoint: Checkpoint) -> Vocabulary:
+    file = _file(checkpoint)
+    if file is None:
+        needs_world = str(checkpoint.config.get("model_type")).startswith("rwkv")
+        needs_world = needs_world and checkpoint.config["vocab_size"] >= world.TOKENS
+        name = world.FILE_NAME if needs_world else "tokenizer.json"
+        hint = "Copy the model's own beside it" + (
+            ", or `pip install rwkv`, which has it." if needs_world else "."
         )
+        raise ModelLoadError(f"it has no {name}.", hint=hint)
+    if file.suffix == ".txt":
+        settings = _read_object(file.parent / "tokenizer_config.json")
+        return _world(world.read_tokens(file), _directory_template(file.parent, settings))
+    return _from_json(file)
+
+
+def _from_json(file: Path) -> Vocabulary:
+    hub, decoder = _hub(file)
+    path = file.parent
     settings = _read_object(path / "tokenizer_config.json")
     added = hub.get_added_tokens_decoder()
     specials = {token.content: index for index, token in added.items() if token.special}
@@ -268,8 +331,7 @@ def _from_directory(path: Path) -> Vocabulary:
     ends = [i for value in told for i in (value if isinstance(value, list) else [value])]
     ends.append(specials.get(_content(settings.get("eos_token"))))
     return Vocabulary(
-        hub=hub,
-        byte_level=byte_level,
+        codec=HubCodec(hub, byte_level='"ByteLevel"' in decoder),
         specials=specials,
         end_ids=_end_ids(ends, specials, hub.get_vocab_size()),
         bos_id=begins[0]
@@ -278,6 +340,24 @@ def _from_directory(path: Path) -> Vocabulary:
         strips_space='"Strip"' in decoder,
         chat_template=_directory_template(path, settings),
     )
+
+
+def _hub(file: Path) -> tuple[HubTokenizer, str]:
+    """The tokenizer of a tokenizer.json, and the JSON of its decoder."""
+    from tokenizers import Tokenizer
+
+    text = _read(file) or ""
+    try:
+        hub = Tokenizer.from_str(text)
+        decoder = json.dumps(json.loads(text).get("decoder"))
+    except Exception as error:  # tokenizers raises nothing narrower
+        reason = " ".join(str(error).split())[:200]
+        raise ModelLoadError(f"its {file.name} cannot be read: {reason}.") from error
+    if '"ByteLevel"' not in decoder and '"ByteFallback"' not in decoder:
+        raise ModelLoadError(
+            f"the decoder of its {file.name} is neither ByteLevel nor ByteFallback."
+        )
+    return hub, decoder
 
 
 def _directory_template(path: Path, settings: Mapping[str, Any]) -> str | None:
@@ -323,4 +403,4 @@ def has_vocabulary(checkpoint: Checkpoint) -> bool:
     """Says whether a checkpoint comes with a tokenizer at all."""
     if checkpoint.metadata:
         return "tokenizer.ggml.tokens" in checkpoint.metadata
-    return (checkpoint.path / "tokenizer.json").exists()
+    return _file(checkpoint) is not None

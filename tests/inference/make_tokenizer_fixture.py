@@ -18,7 +18,18 @@ from pathlib import Path
 from tests.inference import tiny
 
 DATA = Path(__file__).parent / "data"
-PRE_TOKENIZERS = ("smollm", "qwen2", "llama-bpe", "default", "gpt-2", "deepseek-coder", "starcoder")
+PRE_TOKENIZERS = (
+    "smollm",
+    "qwen2",
+    "llama-bpe",
+    "default",
+    "gpt-2",
+    "deepseek-coder",
+    "starcoder",
+    "mpt",
+    "olmo",
+    "falcon",
+)
 
 
 def reference_ids(path: Path, texts: dict[str, str]) -> dict[str, list[int]]:
