@@ -1,6 +1,7 @@
 """Tensors of a checkpoint in another form than they are stored in, made when they are asked for.
 
     reshaped(raw, shape)            the same values in another shape, no copy
+    squeezed(raw, shape)            the same without some axes of one, or with more of them
     piece(raw, index)               one of those stacked along the first axis, no copy
     computed(raw, shape, function)  float32 values that a function makes of the stored ones
     transposed(raw)                 a matrix with its rows and columns swapped
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from ryzanstein.inference.formats.dequantize import dequantize
 from ryzanstein.inference.formats.raw import RawTensor, stored_bytes
 
-__all__ = ["Adapted", "Tensor", "computed", "piece", "read", "reshaped", "transposed"]
+__all__ = ["Adapted", "Tensor", "computed", "piece", "read", "reshaped", "squeezed", "transposed"]
 
 _Floats = npt.NDArray[np.float32]
 
@@ -69,6 +70,13 @@ def reshaped(raw: RawTensor, shape: tuple[int, ...]) -> RawTensor:
     except ValueError:  # a block would lie across two rows
         return raw
     return replace(raw, shape=shape) if same else raw
+
+
+def squeezed(raw: RawTensor, shape: tuple[int, ...]) -> RawTensor:
+    """The same values in another shape that differs in axes of one only."""
+    if [size for size in raw.shape if size != 1] != [size for size in shape if size != 1]:
+        return raw
+    return reshaped(raw, shape)
 
 
 def piece(raw: RawTensor, index: int) -> RawTensor:

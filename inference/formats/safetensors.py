@@ -8,6 +8,7 @@ Format: https://github.com/huggingface/safetensors
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 from pathlib import Path
@@ -113,12 +114,21 @@ def _read_shard(buffer: mmap.mmap, path: Path, wanted: set[str] | None) -> dict[
     header, start = _read_header(buffer, path)
     data = np.frombuffer(buffer, np.uint8)[start:]
     entries = {name: _entry(name, value, data, path) for name, value in header.items()}
+    _check_apart(header, path)
     missing = (wanted or set()) - entries.keys()
     if missing:
         raise ModelLoadError(
             f"{path} lacks the tensor {min(missing)} that the index expects there."
         )
     return entries
+
+
+def _check_apart(header: dict[str, Any], path: Path) -> None:
+    """Refuses tensors that share bytes; the entries themselves have been checked."""
+    ranges = sorted((*entry["data_offsets"], name) for name, entry in header.items())
+    for (_, end, before), (start, _, after) in itertools.pairwise(ranges):
+        if start < end:
+            raise ModelLoadError(f"{path} is damaged: its tensors {before} and {after} overlap.")
 
 
 def _read_header(buffer: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:

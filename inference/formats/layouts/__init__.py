@@ -16,7 +16,14 @@ from ryzanstein.nearest import did_you_mean
 
 __all__ = ["GGUF", "HF", "gguf_layout", "hf_layout", "layout_of", "output_name"]
 
-HF: Final[Mapping[str, str]] = {"llama": "llama", "qwen2": "llama", "bitnet": "llama"}
+HF: Final[Mapping[str, str]] = {
+    "llama": "llama",
+    "qwen2": "llama",
+    "bitnet": "llama",
+    "mamba": "mamba",
+    "falcon_mamba": "mamba",
+    "mamba2": "mamba2",
+}
 """model_type of config.json -> module of this package."""
 
 # bitnet.cpp's two names stand for one computation, with a squared ReLU.
@@ -26,6 +33,8 @@ GGUF: Final[Mapping[str, str]] = {
     "bitnet": "llama",
     "bitnet-b1.58": "llama",
     "bitnet-25": "llama",
+    "mamba": "mamba",
+    "mamba2": "mamba2",
 }
 """general.architecture of a GGUF file -> module of this package."""
 

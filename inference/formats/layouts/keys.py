@@ -8,7 +8,7 @@ from typing import Any
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.formats.layouts.layout import UnsupportedModel
 
-__all__ = ["Metadata", "shown", "whole"]
+__all__ = ["Metadata", "flag", "real", "shown", "whole"]
 
 
 def whole(config: Mapping[str, Any], key: str, file: str) -> int:
@@ -22,6 +22,34 @@ def whole(config: Mapping[str, Any], key: str, file: str) -> int:
         raise ModelLoadError(
             f"{file}: config.json has {key} = {value!r:.60}, no sensible whole number."
         )
+    return value
+
+
+def real(
+    config: Mapping[str, Any], key: str, file: str, default: float, below: float = 1.0
+) -> float:
+    """A key of config.json as a number above 0 and under `below`.
+
+    Raises:
+        ModelLoadError: it is none.
+    """
+    value = config.get(key)
+    value = default if value is None else value
+    if type(value) not in (int, float) or not 0 < value < below:
+        raise ModelLoadError(f"{file}: config.json has {key} = {value!r:.60}, no sensible number.")
+    return float(value)
+
+
+def flag(config: Mapping[str, Any], key: str, file: str, default: bool) -> bool:
+    """A key of config.json as a truth value.
+
+    Raises:
+        ModelLoadError: it is none.
+    """
+    value = config.get(key)
+    value = default if value is None else value
+    if not isinstance(value, bool):
+        raise ModelLoadError(f"{file}: config.json has {key} = {value!r:.60}, not true or false.")
     return value
 
 
