@@ -67,6 +67,10 @@ def bench_perplexity(
         "seconds": round(seconds, 1),
         "perplexity": round(_perplexity(logprob, scored), 4),
     }
+    if precision == "ternary":
+        # Nobody trained it for that: what it costs belongs beside the figure.
+        usual, _, _ = _scored("ryzanstein", subject, cut)
+        result["auto_perplexity"] = round(_perplexity(usual, scored), 4)
     if peer:
         theirs, peer_facts, peer_seconds = _scored(peer, subject, cut)
         result |= {

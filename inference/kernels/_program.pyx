@@ -297,7 +297,7 @@ cdef class Program:
         memset(op, 0, sizeof(rz_op))
         op.code, op.input, op.output, op.activated = code, input, output, -1
         p.op_count += 1
-        self._names.append(_OP_NAMES[code])
+        self._names.append(_OP_NAMES.get(code, ""))
         return op
 
     def buffer(self, int cols, *, bint whole=False, int past=0):
@@ -411,7 +411,10 @@ cdef class Program:
             rows = op.weights[i].rows
             op.biases[i] = self._vector(biases[i] if biases else None, rows, (rows + 31) // 32 * 32)
             if op.weights[i].form != 0:
-                op.quantized = RZ_BY_TOKENS if per_token else RZ_BY_GROUPS
+                if per_token or rz_is_ternary(op.weights[i].form):
+                    op.quantized = RZ_BY_TOKENS
+                elif op.quantized != RZ_BY_TOKENS:
+                    op.quantized = RZ_BY_GROUPS
             else:
                 op.dense = 1
         return 0

@@ -37,7 +37,9 @@ __all__ = [
     "pack_ternary",
 ]
 
-Precision = Literal["auto", "float", "int8", "int4"]
+# ternary: of research only. Matrices of a model that was not trained so become -1, 0 and 1 by their
+# mean magnitude; embeddings and the output matrix int8.
+Precision = Literal["auto", "float", "int8", "int4", "ternary"]
 # Of the output matrix; auto: that of the other dense matrices.
 Head = Literal["auto", "float", "int8", "int4", "scan"]
 HEADS: tuple[Head, ...] = get_args(Head)

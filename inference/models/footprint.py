@@ -22,8 +22,8 @@ _BYTES: dict[tuple[str, str], float] = {
     ("int4", "group"): 0.5625,
     ("int4", "min"): 0.625,
 }
-_FORCED = {"float": 4.0, "int8": 1.0625, "scan": 1.0625, "int4": 0.625}
 _TRIT = 0.25
+_FORCED = {"float": 4.0, "int8": 1.0625, "scan": 1.0625, "int4": 0.625, "ternary": _TRIT}
 
 
 def packed_bytes(checkpoint: Checkpoint, precision: str, head: str = "auto") -> int:

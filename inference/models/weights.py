@@ -99,7 +99,14 @@ class Weights:
             ModelLoadError: it is missing or has another shape.
         """
         raw, how = self._tensor(name, (rows, cols)), self._precision
-        return self._take(raw, how, lambda: _dense(raw, rows, cols, how), streamed)
+        if how != "ternary":
+            return self._take(raw, how, lambda: _dense(raw, rows, cols, how), streamed)
+        if not streamed:
+            return self._take(raw, "int8", lambda: _dense(raw, rows, cols, "int8"), streamed)
+        form = self._plan.form(rows, cols)
+        packed = self._take(raw, form, lambda: _rounded(raw, rows, cols, form), streamed)
+        self._plan.apply(packed)
+        return packed
 
     def head(self, name: str, rows: int, cols: int) -> PackedMatrix:
         """Packs the output matrix in the form it is to have.
@@ -111,7 +118,8 @@ class Weights:
             ModelLoadError: it is missing or has another shape.
         """
         raw = self._tensor(name, (rows, cols))
-        form = self._precision if self._head == "auto" else self._head
+        usual = "int8" if self._precision == "ternary" else self._precision
+        form = usual if self._head == "auto" else self._head
         if self._head == "auto" and self._checkpoint.config.get("bitnet") is not None:
             form = "scan" if is_int8(raw.dtype, form) else form
         return self._take(raw, form, lambda: _dense(raw, rows, cols, form), True)
@@ -211,7 +219,16 @@ class Weights:
         self._checkpoint.release(raw.name)
 
 
-def _dense(raw: RawTensor, rows: int, cols: int, precision: Head) -> PackedMatrix:
+def _rounded(raw: RawTensor, rows: int, cols: int, form: str) -> PackedMatrix:
+    """Ternary by absmean, whatever the weights are."""
+    if raw.dtype in _FLOATS and raw.scale == 1.0:
+        return pack_absmean(raw.dtype, raw.data, rows, cols, form)
+    values = np.ascontiguousarray(dequantize(raw), np.float32).reshape(-1)
+    return pack_absmean("F32", values.view(np.uint8), rows, cols, form)
+
+
+def _dense(raw: RawTensor, rows: int, cols: int, form: Head | Precision) -> PackedMatrix:
+    precision: Head = "int8" if form == "ternary" else form
     if raw.scale == 1.0:
         return pack(raw.dtype, raw.data, rows, cols, precision)
     values = np.ascontiguousarray(dequantize(raw)).reshape(-1).view(np.uint8)

@@ -69,6 +69,15 @@ def test_perplexity_scores_the_second_half_of_each_window(small: Path, prose: Pa
     assert result["perplexity"] == pytest.approx(math.exp(-total / (3 * 31)), rel=0.02)
 
 
+def test_what_ternary_rounding_costs_stands_beside_its_figure(small: Path, prose: Path) -> None:
+    options = {"data": prose, "threads": 1, "windows": 1, "window_tokens": 64}
+    usual = bench_perplexity(small, **options)
+    rounded = bench_perplexity(small, precision="ternary", **options)
+    assert rounded["bits"] < usual["bits"]
+    assert rounded["perplexity"] != usual["perplexity"]
+    assert rounded["auto_perplexity"] == usual["perplexity"]
+
+
 def test_the_command_prints_one_line_of_json(small: Path, prose: Path) -> None:
     command = [sys.executable, "-m", "ryzanstein.inference.bench", "perplexity", str(small)]
     options = ["--data", str(prose), "--windows", "1", "--window-tokens", "32", "--threads", "1"]
