@@ -29,6 +29,7 @@ def inference_speed(
     prompt_tokens: int,
     new_tokens: int,
     peer: str | None,
+    precision: str = "auto",
     **_: Any,
 ) -> dict[str, Any]:
     """Speed of a model, and of a peer on the same file."""
@@ -43,6 +44,7 @@ def inference_speed(
         prompt_tokens=prompt_tokens,
         new_tokens=new_tokens,
         peer=peer,
+        precision=precision,
     )
 
 
@@ -54,6 +56,7 @@ def perplexity(
     windows: int,
     window_tokens: int,
     peer: str | None,
+    precision: str = "auto",
     **_: Any,
 ) -> dict[str, Any]:
     """Perplexity of a text's first windows."""
@@ -69,6 +72,7 @@ def perplexity(
         windows=windows,
         window_tokens=window_tokens,
         peer=peer,
+        precision=precision,
     )
 
 

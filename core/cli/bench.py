@@ -28,6 +28,7 @@ bench = group(
     "inference",
     "ryzanstein bench inference --model qwen2.5-coder-0.5b --threads 2 --peer llama-cpp",
     "ryzanstein bench inference --suite perplexity --model smollm2-135m --data wikitext2-test.txt",
+    "ryzanstein bench inference --suite perplexity --precision ternary --data wikitext2-test.txt",
 )
 @click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="All CPUs without it.")
@@ -43,6 +44,13 @@ bench = group(
     "--data",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Text for the perplexity.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float", "int8", "int4", "ternary"]),
+    default="auto",
+    show_default=True,
+    help="Of the weights; ternary shows what rounding a model so costs it.",
 )
 @click.option("--windows", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--window-tokens", type=click.IntRange(2), default=512, show_default=True)
