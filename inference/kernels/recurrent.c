@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "ssm.h"
 #include "wkv.h"
 
 static const rz_operator operators[] = {
@@ -11,6 +12,11 @@ static const rz_operator operators[] = {
     {"shift", RZ_NEIGHBOURS, rz_run_shift},
     {"blend", RZ_TOKENS, rz_run_blend},
     {"combine", RZ_TOKENS, rz_run_combine},
+    {"conv", RZ_NEIGHBOURS, rz_run_conv},
+    {"scan", RZ_SEQUENCE, rz_run_scan},
+    {"dual", RZ_SEQUENCE, rz_run_dual},
+    {"rms_parts", RZ_TOKENS, rz_run_rms_parts},
+    {"wkv4", RZ_SEQUENCE, rz_run_wkv4},
     {"wkv6", RZ_SEQUENCE, rz_run_wkv6},
     {"wkv7", RZ_SEQUENCE, rz_run_wkv7},
 };
@@ -23,7 +29,7 @@ const rz_operator *rz_find_operator(const char *name) {
 }
 
 void rz_choose_kernels(rz_program *program, const char *isa) {
-    program->ssm = NULL; /* rz_ssm_table(isa) */
+    program->ssm = rz_ssm_table(isa);
     program->wkv = rz_wkv_table(isa);
 }
 

@@ -47,11 +47,16 @@ void rz_save_past(const rz_span *span, int32_t buffer, int64_t columns, float *s
 
 void rz_run_recall(const rz_span *span, const rz_op *op);
 void rz_run_norm(const rz_span *span, const rz_op *op);
-/* RWKV's, in program_shift.c and program_wkv.c. */
+/* RWKV's, in program_shift.c, program_wkv4.c and program_wkv.c. */
 void rz_run_shift(const rz_span *span, const rz_op *op);
 void rz_run_blend(const rz_span *span, const rz_op *op);
 void rz_run_combine(const rz_span *span, const rz_op *op);
+void rz_run_wkv4(const rz_span *span, const rz_op *op);
 void rz_run_wkv6(const rz_span *span, const rz_op *op);
 void rz_run_wkv7(const rz_span *span, const rz_op *op);
+void rz_run_conv(const rz_span *span, const rz_op *op);
+void rz_run_scan(const rz_span *span, const rz_op *op);
+void rz_run_dual(const rz_span *span, const rz_op *op);
+void rz_run_rms_parts(const rz_span *span, const rz_op *op);
 
 #endif

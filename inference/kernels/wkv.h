@@ -33,6 +33,16 @@ typedef struct rz_wkv_head {
     float *state; /* [dim][rz_wkv_padded(dim)] */
 } rz_wkv_head;
 
+/* Columns of RWKV-4, a multiple of 16, for some tokens: pointers to the first column. */
+typedef struct rz_wkv_columns {
+    int64_t columns, width; /* width: of a row of the state */
+    int64_t stride;
+    int32_t tokens;
+    const float *r, *k, *v; /* r behind its sigmoid */
+    const float *u, *decay; /* bonus of the token itself; change of the exponent, negative */
+    float *out, *state;     /* state: [3][width] */
+} rz_wkv_columns;
+
 typedef struct rz_wkv_kernels {
     const char *isa;
     /* out = x + (previous - x) * mu, or previous - x where mu is NULL; n a multiple of 16. */
@@ -42,6 +52,8 @@ typedef struct rz_wkv_kernels {
                   float *out);
     /* out = a * b, or out + a * b. */
     void (*combine)(const float *a, const float *b, int accumulate, int64_t n, float *out);
+    /* out = r (sum of exp(age * decay + k) v, the token's own by exp(u + k)) / (sum of weights). */
+    void (*wkv4)(const rz_wkv_columns *columns);
     /* S = diag(w) S + k v', out = norm((S before + diag(u) k v')' r) * silu(gate); w =
      * exp(-exp(w)). */
     void (*wkv6)(const rz_wkv_head *head);
@@ -60,8 +72,10 @@ static inline int32_t rz_wkv_padded(int32_t dim) {
 const rz_wkv_kernels *rz_wkv_table(const char *isa);
 
 #ifdef RZ_ISA_NAME
+#define rz_wkv4 RZ_ISA_FN(rz_wkv4)
 #define rz_wkv6 RZ_ISA_FN(rz_wkv6)
 #define rz_wkv7 RZ_ISA_FN(rz_wkv7)
+void rz_wkv4(const rz_wkv_columns *columns);
 void rz_wkv6(const rz_wkv_head *head);
 void rz_wkv7(const rz_wkv_head *head);
 #endif

@@ -32,6 +32,7 @@ const rz_wkv_kernels RZ_ISA_FN(rz_wkv) = {
     .shift = shift,
     .blend = blend,
     .combine = combine,
+    .wkv4 = rz_wkv4,
     .wkv6 = rz_wkv6,
     .wkv7 = rz_wkv7,
 };
