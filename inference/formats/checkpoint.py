@@ -2,20 +2,23 @@
 
 path                     becomes
 name.gguf                GgufCheckpoint
+name.pth, name.pt        PthCheckpoint
 directory                SafetensorsCheckpoint (config.json, model*.safetensors),
-                             or the one .gguf file in it
+                             or the one .gguf or .pth file in it
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.formats.raw import RawTensor
 
 __all__ = ["Checkpoint", "open_checkpoint"]
+
+_TORCH: Final = (".pth", ".pt")
 
 
 class Checkpoint(Protocol):
@@ -56,7 +59,7 @@ class Checkpoint(Protocol):
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Opens a .gguf file or a Hugging Face directory and checks it against its own claims.
+    """Opens a .gguf or .pth file or a Hugging Face directory and checks it against its own claims.
 
     Raises:
         ModelLoadError: it is missing, damaged, of an unknown format or architecture.
@@ -73,13 +76,21 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if path.suffix == ".safetensors":
         hint = f"Give the directory {path.parent}."
         raise ModelLoadError(f"{path.name} alone has no configuration and no tokenizer.", hint=hint)
+    return _open_file(path)
+
+
+def _open_file(path: Path) -> Checkpoint:
+    if path.suffix in _TORCH:
+        from ryzanstein.inference.formats.pth import PthCheckpoint
+
+        return PthCheckpoint(path)
     from ryzanstein.inference.formats.gguf import GgufCheckpoint
 
     return GgufCheckpoint(path)
 
 
 def _open_directory(path: Path) -> Checkpoint:
-    files = sorted(path.glob("*.gguf"))
+    files = sorted(file for suffix in (".gguf", *_TORCH) for file in path.glob(f"*{suffix}"))
     if (path / "config.json").exists() or not files:
         from ryzanstein.inference.formats.safetensors import SafetensorsCheckpoint
 
@@ -89,6 +100,4 @@ def _open_directory(path: Path) -> Checkpoint:
         raise ModelLoadError(
             f"{path} holds several models: {listed}.", hint="Give the path of one of them."
         )
-    from ryzanstein.inference.formats.gguf import GgufCheckpoint
-
-    return GgufCheckpoint(files[0])
+    return _open_file(files[0])

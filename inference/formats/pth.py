@@ -1,23 +1,30 @@
-"""Tensors of a .pth file of torch.save as views of its mapping; no code of the file is run.
+"""A .pth file of torch.save as a checkpoint, memory-mapped; no code of the file is run.
 
 `torch_zip.py` finds the members, `torch_pickle.py` reads what the tensors are called and where they
 lie; here both are held against each other. A tensor must fill whole rows in order, lie in its
-storage, and share no byte with another.
+storage, and share no byte with another. A .pth has no configuration: BlinkDL's RWKV files, which
+need none, are the only ones that are opened.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from ryzanstein.errors import ModelLoadError
+from ryzanstein.inference.formats.layouts import hf_layout
+from ryzanstein.inference.formats.layouts.layout import UnsupportedModel, check_shapes
+from ryzanstein.inference.formats.layouts.rwkv import pth_version
+from ryzanstein.inference.formats.mapped import MappedCheckpoint
 from ryzanstein.inference.formats.raw import BLOCKS, RawTensor
 from ryzanstein.inference.formats.torch_pickle import PickleError, Storage, Tensor, read_state_dict
 from ryzanstein.inference.formats.torch_zip import Member, ZipError, read_members
 
-__all__ = ["PthError", "read_tensors"]
+__all__ = ["PthCheckpoint", "PthError", "read_tensors"]
 
 DTYPES: Final = ("F32", "F16", "BF16")
 _MAX_PICKLE: Final = 32 << 20
@@ -25,6 +32,45 @@ _MAX_PICKLE: Final = 32 << 20
 
 class PthError(ValueError):
     """What is wrong with a .pth file, in one line without its path."""
+
+
+class PthCheckpoint(MappedCheckpoint):
+    """Tensors and configuration of one .pth file.
+
+    Attributes:
+        path: The file.
+        config: Of the layout, told by the names and shapes of the tensors.
+        metadata: Empty; there to satisfy the protocol.
+    """
+
+    hint = "Fetch the file again, or check its sha256."
+
+    def __init__(self, path: Path) -> None:
+        """Maps and checks the file.
+
+        Raises:
+            ModelLoadError: it is missing, damaged, no RWKV, or would run code.
+        """
+        super().__init__(path)
+        buffer = _map(path)
+        self._buffers.append(buffer)
+        try:
+            stored = read_tensors(buffer)
+            layout = hf_layout(pth_version(stored), path.name)
+        except (PthError, UnsupportedModel) as error:
+            raise ModelLoadError(f"{path.name} cannot be read: {error}.", hint=self.hint) from error
+        self.config, self._tensors = layout.from_hf({}, stored, path.name)
+        check_shapes(layout, self.config, self._tensors, path.name)
+
+
+def _map(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError as error:  # what mmap says of an empty file
+        raise ModelLoadError(f"{path.name} is empty.", hint=PthCheckpoint.hint) from error
+    except OSError as error:
+        raise ModelLoadError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def read_tensors(buffer: mmap.mmap) -> dict[str, RawTensor]:

@@ -23,6 +23,12 @@ HF: Final[Mapping[str, str]] = {
     "mamba": "mamba",
     "falcon_mamba": "mamba",
     "mamba2": "mamba2",
+    "rwkv": "rwkv4",
+    "rwkv4": "rwkv4",
+    "rwkv5": "rwkv5",
+    "rwkv6": "rwkv6",
+    "rwkv7": "rwkv7",
+    "rwkv7_fla": "rwkv7",
 }
 """model_type of config.json -> module of this package."""
 
@@ -35,6 +41,8 @@ GGUF: Final[Mapping[str, str]] = {
     "bitnet-25": "llama",
     "mamba": "mamba",
     "mamba2": "mamba2",
+    "rwkv6": "rwkv6",
+    "rwkv7": "rwkv7",
 }
 """general.architecture of a GGUF file -> module of this package."""
 
