@@ -22,7 +22,15 @@ __all__ = ["ARCHITECTURES", "Builder", "builder"]
 
 Builder = Callable[[Mapping[str, Any], "Weights", "Options"], "Program"]
 
-ARCHITECTURES: Final[Mapping[str, str]] = {"llama": "llama", "qwen2": "qwen2", "bitnet": "bitnet"}
+ARCHITECTURES: Final[Mapping[str, str]] = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "bitnet": "bitnet",
+    "rwkv4": "rwkv4",
+    "rwkv5": "rwkv5",
+    "rwkv6": "rwkv6",
+    "rwkv7": "rwkv7",
+}
 """model_type of config.json -> module of this package."""
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from ryzanstein.errors import ModelLoadError, QuantizationError
+from ryzanstein.inference.formats.adapt import piece, reshaped
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.dequantize import dequantize
 from ryzanstein.inference.formats.raw import RawTensor
@@ -106,6 +110,48 @@ class Weights:
         form = self._plan.form(rows, cols)
         packed = self._take(raw, form, lambda: _rounded(raw, rows, cols, form), streamed)
         self._plan.apply(packed)
+        return packed
+
+    def small_matrix(
+        self, name: str, rows: int, cols: int, *, part: tuple[int, tuple[int, ...]] | None = None
+    ) -> PackedMatrix:
+        """Packs a matrix of low rank: in eight bits where the others are to have fewer.
+
+        Args:
+            name: of the tensor.
+            rows: length of the output.
+            cols: length of the dot product.
+            part: which of several matrices in the tensor, and the shape of all; by default it is
+                the only one.
+
+        Raises:
+            ModelLoadError: it is missing or has another shape.
+        """
+        how: Precision = "int8" if self._precision in ("int4", "ternary") else self._precision
+        if part is None:
+            raw, label = self._tensor(name, (rows, cols)), str(how)
+        else:
+            index, shape = part
+            stacked = (math.prod(shape) // (rows * cols), rows, cols)
+            raw = piece(reshaped(self._tensor(name, shape), stacked), index)
+            label = f"{how} {index}"
+        return self._take(raw, label, lambda: _dense(raw, rows, cols, how), True)
+
+    def small_matrices(self, name: str, rows: Sequence[int], cols: int) -> list[PackedMatrix]:
+        """Packs a matrix of low rank as several, with so many rows each.
+
+        Raises:
+            ModelLoadError: it is missing or has another shape.
+        """
+        whole = self._tensor(name, (sum(rows), cols))
+        how: Precision = "int8" if self._precision in ("int4", "ternary") else self._precision
+        row_bytes, packed = whole.data.size // sum(rows), []
+        for index, count in enumerate(rows):
+            first = sum(rows[:index])
+            data = whole.data[first * row_bytes : (first + count) * row_bytes]
+            raw = replace(whole, shape=(count, cols), data=data)
+            make = partial(_dense, raw, count, cols, how)
+            packed.append(self._take(raw, f"{how} from row {first}", make, True))
         return packed
 
     def head(self, name: str, rows: int, cols: int) -> PackedMatrix:
