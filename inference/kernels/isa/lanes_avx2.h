@@ -118,6 +118,21 @@ static inline __m256 pow2_half(__m256 n) {
 static inline lanes_f lf_pow2(lanes_f n) {
     return (lanes_f){{pow2_half(n.v[0]), pow2_half(n.v[1])}};
 }
+/* The number nearer to 0, of two that are not positive. */
+static inline __m256 least_half(__m256 a, __m256 b) {
+    return _mm256_castsi256_ps(_mm256_min_epu32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
+static inline lanes_f lf_least(lanes_f a, lanes_f b) {
+    return (lanes_f){{least_half(a.v[0], b.v[0]), least_half(a.v[1], b.v[1])}};
+}
+static inline __m256 scale_half(__m256 p, __m256 t) {
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
+}
+/* p * 2^k for p near 1, where t = k + 1.5 * 2^23: the low bits of t are k's. */
+static inline lanes_f lf_scale(lanes_f p, lanes_f t) {
+    return (lanes_f){{scale_half(p.v[0], t.v[0]), scale_half(p.v[1], t.v[1])}};
+}
 static inline float lf_sum(lanes_f a) {
     const __m256 eight = _mm256_add_ps(a.v[1], a.v[0]);
     __m128 s = _mm_add_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));

@@ -46,6 +46,15 @@ static inline lanes_f lf_pow2(lanes_f n) {
     return _mm512_castsi512_ps(
         _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
 }
+/* The number nearer to 0, of two that are not positive. */
+static inline lanes_f lf_least(lanes_f a, lanes_f b) {
+    return _mm512_castsi512_ps(_mm512_min_epu32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+/* p * 2^k for p near 1, where t = k + 1.5 * 2^23: the low bits of t are k's. */
+static inline lanes_f lf_scale(lanes_f p, lanes_f t) {
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_castps_si512(t), 23)));
+}
 /* Written out: compilers are free in how they expand _mm512_reduce_add_ps. */
 static inline float lf_sum(lanes_f a) {
     const __m256 eight = _mm256_add_ps(_mm512_extractf32x8_ps(a, 1), _mm512_castps512_ps256(a));

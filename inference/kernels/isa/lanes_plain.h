@@ -132,6 +132,16 @@ static inline lanes_f lf_pow2(lanes_f n) {
     lanes_f out;
     EACH(16, rz_bits_to_float((uint32_t)((int32_t)n.v[lane] + 127) << 23));
 }
+/* The number nearer to 0, of two that are not positive. */
+static inline lanes_f lf_least(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(16, a.v[lane] > b.v[lane] ? a.v[lane] : b.v[lane]);
+}
+/* p * 2^k for p near 1, where t = k + 1.5 * 2^23: the low bits of t are k's. */
+static inline lanes_f lf_scale(lanes_f p, lanes_f t) {
+    lanes_f out;
+    EACH(16, rz_bits_to_float(rz_float_to_bits(p.v[lane]) + (rz_float_to_bits(t.v[lane]) << 23)));
+}
 static inline float lf_sum(lanes_f a) {
     for (int half = 8; half > 0; half /= 2)
         for (int lane = 0; lane < half; lane++)

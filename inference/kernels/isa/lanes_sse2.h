@@ -156,6 +156,17 @@ RZ_INLINE lanes_f lf_pow2(lanes_f n) {
     EACH(_mm_castsi128_ps(
         _mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n.v[i]), _mm_set1_epi32(127)), 23)));
 }
+/* The number nearer to 0, of two that are not positive. */
+RZ_INLINE lanes_f lf_least(lanes_f a, lanes_f b) {
+    lanes_f out;
+    EACH(_mm_max_ps(a.v[i], b.v[i]));
+}
+/* p * 2^k for p near 1, where t = k + 1.5 * 2^23: the low bits of t are k's. */
+RZ_INLINE lanes_f lf_scale(lanes_f p, lanes_f t) {
+    lanes_f out;
+    EACH(_mm_castsi128_ps(
+        _mm_add_epi32(_mm_castps_si128(p.v[i]), _mm_slli_epi32(_mm_castps_si128(t.v[i]), 23))));
+}
 RZ_INLINE float lf_sum(lanes_f a) {
     __m128 s = _mm_add_ps(_mm_add_ps(a.v[3], a.v[1]), _mm_add_ps(a.v[2], a.v[0]));
     s = _mm_add_ps(_mm_movehl_ps(s, s), s);
