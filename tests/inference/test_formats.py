@@ -135,7 +135,7 @@ def test_an_option_nobody_computes_is_refused_by_name(
     ("changes", "said"),
     [
         ({"model_type": "gpt_neox"}, "'gpt_neox'"),
-        ({"model_type": "lama"}, "Did you mean llama?"),
+        ({"model_type": "lama"}, "Did you mean llama"),
         ({"hidden_size": 10**12}, "hidden_size"),
         ({"hidden_size": None}, "hidden_size"),
         ({"hidden_size": 128}, "shape"),
