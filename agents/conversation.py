@@ -1,9 +1,10 @@
 """One conversation with the model that only ever grows, and always fits its window.
 
 Every question continues the text before it, so the engine's prefix cache pays for new tokens
-alone. Room is counted in the model's own tokens before anything is said: whoever adds a text asks
-`fit` for a share of the room that is left, and a text that is longer is cut in the middle with a
-mark that says how much is missing. What is cut is never cut silently.
+alone; and it is asked to keep the state after the system message for the next conversation. Room
+is counted in the model's own tokens before anything is said: whoever adds a text asks `fit` for a
+share of the room that is left, and a text that is longer is cut in the middle with a mark that says
+how much is missing. What is cut is never cut silently.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ class Conversation:
             model=self.model,
             max_tokens=limit,
             answer_prefix=prefix or None,
+            keep_system=True,
             **options,
         )
         self._messages = [*asked, {"role": "assistant", "content": closed(prefix + found.text)}]

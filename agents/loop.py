@@ -23,13 +23,12 @@ import anyio
 from ryzanstein.agents import coding, experience, ground, menu, prompting, verify
 from ryzanstein.agents.act import act
 from ryzanstein.agents.conversation import Budget, OutOfBudget
-from ryzanstein.agents.profile import system_prompt
+from ryzanstein.agents.persona import default_model, system_message, window_of
 from ryzanstein.agents.run import Run
 from ryzanstein.agents.services import Services
 from ryzanstein.agents.step import Step
 from ryzanstein.agents.verify import Check
-from ryzanstein.config import load_settings
-from ryzanstein.errors import InvalidRequest, RyzansteinError, TimedOut
+from ryzanstein.errors import InvalidRequest, TimedOut
 from ryzanstein.events import EventSink, new_id
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "checked", "run_task"]
 
-# A larger window costs a small model more attention than it brings.
-WINDOW = 6144
 MOST_CHARACTERS = 100_000
 FACTS = 2
 
@@ -113,9 +110,9 @@ async def run_task(
     task = checked(task)
     profile, route = _routed(task, registry, router, agent)
     limits = limits or profile.limits
-    model = model or profile.model or await _default_model(services)
+    model = model or profile.model or await default_model(services)
     budget = Budget(limits.tokens, limits.seconds)
-    window = _window(model, registry)
+    window = window_of(model, registry)
     run_id = run_id or new_id("run")
     run = Run(task, profile, services, budget, window, model, run_id, on_event)
     await run.tell("route", f"{profile.codename} takes the task", **route)
@@ -170,20 +167,6 @@ def _routed(
     return registry.agent(best.codename), {"agents": ranked, "reasons": reasons}
 
 
-async def _default_model(services: Services) -> str | None:
-    try:
-        status = await services.read_json("inference", "inference://status")
-    except RyzansteinError:
-        return None
-    return status.get("default_model")
-
-
-def _window(model: str | None, registry: Registry) -> int:
-    """Tokens that a conversation may take: the least that model, engine and loop allow."""
-    known = [entry.context for entry in registry.models if entry.name == model]
-    return min([WINDOW, load_settings().context_tokens, *known])
-
-
 async def _prepare(run: Run) -> None:
     """Opens the conversation with the agent's persona.
 
@@ -197,9 +180,7 @@ async def _prepare(run: Run) -> None:
             f"The task has {size} tokens; {run.model} has room for {most}.",
             hint="Put the long part into a file and name the file in the task.",
         )
-    # A token is some four characters of English; the persona is no place to be exact.
-    persona = system_prompt(run.profile, budget=int(4 * run.window * prompting.PERSONA_SHARE))
-    await run.talk.system(prompting.system_text(persona))
+    await run.talk.system(system_message(run.profile, run.window))
 
 
 async def _recall(run: Run) -> None:

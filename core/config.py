@@ -47,6 +47,7 @@ class Settings:
         keep_packed: Keep packed weights beside a model's file, so that it loads at once again.
         tune: Measure how a ternary model's matrices are best multiplied when it is first loaded.
         context_tokens: Largest context, in tokens, the engine makes room for.
+        states_mb: At most so many megabytes of models' states are kept on disk.
         log_level: debug, info, warning or error.
     """
 
@@ -65,12 +66,18 @@ class Settings:
     keep_packed: bool = True
     tune: bool = True
     context_tokens: int = 8192
+    states_mb: int = 2048
     log_level: str = "warning"
 
     @property
     def models_path(self) -> Path:
         """Directory that holds one directory a model."""
         return self.models_dir or self.data_dir / "models"
+
+    @property
+    def states_path(self) -> Path:
+        """Directory of the states that are kept."""
+        return self.data_dir / "states"
 
     @property
     def database(self) -> str:

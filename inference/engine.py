@@ -13,7 +13,6 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,9 +20,11 @@ import numpy as np
 
 from ryzanstein.errors import InferenceError, MemoryLimitError, ValidationError
 from ryzanstein.inference.constrain import Grammars
-from ryzanstein.inference.generate import Cancel, Generation, Plan
+from ryzanstein.inference.generate import Cancel, Plan
 from ryzanstein.inference.load import load_model
-from ryzanstein.inference.prefix import PrefixCache
+from ryzanstein.inference.loaded import LoadedModel, Opening
+from ryzanstein.inference.personas import SavedState, StateStore
+from ryzanstein.inference.prefix import CachedState, PrefixCache
 from ryzanstein.inference.prompts import chat_prompt, completion_prompt, require_room
 from ryzanstein.inference.requests import (
     ChatRequest,
@@ -37,7 +38,7 @@ from ryzanstein.machine import available_memory
 
 if TYPE_CHECKING:
     from ryzanstein.config import Settings
-    from ryzanstein.inference.model import Model, State
+    from ryzanstein.inference.model import Model
     from ryzanstein.inference.tokenizer import Tokenizer
     from ryzanstein.registry import Registry
 
@@ -49,29 +50,6 @@ MAX_MODELS: Final = 3
 CACHE_BYTES: Final = 512 << 20
 _WAIT_SECONDS: Final = 0.05
 _SCORED_AT_ONCE: Final = 64
-
-
-@dataclass(eq=False)
-class LoadedModel:
-    """A model in memory with all that belongs to it.
-
-    Attributes:
-        name: Name it was asked for by: of the catalogue, or a path.
-        path: Its file or directory.
-        lock: Held by the one generation that runs on it.
-    """
-
-    name: str
-    path: Path
-    model: Model
-    grammars: Grammars
-    cache: PrefixCache
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer."""
-        return self.model.tokenizer
 
 
 class Engine:
@@ -169,9 +147,9 @@ class Engine:
         """Answers a conversation; arguments and errors are those of `generate`."""
         request = checked(ChatRequest, request)
         loaded = self.get(request.model)
-        return self._answer(
-            loaded, chat_prompt(loaded.tokenizer, request), request, on_token, cancel
-        )
+        prompt = chat_prompt(loaded.tokenizer, request)
+        opening = loaded.opening(request, prompt)
+        return self._answer(loaded, prompt, request, on_token, cancel, opening)
 
     def score(self, model: str | None, text: str) -> ScoreResult:
         """Returns how likely a model finds a text.
@@ -213,15 +191,36 @@ class Engine:
             "cached_tokens": sum(cache.cached_tokens for cache in caches),
         }
 
-    def cache_states(self) -> list[dict[str, Any]]:
-        """Returns model, tokens and bytes of every kept state."""
+    def warm(
+        self, model: str | None, system: str, label: str = "", cancel: Cancel | None = None
+    ) -> SavedState:
+        """Makes sure that conversations under a system message start at once, now and later.
+
+        The state after it is computed, unless it is on disk already, and kept there.
+
+        Args:
+            model: Catalogue name or path; None means the default model.
+            system: The system message.
+            label: What people are to know the state by; by default how the message begins.
+            cancel: Gives up while the message is read.
+
+        Raises:
+            ValidationError: it does not fit the context, or the model's template refuses it.
+            InferenceError: the model cannot be loaded, or the state not be saved.
+        """
+        return self.get(model).warm(system, label, cancel)
+
+    @property
+    def store(self) -> StateStore:
+        """The states on disk."""
+        settings = self._configured()
+        return StateStore(settings.states_path, settings.states_mb << 20)
+
+    def cached(self) -> list[tuple[LoadedModel, CachedState]]:
+        """Returns every state in memory with its model, least recently used first in each."""
         with self._table:
             models = list(self._models.values())
-        return [
-            {"model": loaded.name, "tokens": len(entry.ids), "bytes": entry.state.nbytes}
-            for loaded in models
-            for entry in loaded.cache.entries()
-        ]
+        return [(loaded, entry) for loaded in models for entry in loaded.cache.entries()]
 
     def clear_cache(self, model: str | None = None) -> int:
         """Drops the kept states of one model, or of all; returns how many."""
@@ -240,6 +239,7 @@ class Engine:
         request: Request,
         on_token: OnToken | None,
         cancel: Cancel | None,
+        opening: Opening | None = None,
     ) -> GenerateResult:
         vocabulary = loaded.model.vocabulary
         require_room(len(prompt), loaded.model.context_tokens)
@@ -257,7 +257,7 @@ class Engine:
         if not _acquire(loaded.lock, cancel):
             return _cancelled(loaded.name, len(prompt))
         try:
-            return _run(loaded, prompt, plan)
+            return loaded.answer(prompt, plan, opening)
         finally:
             loaded.lock.release()
 
@@ -316,7 +316,8 @@ class Engine:
                 if not self._drop_idle():
                     raise
         cache = PrefixCache(self._cache_bytes)
-        loaded = LoadedModel(asked, path, model, Grammars(model.tokenizer), cache)
+        grammars = Grammars(model.tokenizer)
+        loaded = LoadedModel(asked, path, model, grammars, cache, self.store)
         with self._table:
             self._models[path] = loaded
         return loaded
@@ -342,10 +343,9 @@ class Engine:
 
 
 def _require_cache_room(model: Model) -> None:
-    """Refuses a context whose keys and values would not fit beside the weights (two bytes each)."""
-    config, context = model.config, model.context_tokens
-    width = config["num_key_value_heads"] * config["head_dim"]
-    needed = 4 * context * width * config["num_hidden_layers"]
+    """Refuses a context whose state would not fit beside the weights."""
+    shape, context = model.state_shape, model.context_tokens
+    needed = shape.pages(context) * shape.page_bytes + shape.fixed_bytes
     free = available_memory()
     if needed > free:
         model.close()
@@ -354,26 +354,6 @@ def _require_cache_room(model: Model) -> None:
             f"and {free / 2**30:.1f} GiB are free.",
             hint="Set a smaller RYZANSTEIN_CONTEXT_TOKENS, or take a smaller model.",
         )
-
-
-def _run(loaded: LoadedModel, prompt: Sequence[int], plan: Plan) -> GenerateResult:
-    state: State = loaded.cache.take(prompt) or loaded.model.new_state()
-    cached = state.length
-    generation = Generation(loaded.model, loaded.tokenizer, state, prompt)
-    try:
-        generation.run(plan)
-    finally:
-        loaded.cache.put(generation.ids, state)
-    return GenerateResult(
-        text=generation.text,
-        model=loaded.name,
-        prompt_tokens=len(prompt),
-        cached_tokens=cached,
-        tokens=generation.tokens,
-        finish_reason=generation.finish_reason,
-        prefill_seconds=generation.prefill_seconds,
-        seconds=generation.seconds,
-    )
 
 
 def _stops(tokenizer: Tokenizer, request: Request) -> list[str]:

@@ -12,7 +12,7 @@ stop string.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -65,16 +65,32 @@ class Generation:
         finish_reason: Why it ended.
         prefill_seconds: Time until the first token could be chosen.
         seconds: Time altogether.
+        kept: Copies of the state at the points that were passed.
     """
 
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, state: State, prompt: Sequence[int]
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        state: State,
+        prompt: Sequence[int],
+        points: Iterable[int] = (),
     ) -> None:
-        """Prepares an answer to `prompt`, of which `state` may hold a beginning, but not all."""
+        """Prepares an answer to `prompt`, of which `state` may hold a beginning, but not all.
+
+        Args:
+            model: Runs the tokens.
+            tokenizer: Makes text of them.
+            state: Moved on with every token.
+            prompt: At least one token more than the state holds.
+            points: Lengths, up to the prompt's own, at which the state is to be copied.
+        """
         self._model = model
         self._tokenizer = tokenizer
         self._state = state
         self._prompt_tokens = len(prompt)
+        self._points = sorted(point for point in set(points) if point > state.length)
+        self.kept: list[State] = []
         self.ids = list(prompt)
         self.text = ""
         self.finish_reason: FinishReason = "cancelled"
@@ -105,7 +121,9 @@ class Generation:
     def _run(self, plan: Plan, out: _Text, started: float) -> FinishReason:
         sampler = Sampler(plan.sampling, self.ids)
         step = self._likeliest if plan.greedy else self._chosen
+        self._pass_points(plan.cancel)
         new = step(plan, sampler)
+        self._keep()
         self.prefill_seconds = time.perf_counter() - started
         while True:
             if plan.cancel is not None and plan.cancel.is_set():
@@ -114,6 +132,17 @@ class Generation:
             if ended is not None:
                 return ended
             new = step(plan, sampler)
+
+    def _pass_points(self, cancel: Cancel | None) -> None:
+        """Feeds the prompt up to each point within it, and copies the state there."""
+        while self._points and self._points[0] < len(self.ids):
+            self._model.feed(self.ids[self._state.length : self._points[0]], self._state, cancel)
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._points and self._state.length == self._points[0]:
+            self.kept.append(self._state.copy())
+            del self._points[0]
 
     def _likeliest(self, plan: Plan, _: Sampler) -> list[int]:
         """Feeds what the state lacks; returns the likeliest token that exists."""

@@ -125,6 +125,11 @@ class Model:
         return int(self.config["vocab_size"])
 
     @property
+    def state_shape(self) -> StateShape:
+        """What all states of this model have in common."""
+        return self._state_shape
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The checkpoint's tokenizer, where `load_model` found one; read at its first use.
 

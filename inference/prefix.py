@@ -1,8 +1,12 @@
 """States of past prompts, so that a prompt with the same beginning pays only for what is new.
 
-An agent asks several short questions on one growing context: each continues the state whose tokens
-agree with it the longest. States share pages when copied (`state.py`), so keeping a branch costs
-only its own pages.
+An agent asks several short questions on one growing context: each continues the state that saves it
+the most tokens.
+
+    keys and values   cut where the prompts part, so one state stands for all its beginnings
+    recurrent         used where all its tokens begin the prompt; kept beside longer ones
+
+States share pages when copied (`state.py`), so keeping a branch costs only its own pages.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CachedState", "PrefixCache"]
 
-MAX_STATES: Final = 8
+MAX_STATES: Final = 32
 # Below this, computing the tokens again is about as quick as copying the first page.
 MIN_TOKENS: Final = 8
 
@@ -65,6 +69,10 @@ class PrefixCache:
         """Returns the states, least recently used first."""
         return list(self._entries.values())
 
+    def usable(self, prompt: Sequence[int]) -> int:
+        """Returns how many of the prompt's tokens `take` would save."""
+        return self._best(np.asarray(prompt, np.int32))[1]
+
     def take(self, prompt: Sequence[int]) -> State | None:
         """Returns a state that holds the longest cached beginning of the prompt, or None.
 
@@ -72,16 +80,15 @@ class PrefixCache:
         is the caller's own.
         """
         ids = np.asarray(prompt, np.int32)
-        key, length = self._longest(ids)
-        usable = min(length, len(ids) - 1)
+        key, usable = self._best(ids)
         self.prompt_tokens += len(ids)
-        if key is None or usable < MIN_TOKENS:
+        if key is None:
             self.misses += 1
             return None
         self.hits += 1
         self.cached_tokens += usable
         entry = self._entries[key]
-        if usable == len(entry.ids):
+        if usable == len(entry.ids) and not entry.state.recurrent:
             # The prompt continues all of it, so what is put back will stand for both.
             del self._entries[key]
             return entry.state
@@ -96,12 +103,29 @@ class PrefixCache:
         if len(held) < MIN_TOKENS or state.nbytes > self.max_bytes:
             return
         for key, entry in list(self._entries.items()):
-            if _common(entry.ids, held) == len(entry.ids):
+            whole = not state.recurrent or len(entry.ids) == len(held)
+            if whole and _common(entry.ids, held) == len(entry.ids):
                 del self._entries[key]  # the new one can stand for it
         self._entries[self._next] = CachedState(held, state)
         self._next += 1
         while len(self._entries) > self.max_states or self.nbytes > self.max_bytes:
             self._entries.popitem(last=False)
+
+    def holding(self, ids: Sequence[int]) -> CachedState | None:
+        """Returns a state that is, or can be cut to, just these tokens; counts as no use."""
+        held = np.asarray(ids, np.int32)
+        for entry in self._entries.values():
+            exact = len(entry.ids) == len(held) or not entry.state.recurrent
+            if exact and _common(entry.ids, held) == len(held):
+                return entry
+        return None
+
+    def drop(self, entry: CachedState) -> bool:
+        """Drops one of `entries`; says whether it was still there."""
+        found = [key for key, one in self._entries.items() if one is entry]
+        for key in found:
+            del self._entries[key]
+        return bool(found)
 
     def clear(self) -> int:
         """Drops every state; returns how many there were."""
@@ -109,13 +133,17 @@ class PrefixCache:
         self._entries.clear()
         return count
 
-    def _longest(self, ids: _Ids) -> tuple[int | None, int]:
-        best: tuple[int | None, int] = (None, 0)
+    def _best(self, ids: _Ids) -> tuple[int | None, int]:
+        """The state that saves the most tokens of a prompt, and how many; at least MIN_TOKENS."""
+        best: tuple[int | None, int] = (None, MIN_TOKENS - 1)
         for key, entry in self._entries.items():
-            length = _common(entry.ids, ids)
-            if length > best[1]:
-                best = (key, length)
-        return best
+            common = _common(entry.ids, ids)
+            usable = min(common, len(ids) - 1)
+            if entry.state.recurrent and usable < len(entry.ids):
+                continue
+            if usable > best[1]:
+                best = (key, usable)
+        return best if best[0] is not None else (None, 0)
 
 
 def _common(left: _Ids, right: _Ids) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final
 
 from ryzanstein.errors import ValidationError
 from ryzanstein.inference.template import render_ids
@@ -11,8 +13,11 @@ if TYPE_CHECKING:
     from ryzanstein.inference.requests import ChatRequest, GenerateRequest
     from ryzanstein.inference.tokenizer import Tokenizer
 
-__all__ = ["chat_prompt", "completion_prompt", "require_room"]
+__all__ = ["chat_prompt", "completion_prompt", "persona_ids", "require_room"]
 
+# User turns that have nothing in common, a line break at the beginning being glued to what is
+# before it by many tokenizers.
+_PROBES: Final = ("x", "\n1")
 _GAP: Final = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 
 
@@ -45,6 +50,27 @@ def chat_prompt(tokenizer: Tokenizer, request: ChatRequest) -> list[int]:
     return render_ids(
         tokenizer, messages, tools=request.tools or None, answer_prefix=request.answer_prefix
     )
+
+
+def persona_ids(
+    tokenizer: Tokenizer, system: str, tools: Sequence[Mapping[str, Any]] | None = None
+) -> list[int]:
+    """Returns the ids with which every conversation under a system message begins.
+
+    Raises:
+        ModelLoadError: the model's template is no valid Jinja2.
+        ValidationError: the template refuses a system message.
+    """
+    first, second = (
+        render_ids(
+            tokenizer,
+            [{"role": "system", "content": system}, {"role": "user", "content": probe}],
+            tools=tools,
+        )
+        for probe in _PROBES
+    )
+    pairs = zip(first, second, strict=False)
+    return [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
 
 
 def require_room(tokens: int, context: int) -> None:

@@ -123,11 +123,14 @@ class ChatRequest(Request):
         messages: The turns so far, oldest first.
         answer_prefix: Text the answer is made to begin with; the result's text does not repeat it.
         tools: Descriptions of tools, for templates that know what to do with them.
+        keep_system: Keep the state after the system message on disk, so that every later
+        conversation under it starts there.
     """
 
     messages: list[Message] = Field(min_length=1, max_length=10_000)
     answer_prefix: str = Field("", max_length=100_000)
     tools: list[dict[str, Any]] = Field(default_factory=list, max_length=1000)
+    keep_system: bool = False
 
 
 class GenerateResult(_Strict):

@@ -134,12 +134,13 @@ class State:
         other._fixed = self._fixed
         return other
 
-    def save(self, path: str | Path, ids: Sequence[int] = ()) -> None:
+    def save(self, path: str | Path, ids: Sequence[int] = (), label: str = "") -> None:
         """Writes the state to a file, which appears whole or not at all.
 
         Args:
             path: The file; one that is there is replaced.
             ids: The tokens it holds, where they are to be saved with it.
+            label: What people are to know it by.
 
         Raises:
             InferenceError: the file cannot be written.
@@ -150,7 +151,7 @@ class State:
             raise ValidationError(f"{len(held)} ids cannot name a state of {self.length} tokens.")
         pages = self._pages[: self._shape.pages(self.length)]
         content = Content(self.length, held, self._fixed if self.length else None, pages)
-        write_state(Path(path), self._shape, content)
+        write_state(Path(path), self._shape, content, label)
 
     @classmethod
     def load(cls, path: str | Path, shape: StateShape, capacity: int) -> State:

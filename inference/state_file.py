@@ -36,6 +36,7 @@ _MAGIC: Final = b"RZSTATE"
 _VERSION: Final = b"2"
 _START: Final = len(_MAGIC) + 1 + 16
 _HEADER_LIMIT: Final = 1 << 14
+_LABEL_LIMIT: Final = 200
 
 Block = npt.NDArray[np.uint8]
 Ids = npt.NDArray[np.int32]
@@ -71,9 +72,11 @@ class Header:
     """What a saved state says of itself: its model's shape, its tokens and its checksum.
 
     Attributes:
+        label: what it was saved as, for people.
         checksum: of the payload: the checksum of its parts' checksums.
     """
 
+    label: str
     name: str
     fingerprint: str
     form: str
@@ -105,13 +108,14 @@ class Content:
         return [self.ids.view(np.uint8), *fixed, *self.pages]
 
 
-def write_state(path: Path, shape: StateShape, content: Content) -> None:
+def write_state(path: Path, shape: StateShape, content: Content, label: str = "") -> None:
     """Writes a state.
 
     Raises:
         InferenceError: the file cannot be written.
     """
     header = Header(
+        label=label[:_LABEL_LIMIT],
         name=shape.name,
         fingerprint=shape.fingerprint,
         form=shape.form,

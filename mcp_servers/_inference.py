@@ -140,11 +140,15 @@ async def chat(
     answer_prefix: Annotated[
         str, Field(max_length=20_000, description="What the answer starts with; not in the text.")
     ] = "",
+    keep_system: Annotated[
+        bool, Field(description="Keep the state after the system message on disk for later.")
+    ] = False,
 ) -> Generated:
     """Continue a conversation on the local model, in its own chat template."""
     request = {
         "messages": [message.model_dump() for message in messages],
         "answer_prefix": answer_prefix,
+        "keep_system": keep_system,
         "model": model,
         "max_tokens": max_tokens,
         "temperature": temperature,

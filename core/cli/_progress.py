@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Bytes", "Live"]
+__all__ = ["Bytes", "Live", "Steps"]
 
 
 class Live:
@@ -114,3 +114,46 @@ class Bytes:
             self._tenth = tenth
             whole = f" of {total / 1e6:.0f}" if total else ""
             print(f"{done / 1e6:.0f}{whole} MB", file=sys.stderr)
+
+
+class Steps:
+    """A bar for things done one after the other; use as a context manager and pass `report`.
+
+    Args:
+        text: What is done.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        """Starts the bar, where there is a terminal."""
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._bar.start()
+            self._task = self._bar.add_task(self._text, total=None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    async def report(self, done: int, total: int, name: str) -> None:
+        """Moves the bar to what comes next; without a terminal, a line each."""
+        if self._bar is not None:
+            text = f"{self._text} {name}".strip()
+            self._bar.update(self._task, description=text, completed=done, total=total)
+        elif name:
+            print(f"{self._text} {done + 1} of {total}: {name}", file=sys.stderr)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ryzanstein.cli._client import call
 from ryzanstein.cli._group import command, group
 from ryzanstein.cli._output import Output, table
+from ryzanstein.cli._progress import Steps
 from ryzanstein.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ryzanstein.registry import AgentProfile
 
 __all__ = ["agents"]
 
@@ -20,6 +24,7 @@ agents = group(
     "ryzanstein agents list",
     "ryzanstein agents show CIPHER",
     "ryzanstein agents check --registry my-registry.yaml",
+    "ryzanstein agents warm",
 )
 
 
@@ -69,6 +74,50 @@ def check(out: Output, registry: Path | None) -> None:
         )
         raise ConfigError(lines, hint="Correct the lines above." if not out.as_json else "")
     out.result({"ok": True, "faults": []}, lambda: print("The registry is in order."))
+
+
+@agents.add
+@command(
+    "warm",
+    "ryzanstein agents warm",
+    "ryzanstein agents warm --model ./rwkv7-g1-0.4b.gguf",
+    "ryzanstein agents warm APEX CIPHER --json",
+)
+@click.argument("codenames", nargs=-1, metavar="[CODENAME]...")
+@click.option("--model", metavar="NAME|PATH", help="Another model than each agent's own.")
+def warm(out: Output, codenames: tuple[str, ...], model: str | None) -> None:
+    """Have the model read the agents' prompts now, so that none of them is read again.
+
+    The state after each prompt is kept on disk; without a CODENAME, those of all agents. What is
+    kept already is left as it is, and RYZANSTEIN_STATES_MB bounds them all together.
+    """
+    from ryzanstein.cli.ask import bring_model
+    from ryzanstein.mcp_servers._shared import shared
+
+    registry = shared().registry
+    chosen = [registry.agent(name) for name in codenames] or list(registry.agents)
+    name = bring_model(model)
+    with Steps("Reading prompts") as steps:
+        found = _warmed(chosen, name, steps)
+    rows = [
+        (one["agent"], one["model"], one["tokens"], f"{one['bytes'] / 1e6:.1f} MB") for one in found
+    ]
+    out.result(found, lambda: table(("agent", "model", "tokens", "size"), rows))
+
+
+def _warmed(agents: list[AgentProfile], model: str | None, steps: Steps) -> list[dict[str, Any]]:
+    import anyio
+
+    from ryzanstein.agents.persona import warm
+    from ryzanstein.agents.services import Services
+    from ryzanstein.mcp_servers._shared import shared
+
+    async def run() -> list[dict[str, Any]]:
+        registry = shared().registry
+        async with Services(registry, names=("inference", "cache")) as services:
+            return await warm(services, registry, agents, model=model, on_done=steps.report)
+
+    return anyio.run(run)
 
 
 def _print(found: dict[str, Any]) -> None:

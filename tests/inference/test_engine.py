@@ -221,8 +221,8 @@ def test_cache_statistics_and_clearing(engine: Engine, small: str) -> None:
     assert (stats["hits"], stats["misses"]) == (1, 1)
     assert stats["prompt_tokens"] == 2 * first.prompt_tokens
     assert stats["cached_tokens"] == second.cached_tokens == first.prompt_tokens - 1
-    assert stats["states"] == len(engine.cache_states()) == 1
-    assert engine.cache_states()[0]["model"] == small
+    assert stats["states"] == len(engine.cached()) == 1
+    assert engine.cached()[0][0].name == small
     assert engine.clear_cache(small) == 1
     assert engine.cache_stats()["bytes"] == 0
     assert engine.generate(request).cached_tokens == 0
