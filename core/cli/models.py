@@ -112,7 +112,8 @@ def _names(title: str) -> dict[str, Any]:
     "synthesize",
     "ryzanstein models synthesize bitnet-2b-4t 2b-4t",
     "ryzanstein models synthesize bitnet-2b-4t 2b.gguf --format gguf-tq2_0 --head q8_0",
-    "ryzanstein models synthesize bitnet-large large.gguf --format gguf-tq1_0 --seed 7 --json",
+    "ryzanstein models synthesize mamba-1.4b mamba.gguf --format gguf-q8_0",
+    "ryzanstein models synthesize rwkv7-0.19b rwkv.pth --format pth --seed 7 --json",
 )
 @click.argument("shape", **_names("shape"))
 @click.argument("path", metavar="OUT", type=click.Path(path_type=Path))
@@ -122,21 +123,24 @@ def _names(title: str) -> dict[str, Any]:
     default="hf",
     show_default=True,
     metavar="FORMAT",
-    help="hf (a folder), gguf-tq2_0, gguf-tq1_0 or gguf-i2_s (a file).",
+    help="hf (a folder), gguf-tq2_0, gguf-tq1_0, gguf-i2_s (BitNet), gguf-q8_0, gguf-q4_0 or "
+    "gguf-f16 (Mamba and RWKV), or pth (RWKV).",
 )
 @click.option(
     "--head",
     **_names("head"),
     metavar="TYPE",
-    help="Of the embeddings in a gguf file: q8_0, q6_k (without this option), q4_0, f16, …",
+    help="Of the output matrix in a gguf file: q8_0, q6_k, q4_0, f16, …; as llama.cpp's quantiser "
+    "chooses without this option.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Replace what is there.")
 def synthesize(out: Output, shape: str, path: Path, **options: Any) -> None:
     """Write a model of random weights in a published SHAPE to OUT, to measure speed with.
 
-    SHAPE is bitnet-2b-4t, bitnet-large or bitnet-350m. The layout and the size of the tokenizer are
-    those of the published model (as hf: packed for 2b-4t, float16 master weights for the others),
+    SHAPE is bitnet-2b-4t, bitnet-large, bitnet-350m, mamba-130m, mamba-790m, mamba-1.4b,
+    mamba-2.8b, mamba2-1.3b, falcon-mamba-7b, rwkv6-1.6b, rwkv7-0.19b, rwkv7-1.5b or rwkv7-2.9b. The
+    layout, the types of hf and pth and the size of the tokenizer are those of the published model,
     so other engines read it too. What it writes is no language.
     """
     from ryzanstein.inference.synthesize import synthesize as write

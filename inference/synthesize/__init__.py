@@ -2,10 +2,12 @@
 
 synthesize("bitnet-2b-4t", Path("2b.gguf"), format="gguf-tq2_0", head="q8_0")
 
-shape.py, bitnet.py, shapes.py    what there is to write; one file a family
+shape.py, shapes.py               what there is to write
+bitnet.py, mamba.py, rwkv.py      one file a family
 vocabulary.py                     a tokenizer of the true size
-weights.py, blocks.py             random values, and their bytes
-gguf.py, hub.py, formats.py       the files
+values.py, weights.py, blocks.py  random values, and their bytes
+gguf.py, hub.py, pth.py           the files
+formats.py                        which shape is written as what
 output.py                         all of a checkpoint or nothing
 """
 

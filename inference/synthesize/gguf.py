@@ -40,8 +40,8 @@ def gguf_bytes(shape: Shape, body: str, head: str) -> int:
     Raises:
         ValueError: the shape does not fit the layout of `body` or `head`.
     """
-    kinds = _kinds(body, head)
-    return sum(_padded(stored_bytes(one, kinds[one.kind])) for one in shape.tensors())
+    tensors = _kinds(shape, body, head)
+    return sum(_padded(stored_bytes(one, kind)) for one, kind in tensors)
 
 
 def write_gguf(
@@ -60,13 +60,12 @@ def write_gguf(
         path: The file.
         shape: What to write.
         vocabulary: Its tokenizer.
-        body: Type of ternary matrices.
-        head: Type of the embeddings.
+        body: Type of the matrices.
+        head: Type of the output matrix.
         seed: Of the weights.
         advance: Told the bytes of each piece that was written.
     """
-    kinds = _kinds(body, head)
-    tensors = [(one, kinds[one.kind]) for one in shape.tensors()]
+    tensors = _kinds(shape, body, head)
     metadata = {
         **shape.metadata(body),
         "general.name": f"{shape.name}, random weights, seed {seed}",
@@ -83,8 +82,16 @@ def write_gguf(
             _pad(file)
 
 
-def _kinds(body: str, head: str) -> dict[str, str]:
-    return {"ternary": body, "table": head, "norm": "F32"}
+def _kinds(shape: Shape, body: str, head: str) -> list[tuple[Tensor, str]]:
+    """The tensors and what each is stored as."""
+    kinds = {"ternary": body, "matrix": body, "table": head, "norm": "F32", "float": "F32"}
+    return [(one, _fitting(one, kinds.get(one.kind, "F16"))) for one in shape.gguf_tensors()]
+
+
+def _fitting(tensor: Tensor, kind: str) -> str:
+    """F16 in place of blocks that a matrix's columns do not fill, as llama.cpp's quantiser does."""
+    block = 32 if kind in {"Q8_0", "Q4_0"} else 1
+    return "F16" if tensor.kind == "matrix" and tensor.shape[-1] % block else kind
 
 
 def _header(metadata: Mapping[str, Any], tensors: Sequence[tuple[Tensor, str]]) -> bytes:
@@ -128,15 +135,17 @@ def _string(text: str) -> bytes:
 
 def _tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
     tables: dict[str, Any] = {
-        "tokenizer.ggml.model": "gpt2" if vocabulary.byte_level else "llama",
-        "tokenizer.ggml.pre": "llama-bpe" if vocabulary.byte_level else "default",
+        "tokenizer.ggml.model": vocabulary.model,
         "tokenizer.ggml.tokens": vocabulary.tokens,
         "tokenizer.ggml.token_type": vocabulary.kinds,
         "tokenizer.ggml.bos_token_id": vocabulary.bos,
         "tokenizer.ggml.eos_token_id": vocabulary.ends[0],
-        "tokenizer.ggml.add_bos_token": True,
         "tokenizer.chat_template": vocabulary.chat_template,
     }
+    if vocabulary.trie:
+        return tables | {"tokenizer.ggml.eot_token_id": vocabulary.ends[-1]}
+    tables["tokenizer.ggml.pre"] = vocabulary.cut
+    tables["tokenizer.ggml.add_bos_token"] = vocabulary.begins
     if vocabulary.byte_level:
         tables["tokenizer.ggml.merges"] = [" ".join(pair) for pair in vocabulary.merges]
         tables["tokenizer.ggml.eot_token_id"] = vocabulary.ends[-1]

@@ -5,6 +5,7 @@ The header of safetensors is a JSON object and its length; its package wants eve
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +13,20 @@ from typing import Any, Final
 
 import numpy as np
 
+from ryzanstein.inference.pretokenize import IGNORES_MERGES
 from ryzanstein.inference.synthesize.blocks import encode_dense
 from ryzanstein.inference.synthesize.shape import Shape, Tensor
-from ryzanstein.inference.synthesize.vocabulary import Vocabulary
+from ryzanstein.inference.synthesize.vocabulary import NORMAL, Vocabulary
 from ryzanstein.inference.synthesize.weights import stored_bytes, stream
 
 __all__ = ["HUB_FILES", "hub_bytes", "write_hub"]
 
+_WORLD_FILE: Final = "rwkv_vocab_v20230424.txt"
 HUB_FILES: Final = (
     "config.json",
     "generation_config.json",
     "model.safetensors",
+    _WORLD_FILE,
     "tokenizer.json",
     "tokenizer_config.json",
 )
@@ -68,7 +72,7 @@ def write_hub(
 def _entries(shape: Shape, seed: int) -> Iterator[_Entry]:
     """Name, dtype, stored shape, bytes and data of everything in the file."""
     for tensor in shape.tensors():
-        kind = shape.hub_body if tensor.kind == "ternary" else shape.hub_dtype
+        kind = shape.hub_body if tensor.kind in {"ternary", "matrix"} else shape.hub_dtype
         packed = kind == "B158"
         stored = (tensor.shape[0] // 4, *tensor.shape[1:]) if packed else tensor.shape
 
@@ -99,13 +103,44 @@ def _header(entries: list[_Entry]) -> bytes:
 
 
 def write_tokenizer(path: Path, shape: Shape, vocabulary: Vocabulary) -> None:
-    """Writes tokenizer.json and tokenizer_config.json."""
+    """Writes the tokenizer and tokenizer_config.json."""
+    begin, end = (vocabulary.tokens[index] for index in (vocabulary.bos, vocabulary.ends[0]))
+    if vocabulary.trie:
+        _write_world(path / _WORLD_FILE, vocabulary)
+    else:
+        _write_merges(path / "tokenizer.json", vocabulary)
+    settings = {
+        "tokenizer_class": "RwkvTokenizer" if vocabulary.trie else "PreTrainedTokenizerFast",
+        "bos_token": begin,
+        "eos_token": end,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": shape.context,
+        "chat_template": vocabulary.chat_template,
+    }
+    _write_json(path / "tokenizer_config.json", settings)
+
+
+def _write_world(path: Path, vocabulary: Vocabulary) -> None:
+    """Id, Python literal and bytes of each token but the end of text and the padding, a line each.
+
+    As BlinkDL's `rwkv_vocab_v20230424.txt`.
+    """
+    lines = []
+    for index, (text, kind) in enumerate(zip(vocabulary.tokens, vocabulary.kinds, strict=True)):
+        if kind == NORMAL:
+            data = ast.literal_eval(f'b"{text}"' if "'" in text else f"b'{text}'")
+            lines.append(f"{index} {(data.decode() if data.isascii() else data)!r} {len(data)}\n")
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _write_merges(path: Path, vocabulary: Vocabulary) -> None:
     from tokenizers import AddedToken, Tokenizer, models, processors
 
     ids = {token: index for index, token in enumerate(vocabulary.tokens)}
-    begin, end = (vocabulary.tokens[index] for index in (vocabulary.bos, vocabulary.ends[0]))
+    begin = vocabulary.tokens[vocabulary.bos]
+    whole = vocabulary.cut in IGNORES_MERGES
     model = (
-        models.BPE(vocab=ids, merges=vocabulary.merges, ignore_merges=True)
+        models.BPE(vocab=ids, merges=vocabulary.merges, ignore_merges=whole)
         if vocabulary.byte_level
         else models.BPE(
             vocab=ids,
@@ -116,33 +151,28 @@ def write_tokenizer(path: Path, shape: Shape, vocabulary: Vocabulary) -> None:
         )
     )
     tokenizer = Tokenizer(model)
-    (_cut_bytes if vocabulary.byte_level else _cut_pieces)(tokenizer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{begin} $A",
-        pair=f"{begin} $A {begin} $B",
-        special_tokens=[(begin, vocabulary.bos)],
-    )
+    if vocabulary.byte_level:
+        _cut_bytes(tokenizer, vocabulary.cut)
+    else:
+        _cut_pieces(tokenizer)
+    if vocabulary.begins:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A",
+            pair=f"{begin} $A {begin} $B",
+            special_tokens=[(begin, vocabulary.bos)],
+        )
     added = [AddedToken(text, special=True, normalized=False) for text in vocabulary.specials]
     tokenizer.add_special_tokens(added)
-    tokenizer.save(str(path / "tokenizer.json"), pretty=False)
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": begin,
-        "eos_token": end,
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": shape.context,
-        "chat_template": vocabulary.chat_template,
-    }
-    _write_json(path / "tokenizer_config.json", settings)
+    tokenizer.save(str(path), pretty=False)
 
 
-def _cut_bytes(tokenizer: Any) -> None:
-    """As Llama 3's tokenizer."""
+def _cut_bytes(tokenizer: Any, cut: str) -> None:
+    """As Llama 3's and GPT-NeoX's tokenizers."""
     from tokenizers import decoders
 
     from ryzanstein.inference.pretokenize import pre_tokenizer
 
-    tokenizer.pre_tokenizer = pre_tokenizer("llama-bpe")
+    tokenizer.pre_tokenizer = pre_tokenizer(cut)
     tokenizer.decoder = decoders.ByteLevel()
 
 

@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from ryzanstein.inference.synthesize.values import Make
+
 __all__ = ["Kind", "Shape", "Tensor"]
 
-Kind = Literal["ternary", "table", "norm"]
+Kind = Literal["ternary", "matrix", "table", "norm", "float", "half"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,15 @@ class Tensor:
     """One tensor of a checkpoint.
 
     Attributes:
-        name: In a Hugging Face checkpoint.
+        name: In a Hugging Face checkpoint, or a .pth file.
         gguf: In a GGUF file.
-        shape: (rows, columns), or (n,).
-        kind: ternary (codes -1, 0, 1 times one scale), table (normal values: the embeddings) or
-        norm (near 1, always float).
+        shape: (rows, columns), or (n,), as it is stored.
+        kind: What a GGUF file stores it as: ternary (codes -1, 0, 1 times one scale) and matrix
+        (normal values) as its body, table (normal values: the output matrix) as its head, norm
+        (near 1) and float as float32, half as float16.
         scale: Of a ternary tensor the absolute value of its weights, else the standard deviation.
+        key: What its values depend on, besides the seed; its name in GGUF without one.
+        make: Gives its values where they are not normal, or not drawn in their stored form.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Tensor:
     shape: tuple[int, ...]
     kind: Kind
     scale: float
+    key: str = ""
+    make: Make | None = None
 
     @property
     def size(self) -> int:
@@ -68,7 +75,7 @@ class Shape(ABC):
     @property
     @abstractmethod
     def hub_body(self) -> str:
-        """How its publishers store ternary matrices: B158 (packed), or a dtype of safetensors."""
+        """How its publishers store its matrices: B158 (packed), or a dtype of safetensors."""
 
     @property
     @abstractmethod
@@ -77,7 +84,15 @@ class Shape(ABC):
 
     @abstractmethod
     def tensors(self) -> list[Tensor]:
-        """Returns its tensors in the order they are written."""
+        """Returns the tensors of its Hugging Face checkpoint in the order they are written."""
+
+    def gguf_tensors(self) -> list[Tensor]:
+        """Returns those of its GGUF file."""
+        return self.tensors()
+
+    def pth_tensors(self) -> list[Tensor]:
+        """Returns those of its .pth file, if its family has one."""
+        return []
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

@@ -6,12 +6,16 @@ from typing import Final
 
 from ryzanstein.errors import ValidationError
 from ryzanstein.inference.synthesize.bitnet import BITNET_SHAPES
+from ryzanstein.inference.synthesize.mamba import MAMBA_SHAPES
+from ryzanstein.inference.synthesize.rwkv import RWKV_SHAPES
 from ryzanstein.inference.synthesize.shape import Shape
 from ryzanstein.nearest import did_you_mean
 
 __all__ = ["SHAPES", "find_shape"]
 
-SHAPES: Final[dict[str, Shape]] = {shape.name: shape for shape in (*BITNET_SHAPES,)}
+SHAPES: Final[dict[str, Shape]] = {
+    shape.name: shape for shape in (*BITNET_SHAPES, *MAMBA_SHAPES, *RWKV_SHAPES)
+}
 
 
 def find_shape(name: str) -> Shape:

@@ -2,7 +2,9 @@
 
     kind      cut and merged as        tokens
     llama-3   byte-level BPE           256 bytes, words, 256 specials
+    gpt-neox  byte-level BPE           <|endoftext|> <|padding|>, 256 bytes, words
     llama-2   SentencePiece BPE        <unk> <s> </s>, 256 bytes, words, characters, specials
+    rwkv      longest match in a trie  end of text, 256 bytes, words, padding
 
 Words are joined from syllables, the frequent ones first (the product of their ranks, as Zipf's law
 has it), so any text can be encoded, and generated text can be pronounced. Every way to cut a token
@@ -11,24 +13,25 @@ into two tokens is a merge of it, which is about as many merges as the published
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count, product
-from typing import Final
+from typing import Final, Literal
 
 from ryzanstein.errors import ValidationError
 
-__all__ = ["KINDS", "Vocabulary", "make_vocabulary"]
+__all__ = ["KINDS", "NORMAL", "Vocabulary", "make_vocabulary"]
 
-KINDS: Final = ("llama-3", "llama-2")
-
-NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # GGUF's types of tokens
+NORMAL, UNKNOWN, CONTROL, UNUSED, BYTE = 1, 2, 3, 5, 6  # GGUF's types of tokens
 
 _ONSETS: Final = "t s r n l d m c p b f h g v w st tr pr ch sh th br gr cl pl fr sp".split()
 _NUCLEI: Final = "e a i o u ea ou io ai ee".split()
 _CODAS: Final = "n r s t l d m ng nd nt st ck ll y".split()
 _NUMBERS: Final = 1000
 _SPACES: Final = 16
+
+_WORLD: Final = 65_530  # tokens of the World vocabulary; models pad it
+_BLANKS: Final = ("\t\t", "\t\n", "\t ", "\n\t", "\n\n", "\n ")  # its tokens 257 to 262
 
 _TEMPLATE: Final = (
     "{% for message in messages %}{{ message['role'] | capitalize + ': ' + message['content'] "
@@ -41,22 +44,37 @@ class Vocabulary:
     """A tokenizer's tables.
 
     Attributes:
-        byte_level: Spelt in GPT-2's byte alphabet; else SentencePiece pieces.
+        model: GGUF's name of how it works: gpt2 (tokens are spelt in GPT-2's byte alphabet), llama
+        (SentencePiece pieces) or rwkv (bytes, with escapes for what is not printable).
+        cut: How text is cut before merging, in GGUF's names.
+        begins: A prompt begins with `bos`.
         tokens: By id.
         kinds: GGUF's type of each.
         merges: In order of rank.
-        bos: Id of the token every prompt begins with.
+        bos: Id of the token a prompt begins with, if it begins with one.
         ends: Ids that end a generation, the end of text first.
         chat_template: Jinja2 source.
     """
 
-    byte_level: bool
+    model: Literal["gpt2", "llama", "rwkv"]
+    cut: str
+    begins: bool
     tokens: list[str]
     kinds: list[int]
     merges: list[tuple[str, str]]
     bos: int
     ends: tuple[int, ...]
     chat_template: str
+
+    @property
+    def byte_level(self) -> bool:
+        """Merges bytes."""
+        return self.model == "gpt2"
+
+    @property
+    def trie(self) -> bool:
+        """Merges nothing: takes the longest token there is."""
+        return self.model == "rwkv"
 
     @property
     def specials(self) -> list[str]:
@@ -71,7 +89,7 @@ def make_vocabulary(kind: str, size: int) -> Vocabulary:
     Raises:
         ValidationError: it cannot be so small.
     """
-    return _llama3(size) if kind == "llama-3" else _llama2(size)
+    return _MAKERS[kind](size)
 
 
 def _llama3(size: int) -> Vocabulary:
@@ -80,7 +98,9 @@ def _llama3(size: int) -> Vocabulary:
     words = _take(_words("Ġ"), size - len(alphabet) - len(specials), set(alphabet))
     first = size - len(specials)
     return Vocabulary(
-        byte_level=True,
+        model="gpt2",
+        cut="llama-bpe",
+        begins=True,
         tokens=[*alphabet, *words, *specials],
         kinds=[NORMAL] * first + [CONTROL] * len(specials),
         merges=list(_merges(words, {*alphabet, *words})),
@@ -97,7 +117,9 @@ def _llama2(size: int) -> Vocabulary:
     room = size - len(fixed) - len(characters) - len(added)
     words = _take(_words("▁"), room, set(characters))
     return Vocabulary(
-        byte_level=False,
+        model="llama",
+        cut="default",
+        begins=True,
         tokens=[*fixed, *words, *characters, *added],
         kinds=[
             *(UNKNOWN, CONTROL, CONTROL),
@@ -109,6 +131,41 @@ def _llama2(size: int) -> Vocabulary:
         bos=1,
         ends=(2,),
         chat_template=_TEMPLATE.replace("END", "eos_token"),
+    )
+
+
+def _neox(size: int) -> Vocabulary:
+    specials, alphabet = ["<|endoftext|>", "<|padding|>"], _byte_alphabet()
+    words = _take(_words("Ġ"), size - len(alphabet) - len(specials), set(alphabet))
+    return Vocabulary(
+        model="gpt2",
+        cut="gpt-2",
+        begins=False,
+        tokens=[*specials, *alphabet, *words],
+        kinds=[CONTROL] * len(specials) + [NORMAL] * (size - len(specials)),
+        merges=list(_merges(words, {*alphabet, *words})),
+        bos=0,
+        ends=(0,),
+        chat_template=_TEMPLATE.replace("END", "eos_token"),
+    )
+
+
+def _world(size: int) -> Vocabulary:
+    known = [bytes([byte]) for byte in range(256)] + [blank.encode() for blank in _BLANKS]
+    room = min(size, _WORLD) - 1 - len(known)
+    words = _take(_words(" "), room, {one.decode("latin-1") for one in known})
+    texts = [repr(one)[2:-1] for one in (*known, *map(str.encode, words))]
+    padding = [f"[PAD{index}]" for index in range(_WORLD, size)]
+    return Vocabulary(
+        model="rwkv",
+        cut="",
+        begins=False,
+        tokens=["<s>", *texts, *padding],
+        kinds=[CONTROL, *[NORMAL] * len(texts), *[UNUSED] * len(padding)],
+        merges=[],
+        bos=0,
+        ends=(0, 1 + known.index(b"\n\n")),
+        chat_template=_TEMPLATE.replace("END", "'\\n\\n'"),
     )
 
 
@@ -183,3 +240,12 @@ def _byte_alphabet() -> list[str]:
     plain = {*range(33, 127), *range(161, 173), *range(174, 256)}
     spare = count(256)
     return [chr(byte) if byte in plain else chr(next(spare)) for byte in range(256)]
+
+
+_MAKERS: Final[Mapping[str, Callable[[int], Vocabulary]]] = {
+    "llama-3": _llama3,
+    "gpt-neox": _neox,
+    "llama-2": _llama2,
+    "rwkv": _world,
+}
+KINDS: Final = tuple(_MAKERS)

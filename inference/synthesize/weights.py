@@ -6,7 +6,6 @@ the same model: the codes and their scale are the same, the embeddings as near a
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -21,6 +20,7 @@ from ryzanstein.inference.synthesize.blocks import (
     ternary_bytes,
 )
 from ryzanstein.inference.synthesize.shape import Tensor
+from ryzanstein.inference.synthesize.values import generator
 
 __all__ = ["stored_bytes", "stream"]
 
@@ -44,7 +44,10 @@ def stored_bytes(tensor: Tensor, kind: str) -> int:
 
 def stream(tensor: Tensor, kind: str, seed: int) -> Iterator[memoryview]:
     """Yields the bytes of a tensor stored as `kind`, `stored_bytes` in all."""
-    random = np.random.default_rng((seed, zlib.crc32(tensor.gguf.encode())))
+    if tensor.make is not None:
+        yield encode_dense(tensor.make(seed).reshape(-1, tensor.shape[-1]), kind).data
+        return
+    random = generator(seed, tensor.key or tensor.gguf)
     if tensor.kind != "ternary":
         around = 1.0 if tensor.kind == "norm" else 0.0
         for rows in _slices(tensor):
@@ -75,7 +78,7 @@ def _masters(
 
 def _slices(tensor: Tensor) -> Iterator[int]:
     """Numbers of rows that are done at once; a vector is one row."""
-    rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+    rows = tensor.size // tensor.shape[-1]
     step = max(1, _AT_ONCE // tensor.shape[-1])
     for start in range(0, rows, step):
         yield min(step, rows - start)

@@ -12,6 +12,7 @@ from ryzanstein.inference.synthesize.formats import Format, find_format, head_of
 from ryzanstein.inference.synthesize.gguf import write_gguf
 from ryzanstein.inference.synthesize.hub import write_hub
 from ryzanstein.inference.synthesize.output import require_free, require_room, written
+from ryzanstein.inference.synthesize.pth import write_pth
 from ryzanstein.inference.synthesize.shape import Shape
 from ryzanstein.inference.synthesize.shapes import find_shape
 from ryzanstein.inference.synthesize.vocabulary import make_vocabulary
@@ -25,8 +26,8 @@ class Synthesized:
 
     Attributes:
         path: File or folder.
-        body: Type of the ternary matrices.
-        head: Type of the embeddings, which are the output matrix too.
+        body: Type of the matrices.
+        head: Type of the output matrix.
         parameters: Number of weights.
         bytes: Of all tensors.
     """
@@ -56,9 +57,9 @@ def synthesize(
 
     Args:
         shape: A shape, or the name of one.
-        out: The .gguf file, or the folder for `hf`.
+        out: The .gguf or .pth file, or the folder for `hf`.
         format: A name of FORMATS.
-        head: A name of HEADS: how the embeddings are stored; None means as is usual.
+        head: A name of HEADS: how the output matrix is stored; None means as is usual.
         seed: One seed gives one model, whatever the format.
         force: Replace what is there, if it is such a checkpoint.
         report: Told the bytes that are written and all there will be.
@@ -99,8 +100,10 @@ def _write(
 ) -> None:
     vocabulary = make_vocabulary(shape.tokenizer, shape.vocab)
     with written(out, folder=chosen.folder) as path:
-        if chosen.body is None:
+        if chosen.folder:
             write_hub(path, shape, vocabulary, seed=seed, advance=advance)
+        elif chosen.body is None:
+            write_pth(path, shape, seed=seed, advance=advance)
         else:
             write_gguf(
                 path, shape, vocabulary, body=chosen.body, head=head, seed=seed, advance=advance
@@ -108,15 +111,15 @@ def _write(
 
 
 def _require_fitting_name(out: Path, chosen: Format) -> None:
-    if not chosen.folder and out.suffix != ".gguf":
+    if not chosen.folder and out.suffix != chosen.suffix:
         raise ValidationError(
-            f"{chosen.name} is a file whose name ends in .gguf, not {out.name!r}.",
-            hint=f"Name it {out.name or 'model'}.gguf.",
+            f"{chosen.name} is a file whose name ends in {chosen.suffix}, not {out.name!r}.",
+            hint=f"Name it {out.name or 'model'}{chosen.suffix}.",
         )
-    if chosen.folder and out.suffix == ".gguf":
+    if chosen.folder and out.suffix in {".gguf", ".pth"}:
         raise ValidationError(
             f"hf is a folder, and {out.name!r} looks like a file.",
-            hint="Name a folder, or add --format gguf-tq2_0.",
+            hint="Name a folder, or add --format gguf-tq2_0 or another format of files.",
         )
 
 

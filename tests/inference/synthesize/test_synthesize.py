@@ -31,8 +31,8 @@ TEXT = "Nobody counted the 31 days; the ice — 人工 — was gray.\n\tSo it is
 
 
 def test_the_shapes_are_those_of_the_published_models() -> None:
-    millions = {name: sum(t.size for t in s.tensors()) / 1e6 for name, s in SHAPES.items()}
-    assert {name: round(size) for name, size in millions.items()} == {
+    found = [shape for shape in SHAPES.values() if shape.family == "bitnet"]
+    assert {one.name: round(sum(t.size for t in one.tensors()) / 1e6) for one in found} == {
         "bitnet-2b-4t": 2413,
         "bitnet-large": 729,
         "bitnet-350m": 341,

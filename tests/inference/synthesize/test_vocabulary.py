@@ -3,16 +3,16 @@ from __future__ import annotations
 import pytest
 
 from ryzanstein.errors import ValidationError
-from ryzanstein.inference.synthesize.vocabulary import make_vocabulary
+from ryzanstein.inference.synthesize.vocabulary import KINDS, make_vocabulary
 
 
-@pytest.mark.parametrize(("kind", "size"), [("llama-3", 4000), ("llama-2", 4000)])
+@pytest.mark.parametrize(("kind", "size"), [(kind, 4000) for kind in KINDS])
 def test_a_vocabulary_has_exactly_its_size_and_no_token_twice(kind: str, size: int) -> None:
     made = make_vocabulary(kind, size)
     assert len(made.tokens) == len(set(made.tokens)) == len(made.kinds) == size
     known = set(made.tokens)
     assert all({left, right, left + right} <= known for left, right in made.merges)
-    assert made.kinds[made.bos] == 3 and all(made.kinds[end] == 3 for end in made.ends)
+    assert made.kinds[made.bos] == 3 and made.kinds[made.ends[0]] == 3
     assert made.tokens == make_vocabulary(kind, size).tokens
 
 
@@ -26,7 +26,17 @@ def test_the_published_sizes_are_reached_with_the_published_special_tokens() -> 
     assert older.tokens[3:259] == [f"<0x{byte:02X}>" for byte in range(256)]
 
 
+def test_the_world_vocabulary_has_its_end_of_text_bytes_and_blanks_where_they_are() -> None:
+    made = make_vocabulary("rwkv", 65_536)
+    assert made.tokens[0] == "<s>" and made.kinds[0] == 3 and made.ends == (0, 261)
+    assert made.tokens[1] == r"\x00" and made.tokens[98] == "a" and made.tokens[256] == r"\xff"
+    assert made.tokens[261] == r"\n\n" and made.tokens[-1] == "[PAD65535]"
+    assert made.kinds.count(5) == 6 and not made.merges
+    older = make_vocabulary("gpt-neox", 50_280)
+    assert older.tokens[:2] == ["<|endoftext|>", "<|padding|>"] and not older.begins
+
+
 def test_too_small_a_vocabulary_is_refused() -> None:
-    for kind in ("llama-3", "llama-2"):
+    for kind in KINDS:
         with pytest.raises(ValidationError, match="too small"):
-            make_vocabulary(kind, 512)
+            make_vocabulary(kind, 257)
