@@ -66,7 +66,7 @@ def ternary_shapes(checkpoint: Checkpoint) -> Counter[Shape]:
     found: Counter[Shape] = Counter()
     for name in checkpoint.names():
         if is_ternary(checkpoint.config, name):
-            rows, cols = checkpoint.tensor(name).shape
+            _, (rows, cols) = checkpoint.type_and_shape(name)
             found[rows, cols] += 1
     return found
 

@@ -27,7 +27,7 @@ from ryzanstein.errors import ValidationError
 from ryzanstein.inference.bench.rounds import Entrant, run_rounds
 from ryzanstein.inference.bench.subject import Subject, find_subject
 from ryzanstein.inference.formats.checkpoint import open_checkpoint
-from ryzanstein.inference.formats.raw import TERNARY
+from ryzanstein.inference.formats.raw import TERNARY, stored_bytes
 from ryzanstein.inference.packed_cache import kept_files
 
 __all__ = ["Variant", "Work", "compare"]
@@ -197,9 +197,8 @@ def _stored(path: Path) -> _Layouts:
     """What the matrices of a file take as they are stored there: what a peer reads a token."""
     found: _Layouts = {}
     with closing(open_checkpoint(path)) as checkpoint:
-        for tensor in map(checkpoint.tensor, checkpoint.names()):
-            if len(tensor.shape) > 1:
-                weights, size = found.get(tensor.dtype, (0, 0))
-                weights += math.prod(tensor.shape)
-                found[tensor.dtype] = (weights, size + tensor.data.nbytes)
+        for dtype, shape in map(checkpoint.type_and_shape, checkpoint.names()):
+            if len(shape) > 1:
+                weights, size = found.get(dtype, (0, 0))
+                found[dtype] = (weights + math.prod(shape), size + stored_bytes(dtype, shape))
     return found

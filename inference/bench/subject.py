@@ -107,6 +107,6 @@ def find_subject(
             path=checkpoint.path,
             threads=count,
             tokenizer=load_tokenizer(checkpoint),
-            parameters=sum(math.prod(checkpoint.tensor(n).shape) for n in checkpoint.names()),
+            parameters=sum(math.prod(checkpoint.type_and_shape(n)[1]) for n in checkpoint.names()),
             longest=int(checkpoint.config["max_position_embeddings"]),
         )

@@ -49,6 +49,10 @@ class Checkpoint(Protocol):
         """A view of the mapped file, or values computed of it; ModelLoadError without one."""
         ...
 
+    def type_and_shape(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """What `tensor` would give, without a look at its values."""
+        ...
+
     def release(self, name: str) -> None:
         """Gives back the memory of a tensor's pages after packing, so that the peak is low."""
         ...

@@ -49,6 +49,15 @@ class MappedCheckpoint:
         """
         return read(self._stored(name), name)
 
+    def type_and_shape(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """What `tensor` would give, without a look at its values.
+
+        Raises:
+            ModelLoadError: there is no such tensor.
+        """
+        tensor = self._stored(name)
+        return tensor.dtype, tensor.shape
+
     def release(self, name: str) -> None:
         """Gives back the memory of a tensor's pages; a later look reads the file again."""
         tensor = self._stored(name)

@@ -7,13 +7,13 @@ import math
 from ryzanstein.inference.formats.bitnet import is_ternary
 from ryzanstein.inference.formats.checkpoint import Checkpoint
 from ryzanstein.inference.formats.layouts import output_name
-from ryzanstein.inference.formats.raw import TERNARY, RawTensor
+from ryzanstein.inference.formats.raw import TERNARY
 from ryzanstein.inference.kernels.pack import SOURCES
 
 __all__ = ["packed_bytes"]
 
 # Codes and fp16 scales (and minima) of a group of 32.
-_BYTES: dict[tuple[str, str], float] = {
+_BYTES_A_WEIGHT: dict[tuple[str, str], float] = {
     ("f32", "none"): 4.0,
     ("int8", "group"): 1.0625,
     ("int6", "half"): 0.875,
@@ -30,18 +30,17 @@ def packed_bytes(checkpoint: Checkpoint, precision: str, head: str = "auto") -> 
     """Estimates the bytes of all weights in their packed forms, from the tensors' types."""
     forms = {output_name(checkpoint.config): head} if head != "auto" else {}
     return math.ceil(
-        sum(
-            math.prod(raw.shape) * _bytes_a_weight(raw, checkpoint, forms.get(raw.name, precision))
-            for raw in map(checkpoint.tensor, checkpoint.names())
-        )
+        sum(_bytes(name, checkpoint, forms.get(name, precision)) for name in checkpoint.names())
     )
 
 
-def _bytes_a_weight(raw: RawTensor, checkpoint: Checkpoint, precision: str) -> float:
-    if len(raw.shape) < 2:
-        return 4.0
-    if is_ternary(checkpoint.config, raw.name):
-        return _TRIT
+def _bytes(name: str, checkpoint: Checkpoint, precision: str) -> float:
+    dtype, shape = checkpoint.type_and_shape(name)
+    weights = math.prod(shape)
+    if len(shape) < 2:
+        return 4.0 * weights
+    if is_ternary(checkpoint.config, name):
+        return _TRIT * weights
     if precision in _FORCED:
-        return _FORCED[precision]
-    return _TRIT if raw.dtype in TERNARY else _BYTES[SOURCES[raw.dtype][1:]]
+        return _FORCED[precision] * weights
+    return weights * (_TRIT if dtype in TERNARY else _BYTES_A_WEIGHT[SOURCES[dtype][1:]])

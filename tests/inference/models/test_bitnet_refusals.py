@@ -36,6 +36,10 @@ class Changed:
             return self._tensor
         return self._source.tensor(name)
 
+    def type_and_shape(self, name: str) -> tuple[str, tuple[int, ...]]:
+        tensor = self.tensor(name)
+        return tensor.dtype, tensor.shape
+
     def release(self, name: str) -> None:
         self._source.release(name)
 

@@ -36,6 +36,10 @@ class Loose:
         array = self.tensors[name]
         return RawTensor(name, "F32", array.shape, array.reshape(-1).view(np.uint8))
 
+    def type_and_shape(self, name: str) -> tuple[str, tuple[int, ...]]:
+        tensor = self.tensor(name)
+        return tensor.dtype, tensor.shape
+
     def release(self, name: str) -> None:
         assert name in self.tensors
 
