@@ -160,8 +160,6 @@ class Rwkv(Layout):
             config = self.config(stored, dim)
         except UnsupportedModel as error:
             raise ModelLoadError(f"{file} cannot be run: {error}.") from error
-        if dim not in (None, config["head_dim"]):
-            raise ModelLoadError(f"{file}: its heads are of {config['head_dim']}, not of {dim}.")
         config |= {key: whole(raw, key, file) for key in _TOLD if raw.get(key) is not None}
         epsilon = raw.get("norm_eps", raw.get("layer_norm_epsilon", 1e-5))
         if not isinstance(epsilon, float) or not 0 < epsilon < 1:
@@ -222,6 +220,8 @@ class Rwkv(Layout):
         }
         heads = self.heads(stored, attention, head_dim)
         config["num_heads"], config["head_dim"] = heads, attention // heads
+        if head_dim not in (None, config["head_dim"]):
+            raise UnsupportedModel(f"its heads are of {config['head_dim']}, not of {head_dim}")
         return config | self.more(stored, config)
 
     def heads(self, stored: Stored, attention: int, head_dim: int | None) -> int:
