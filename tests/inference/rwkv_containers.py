@@ -243,7 +243,7 @@ def _gguf_tensor(
     kind = "bias" if part.endswith(".bias") else "weight"
     part = part.removesuffix(f".{kind}")
     if rescale and part in ("att.output", "ffn.value"):
-        values = values / np.float32(2 ** (int(layer) // rescale))
+        values = values / np.float32(2.0 ** min(int(layer) // rescale, 64))
     known = part.replace("att.", "time_mix_").replace("ffn.", "channel_mix_")
     if not part.endswith("time_faaaa"):
         values = np.ascontiguousarray(_canonical(name, values))

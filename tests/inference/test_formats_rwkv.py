@@ -188,6 +188,11 @@ def test_halved_matrices_of_a_gguf_file_are_whole_again(tmp_path: Path) -> None:
     assert_holds(open_checkpoint(path), canonical(stored))
 
 
+def test_absurd_numbers_of_blocks_and_halvings_are_refused(tmp_path: Path) -> None:
+    stored = blinkdl("6") | {"blocks.99999999.att.output.weight": np.zeros((32, 32), np.float32)}
+    assert refusal(write_gguf(tmp_path / "m.gguf", stored, rescale=1))
+
+
 def test_large_matrices_of_a_gguf_file_stay_as_they_are_stored(tmp_path: Path) -> None:
     stored = blinkdl("7", inner=64)
     checkpoint = open_checkpoint(write_gguf(tmp_path / "m.gguf", stored, "Q8_0"))

@@ -16,9 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-import numpy as np
-
-from ryzanstein.inference.formats.adapt import Tensor, computed, piece, reshaped
+from ryzanstein.inference.formats.adapt import Tensor, doubled, piece, reshaped
 from ryzanstein.inference.formats.layouts.keys import Metadata, shown
 from ryzanstein.inference.formats.layouts.layout import Config, Shapes, Stored, UnsupportedModel
 from ryzanstein.inference.formats.layouts.rwkv import Rwkv, norm, rank_of
@@ -73,10 +71,8 @@ class Rwkv6(Rwkv):
             stem = name.removesuffix("fused")
             yield from ((stem + mix, piece(pieces, i)) for i, mix in enumerate(_MIXED))
         elif name.endswith(_RESCALED) and config.get("rescale_every", 0) > 0:
-            layer = int(name.split(".")[1])
-            factor = np.float32(2.0 ** min(layer // config["rescale_every"], 64))
-            whole = factor == 1
-            yield name, raw if whole else computed(raw, raw.shape, lambda values: values * factor)
+            halvings = min(int(name.split(".")[1]) // config["rescale_every"], 64)
+            yield name, doubled(raw, halvings)
         else:
             yield from super().canonical(name, raw, config)
 
