@@ -21,3 +21,11 @@ def in_pieces(model: Model, tokens: Array, size: int) -> Array:
     state = model.new_state()
     pieces = [tokens[at : at + size] for at in range(0, len(tokens), size)]
     return np.concatenate([model.forward(piece, state, all_logits=True) for piece in pieces])
+
+
+def likeliest(model: Model, prompt: list[int], count: int) -> list[int]:
+    """The likeliest token, again and again."""
+    state, found = model.new_state(), list(prompt)
+    while len(found) < len(prompt) + count:
+        found.append(model.next_token(found[state.length :], state).token)
+    return found[len(prompt) :]
