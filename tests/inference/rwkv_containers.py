@@ -128,7 +128,7 @@ def _fla(name: str, values: npt.NDArray[np.float32]) -> tuple[str, npt.NDArray[n
     new = re.sub(r"\.([wavg])1$", r".\1_lora.lora.0.weight", new)
     new = re.sub(r"\.([wavg])2$", r".\1_lora.lora.2.weight", new)
     new = re.sub(r"\.([wav])0$", r".\1_lora.lora.2.bias", new)
-    kept = values if re.search(r"\.x_|r_k$", name) else _canonical(name, values)
+    kept = values if re.search(r"att\.x_|r_k$", name) else _canonical(name, values)
     return new, kept
 
 
