@@ -56,7 +56,7 @@ def read_members(buffer: mmap.mmap) -> dict[str, Member]:
     folders: set[str] = set()
     taken = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
-        if info.header_offset < taken:
+        if 0 <= info.header_offset < taken:
             raise ZipError(f"its member {_shown(info)} overlaps another")
         member = _member(buffer, info)
         taken = member.start + member.size
@@ -119,7 +119,7 @@ def _member(buffer: mmap.mmap, info: zipfile.ZipInfo) -> Member:
     if info.flag_bits & _ENCRYPTED or info.external_attr & _FOLDER:
         raise ZipError(f"its member {_shown(info)} is encrypted or a folder")
     header = buffer[info.header_offset : info.header_offset + _LOCAL.size]
-    if len(header) < _LOCAL.size:
+    if info.header_offset < 0 or len(header) < _LOCAL.size:
         raise ZipError(f"its member {_shown(info)} lies outside the file")
     magic, name_length, extra_length = _LOCAL.unpack(header)
     at = info.header_offset + _LOCAL.size
