@@ -22,11 +22,13 @@ from typing import Any
 
 from ryzanstein.errors import RyzansteinError
 from ryzanstein.inference.bench.compare import Variant, Work, compare
+from ryzanstein.inference.bench.table import Table, names, numbers
 from ryzanstein.inference.kernels import pack
 from ryzanstein.inference.kernels._linear import TERNARY, available_isas
 from ryzanstein.inference.synthesize import FORMATS, HEADS, SHAPES, synthesize
 from ryzanstein.machine import cpu_name
 
+BITNETS = [name for name, shape in SHAPES.items() if shape.family == "bitnet"]
 PEER_FORMAT = "gguf-tq2_0"
 COLUMNS = {
     "model": 30,
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     variants = [Variant(isa, form, head) for form in forms for head in heads for isa in isas]
     work = quick_work() if options.quick else Work(repeats=options.rounds)
     rows: list[dict[str, Any]] = []
-    heading()
+    table = Table(COLUMNS)
     try:
         for model in files(options):
             for threads in options.threads:
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found = compare(model, threads, variants, work, peer=peer)
                 rows += found
                 for row in found:
-                    show(row)
+                    table.show(row)
     except RyzansteinError as error:
         print(json.dumps({"error": error.to_wire()}))
         return 1
@@ -86,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     made.add_argument(
-        "models", nargs="*", default=list(SHAPES), help="shapes or files; all shapes without any"
+        "models", nargs="*", default=BITNETS, help="shapes or files; all BitNets without any"
     )
     made.add_argument("--dir", type=Path, help="where synthesised shapes are and go")
     made.add_argument("--heads", type=names(HEADS), default=["q8_0"])
@@ -100,27 +102,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="a round of a few tokens")
     made.add_argument("--out", type=Path, metavar="FILE", help="a copy of the JSON")
     return made
-
-
-def names(known: Any) -> Any:
-    """A type of argument: names with commas between, each of them known."""
-
-    def read(text: str) -> list[str]:
-        given = text.split(",")
-        for one in given:
-            if one not in known:
-                raise argparse.ArgumentTypeError(f"{one!r} is none of {', '.join(known)}")
-        return given
-
-    return read
-
-
-def numbers(text: str) -> list[int]:
-    """A type of argument: whole numbers with commas between."""
-    given = [int(one) for one in text.split(",")]
-    if min(given) < 1:
-        raise argparse.ArgumentTypeError("at least one thread is needed")
-    return given
 
 
 def chosen(given: list[str] | None, every: Sequence[str]) -> list[str | None]:
@@ -152,19 +133,6 @@ def files(options: argparse.Namespace) -> list[Path]:
                 synthesize(model, path, format=options.format, head=head)
             found.append(path)
     return found
-
-
-def heading() -> None:
-    """Prints the columns' names, each word of a name in a line of its own."""
-    words = {name: [*name.split("_"), "", ""] for name in COLUMNS}
-    for line in range(3):
-        show({name: parts[line] for name, parts in words.items()})
-
-
-def show(row: dict[str, Any]) -> None:
-    """Prints one row of the table."""
-    cells = (str(row.get(name, ""))[:width].ljust(width) for name, width in COLUMNS.items())
-    print(" ".join(cells).rstrip(), file=sys.stderr)
 
 
 if __name__ == "__main__":

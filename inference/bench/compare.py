@@ -2,11 +2,11 @@
 
 One row is one engine with one number of threads:
 
-    engine, threads, isa, form        what ran
+    engine, threads, isa, form        what ran (`precision`: of dense matrices, as it was asked for)
     body_bits, head_bits              bits a weight of the ternary matrices, and of all others
     first_load_s, load_s              from the checkpoint alone; and again, from what was kept
-    kv_mb, memory_ratio               the cache of the measured sequence; peak memory over packed
-                                      weights and that cache
+    state_mb, memory_ratio            the state of the measured sequence; peak memory over packed
+                                      weights and that state
     *_ratio                           over the peer's figure of the same round
     the rest                          as in `throughput.py`
 
@@ -33,20 +33,30 @@ from ryzanstein.inference.packed_cache import kept_files
 __all__ = ["Variant", "Work", "compare"]
 
 _PEER: Final = "llama-cpp"
+_EMBEDDINGS: Final = ("model.embed_tokens.weight", "backbone.embeddings.weight", "emb.weight")
+_Packing = tuple[str, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How this project's engine runs; None leaves the choice to it."""
+    """How this project's engine runs; None leaves the choice to it.
+
+    Attributes:
+        isa: Instruction set.
+        form: Of ternary matrices.
+        head: Form of the output matrix.
+        precision: Of dense matrices: auto, float, int8, int4 or ternary.
+    """
 
     isa: str | None = None
     form: str | None = None
     head: str | None = None
+    precision: str = "auto"
 
     @property
-    def packing(self) -> tuple[str | None, str | None]:
+    def packing(self) -> _Packing:
         """What decides the packed weights."""
-        return self.form, self.head
+        return self.precision, self.form, self.head
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,12 @@ def compare(
 
         def enter(engine: str, variant: Variant) -> Entrant:
             made = subject.worker(
-                engine, work.context, isa=variant.isa, form=variant.form, head=variant.head
+                engine,
+                work.context,
+                variant.precision,
+                isa=variant.isa,
+                form=variant.form,
+                head=variant.head,
             )
             worker = stack.enter_context(made)
             return Entrant(worker, worker.ask("load"), ids, work.new_tokens)
@@ -116,27 +131,33 @@ def compare(
         everyone = [*own, other] if other else own
         run_rounds(everyone, lambda: probing.ask("probe"), work.repeats, work.patience)
     rows = [
-        _row(subject, entrant, first_loads[variant.packing], other)
+        _row(subject, entrant, variant.precision, first_loads[variant.packing], other)
         for entrant, variant in zip(own, variants, strict=True)
     ]
-    return [*rows, _peer_row(subject, other)] if other else rows
+    # A peer says nothing of its state; that of the same model is about as large.
+    return [*rows, _peer_row(subject, other, own[0].state_traffic)] if other else rows
 
 
 def _first_loads(
-    subject: Subject, packings: Iterable[tuple[str | None, str | None]], work: Work
-) -> dict[tuple[str | None, str | None], float]:
+    subject: Subject, packings: Iterable[_Packing], work: Work
+) -> dict[_Packing, float]:
     """Seconds of loads that find nothing kept; what they keep serves the loads after them."""
     for kept in kept_files(subject.path):
         kept.unlink(missing_ok=True)
     seconds = {}
-    for form, head in packings:
-        with subject.worker("ryzanstein", work.context, form=form, head=head) as worker:
-            seconds[form, head] = float(worker.ask("load")["load_s"])
+    for packing in packings:
+        precision, form, head = packing
+        with subject.worker("ryzanstein", work.context, precision, form=form, head=head) as worker:
+            seconds[packing] = float(worker.ask("load")["load_s"])
     return seconds
 
 
 def _row(
-    subject: Subject, entrant: Entrant, first_load: float, peer: Entrant | None
+    subject: Subject,
+    entrant: Entrant,
+    precision: str,
+    first_load: float,
+    peer: Entrant | None,
 ) -> dict[str, Any]:
     facts = entrant.facts
     body, head = _by_kind(facts["layouts"])
@@ -146,6 +167,7 @@ def _row(
         "engine": "ryzanstein",
         "threads": facts["threads"],
         "isa": facts["isa"],
+        "precision": precision,
         "form": "+".join(sorted(body)) or "none",
         "head_form": "+".join(sorted(head)) or "none",
         "body_bits": _bits(body),
@@ -153,13 +175,13 @@ def _row(
         "first_load_s": round(first_load, 3),
         **entrant.figures(facts["bytes_per_token"]),
         "weights_mb": round(facts["weight_bytes"] / 1e6, 1),
-        "kv_mb": round(entrant.state_bytes / 1e6, 1),
+        "state_mb": round(entrant.state_bytes / 1e6, 1),
         "memory_ratio": round(entrant.memory / needed, 3),
         **(entrant.ratios(peer) if peer else {}),
     }
 
 
-def _peer_row(subject: Subject, peer: Entrant) -> dict[str, Any]:
+def _peer_row(subject: Subject, peer: Entrant, state_traffic: int) -> dict[str, Any]:
     layouts = _stored(subject.path)
     body, head = _by_kind(layouts)
     return {
@@ -167,11 +189,12 @@ def _peer_row(subject: Subject, peer: Entrant) -> dict[str, Any]:
         "engine": f"llama-cpp-python {peer.facts['version']}",
         "threads": subject.threads,
         "isa": "its own",
+        "precision": "as stored",
         "form": "+".join(sorted(body)) or "none",
         "head_form": "+".join(sorted(head)) or "none",
         "body_bits": _bits(body),
         "head_bits": _bits(head),
-        **peer.figures(sum(size for _, size in layouts.values())),
+        **peer.figures(sum(size for _, size in layouts.values()), state_traffic),
     }
 
 
@@ -194,11 +217,16 @@ def _bits(layouts: _Layouts) -> float | None:
 
 
 def _stored(path: Path) -> _Layouts:
-    """What the matrices of a file take as they are stored there: what a peer reads a token."""
+    """What the matrices of a file take as they are stored there: what a peer reads a token.
+
+    Embeddings that are not the output matrix too are left out: a token reads a row of them.
+    """
     found: _Layouts = {}
     with closing(open_checkpoint(path)) as checkpoint:
-        for dtype, shape in map(checkpoint.type_and_shape, checkpoint.names()):
-            if len(shape) > 1:
+        tied = bool(checkpoint.config["tie_word_embeddings"])
+        for name in checkpoint.names():
+            dtype, shape = checkpoint.type_and_shape(name)
+            if len(shape) > 1 and (tied or name not in _EMBEDDINGS):
                 weights, size = found.get(dtype, (0, 0))
                 found[dtype] = (weights + math.prod(shape), size + stored_bytes(dtype, shape))
     return found

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from ryzanstein.inference.kernels._linear import read_bytes
+from ryzanstein.inference.kernels._program import PAGE
 from ryzanstein.inference.kernels.pack import Head
 from ryzanstein.inference.load import load_model
 from ryzanstein.inference.model import Model
@@ -70,7 +71,11 @@ class OwnEngine:
         }
 
     def speed(self, ids: Sequence[int], new_tokens: int) -> dict[str, float]:
-        """Times a prefill and a greedy decode; also says what the sequence's cache takes."""
+        """Times a prefill and a greedy decode; also says what the sequence's state takes.
+
+        `state_traffic` is what a decoded token reads and writes of it, on average: the keys and
+        values of all positions before it, and all of a recurrent state twice.
+        """
         model, state = self._model, self._model.new_state()
         started = time.perf_counter()
         token = model.next_token(ids, state).token
@@ -78,7 +83,10 @@ class OwnEngine:
         for _ in range(new_tokens):
             token = model.next_token([token], state).token
         seconds = {"prefill": first - started, "decode": time.perf_counter() - first}
-        return seconds | {"state_bytes": state.nbytes}
+        attended = len(ids) + (new_tokens + 1) / 2
+        cached = state.shape.page_bytes / PAGE * attended
+        traffic = cached + 2 * state.shape.fixed_bytes
+        return seconds | {"state_bytes": state.nbytes, "state_traffic": traffic}
 
     def score(self, ids: Sequence[int], first: int) -> float:
         """Sums the log-probabilities of ids[first:]."""

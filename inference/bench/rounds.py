@@ -44,7 +44,8 @@ class Entrant:
         new_tokens: How many it writes after that.
         samples: One a round.
         memory: Peak resident bytes after its first round.
-        state_bytes: Of its cache at the end of a round, where it says.
+        state_bytes: Of its sequence at the end of a round, where it says.
+        state_traffic: Of those, what a decoded token reads and writes, where it says.
     """
 
     worker: Worker
@@ -54,6 +55,7 @@ class Entrant:
     samples: list[Sample] = field(default_factory=list)
     memory: int = 0
     state_bytes: int = 0
+    state_traffic: int = 0
 
     def warm_up(self, patience: float | None) -> None:
         """Runs a little; an engine that is very slow gets less to do in `patience` seconds each."""
@@ -71,6 +73,7 @@ class Entrant:
         taken = self._speed(self.ids, self.new_tokens)
         self.memory = self.memory or int(self.worker.ask("memory"))
         self.state_bytes = int(taken.get("state_bytes", 0))
+        self.state_traffic = int(taken.get("state_traffic", 0))
         return taken
 
     def _speed(self, ids: Sequence[int], new_tokens: int) -> dict[str, float]:
@@ -85,8 +88,15 @@ class Entrant:
         """New tokens a second, a round each."""
         return [self.new_tokens / one.decode for one in self.samples]
 
-    def figures(self, bytes_per_token: int) -> dict[str, Any]:
-        """Speeds, memory, and the share of the bandwidth that decoding reached."""
+    def figures(self, weight_bytes: int, state_traffic: int | None = None) -> dict[str, Any]:
+        """Speeds, memory, and the share of the bandwidth that decoding reached.
+
+        Args:
+            weight_bytes: What a decoded token reads of the weights.
+            state_traffic: What it reads and writes besides; None for what the engine says.
+        """
+        traffic = self.state_traffic if state_traffic is None else state_traffic
+        bytes_per_token = weight_bytes + traffic
         rates = self.decode_rates()
         decode, seconds = median(rates), median(one.prefill for one in self.samples)
         probes = [one.probe for one in self.samples]
@@ -101,6 +111,7 @@ class Entrant:
             "load_s": round(self.facts["load_s"], 2),
             "peak_rss_mb": round(self.memory / 1e6, 1),
             "bytes_per_token": bytes_per_token,
+            "state_bytes_per_token": traffic,
             "bandwidth_gb_s": round(bytes_per_token * decode / 1e9, 2),
             "peak_bandwidth_gb_s": round(median(probes) / 1e9, 2),
             "share_of_peak": round(median(shares), 3),

@@ -3,7 +3,10 @@
     prefill_tok_s     prompt tokens a second, up to the choice of the first new token
     decode_tok_s      new tokens a second, greedy, one at a time after the prompt
     ttft_ms           time to the first token of that prompt
-    bandwidth_gb_s    bytes of weights a decoded token reads, times decode_tok_s
+    bytes_per_token   what a decoded token reads of the weights, and moves of its sequence's state
+                      (`state_bytes_per_token`): the keys and values before it are read, a recurrent
+                      state is read and written
+    bandwidth_gb_s    bytes_per_token times decode_tok_s
     share_of_peak     of what the same threads can read from memory at all (`peak_bandwidth_gb_s`)
     *_ratio           ours over the peer's
 

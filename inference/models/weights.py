@@ -45,7 +45,7 @@ class Weights:
 
     Attributes:
         nbytes: what all packed matrices and vectors take.
-        read_bytes: what a greedy token reads of them: all matrices without an untied embedding,
+        read_bytes: what a greedy token reads of them: all of them without an untied embedding,
             half of a scanned head.
         layouts: weights and bytes of these matrices in each form, "ternary2/tensor" and so on.
     """
@@ -239,6 +239,7 @@ class Weights:
         if not np.isfinite(values).all():
             raise ModelLoadError(f"The tensor {name} holds values that are not finite.")
         self.nbytes += values.nbytes
+        self.read_bytes += values.nbytes
         return values
 
     def has(self, name: str) -> bool:

@@ -19,6 +19,7 @@ from ryzanstein.inference.bench.subject import find_subject
 from ryzanstein.inference.synthesize import SHAPES, synthesize
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_bitnet.py"
+RECURRENT = SCRIPT.with_name("bench_recurrent.py")
 # llama-cpp-python has no wheel and takes minutes to compile: an extra of its own, `peer`.
 PEER = find_spec("llama_cpp") is not None
 QUICK = Work(prompt_tokens=24, new_tokens=4, repeats=2, patience=None)
@@ -32,6 +33,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthesize(shape, path, format="gguf-tq2_0", head="q8_0").path
 
 
+@pytest.fixture(scope="module")
+def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shape = replace(SHAPES["mamba-130m"], name="tiny", vocab=1200, hidden=256, layers=2)
+    path = tmp_path_factory.mktemp("bench") / "tiny-q8_0.gguf"
+    return synthesize(shape, path, format="gguf-q8_0").path
+
+
 def test_every_row_has_the_promised_fields_and_the_peer_comes_last(model: Path) -> None:
     variants = [Variant(), Variant("portable", "ternary5")]
     rows = compare(model, 1, variants, QUICK, peer=PEER)
@@ -42,7 +50,7 @@ def test_every_row_has_the_promised_fields_and_the_peer_comes_last(model: Path) 
     for row in rows:
         assert set(common.split()) <= set(row)
         assert row["prefill_tok_s"] > 0 and row["decode_tok_s"] > 0 and row["share_of_peak"] > 0
-    own = "first_load_s weights_mb kv_mb memory_ratio"
+    own = "first_load_s weights_mb state_mb memory_ratio"
     own += " prefill_ratio decode_ratio" if PEER else ""
     for row in rows[:2]:
         assert row["engine"] == "ryzanstein" and set(own.split()) <= set(row)
@@ -55,6 +63,28 @@ def test_every_row_has_the_promised_fields_and_the_peer_comes_last(model: Path) 
         assert peer["engine"].startswith("llama-cpp-python ") and peer["form"] == "TQ2_0"
         assert (peer["body_bits"], peer["head_bits"]) == (2.06, 8.5)
     json.dumps(rows)
+
+
+def test_a_token_reads_the_keys_before_it_and_moves_a_recurrent_state_twice(
+    model: Path, recurrent: Path
+) -> None:
+    (row, *_) = compare(model, 1, [Variant()], QUICK, peer=False)
+    keys_and_values = 2 * 2 * 64 * 2  # one layer, two heads of 64, float16
+    assert row["state_bytes_per_token"] == int(keys_and_values * (24 + 2.5))
+    (row, *_) = compare(recurrent, 1, [Variant(precision="int4")], QUICK, peer=False)
+    states = 2 * 512 * (16 + 3) * 4  # two layers of 512 channels: scan and convolution
+    assert row["state_bytes_per_token"] == 2 * states
+    assert row["precision"] == "int4" and row["head_bits"] < 8
+
+
+def test_embeddings_that_are_not_the_output_matrix_are_not_read_by_a_token(tmp_path: Path) -> None:
+    shape = replace(SHAPES["rwkv7-0.19b"], name="r", vocab=65_536, hidden=64, layers=1, inner=128)
+    path = synthesize(shape, tmp_path / "r-q8_0.gguf", format="gguf-q8_0").path
+    (row, *_) = compare(path, 1, [Variant()], QUICK, peer=False)
+    assert 65_536 * 64 < row["bytes_per_token"] < 1.4 * 65_536 * 64
+    if PEER:
+        (*_, peer) = compare(path, 1, [Variant()], QUICK, peer=True)
+        assert 65_536 * 64 < peer["bytes_per_token"] < 1.4 * 65_536 * 64
 
 
 def test_what_does_not_fit_is_refused(model: Path) -> None:
@@ -100,6 +130,10 @@ def test_shares_use_the_bandwidth_around_a_figure_and_ratios_that_of_the_same_ro
     assert figures["bandwidth_gb_s"] == 1.0
     assert figures["share_of_peak"] == pytest.approx((1 / 5 + 1 / 2) / 2)
     assert figures["peak_rss_mb"] == 5.0 and figures["load_s"] == 0.25
+    assert figures["state_bytes_per_token"] == 0
+    with_state = ours.figures(20_000_000, 5_000_000)
+    assert with_state["bytes_per_token"] == 25_000_000 and with_state["bandwidth_gb_s"] == 1.25
+    assert with_state["share_of_peak"] == pytest.approx(1.25 * (1 / 5 + 1 / 2) / 2, abs=1e-3)
     assert ours.ratios(theirs) == {"prefill_ratio": 10.0, "decode_ratio": 2.0}
 
 
@@ -127,3 +161,17 @@ def test_the_script_ends_in_one_line_of_json_and_keeps_a_copy(model: Path, tmp_p
     assert nowhere.returncode == 2 and "--dir" in nowhere.stderr
     wrong = subprocess.run([*command, "--forms", "ternary9"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "ternary5" in wrong.stderr
+
+
+def test_the_script_of_recurrent_models_runs_int8_and_int4_of_one_file(
+    recurrent: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(RECURRENT), "--threads", "1", "--quick"]
+    command += [] if PEER else ["--no-peer"]
+    done = subprocess.run([*command, str(recurrent)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert [row["precision"] for row in rows] == ["int8", "int4", *["as stored"] * PEER]
+    assert rows[1]["bytes_per_token"] < rows[0]["bytes_per_token"]
+    nowhere = subprocess.run([*command, "mamba-130m"], capture_output=True, text=True)
+    assert nowhere.returncode == 2 and "--dir" in nowhere.stderr
