@@ -12,7 +12,6 @@ From the tables of Qwen's 151,936 tokens this takes 0.35 s, so nothing is cached
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,14 @@ from ryzanstein.inference.pretokenize import (
     pre_tokenizer,
 )
 from ryzanstein.inference.template import RWKV, RWKV_STOPS
+from ryzanstein.inference.vocabulary_files import (
+    content,
+    directory_template,
+    hub_tokenizer,
+    read_object,
+    text_or_none,
+    vocabulary_file,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HubTokenizer
@@ -120,7 +127,7 @@ def _from_tables(metadata: Mapping[str, Any]) -> Vocabulary:
         bos_id=_identifier(metadata, "bos_token_id", len(tokens)) if adds_bos else None,
         strips_space=model == "llama"
         and bool(metadata.get("tokenizer.ggml.add_space_prefix", True)),
-        chat_template=_text(metadata.get("tokenizer.chat_template")),
+        chat_template=text_or_none(metadata.get("tokenizer.chat_template")),
     )
 
 
@@ -135,7 +142,7 @@ def _world_from_tables(metadata: Mapping[str, Any]) -> Vocabulary:
         raise ModelLoadError("its tables of tokens and token types differ in length.")
     pairs = zip(tokens, kinds, strict=True)
     listed = [world.unescape(token) if kind == _NORMAL else b"" for token, kind in pairs]
-    template = _text(metadata.get("tokenizer.chat_template"))
+    template = text_or_none(metadata.get("tokenizer.chat_template"))
     # A name of llama.cpp's own templates, from before it wrote them out.
     return _world([b"", *listed[1:]], None if template == "rwkv-world" else template)
 
@@ -278,129 +285,51 @@ def _table(
     return cast("Iterable[Any]", table)
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
-
-
-def _file(checkpoint: Checkpoint) -> Path | None:
-    """The file with a checkpoint's vocabulary: in its directory, or beside it where it is a file.
-
-    A folder of RWKV models may hold the vocabularies of several; the right one is told by the
-    number of rows.
-    """
-    rows, kind = checkpoint.config["vocab_size"], str(checkpoint.config.get("model_type"))
-    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
-    if not kind.startswith("rwkv"):
-        files = [folder / "tokenizer.json"]
-    elif rows < world.TOKENS:
-        files = [folder / name for name in ("tokenizer.json", "20B_tokenizer.json")]
-    else:
-        files = [folder / name for name in (world.FILE_NAME, "rwkv_vocab.txt", "vocab.txt")]
-        packaged = world.packaged_vocabulary()
-        files += [folder / "tokenizer.json", *([packaged] if packaged else [])]
-    return next((file for file in files if file.exists()), None)
-
-
 def _from_files(checkpoint: Checkpoint) -> Vocabulary:
-    file = _file(checkpoint)
+    file = vocabulary_file(checkpoint)
     if file is None:
-        needs_world = str(checkpoint.config.get("model_type")).startswith("rwkv")
-        needs_world = needs_world and checkpoint.config["vocab_size"] >= world.TOKENS
-        name = world.FILE_NAME if needs_world else "tokenizer.json"
-        hint = "Copy the model's own beside it" + (
-            ", or `pip install rwkv`, which has it." if needs_world else "."
-        )
-        raise ModelLoadError(f"it has no {name}.", hint=hint)
+        raise _missing(checkpoint)
     if file.suffix == ".txt":
-        settings = _read_object(file.parent / "tokenizer_config.json")
-        return _world(world.read_tokens(file), _directory_template(file.parent, settings))
+        settings = read_object(file.parent / "tokenizer_config.json")
+        return _world(world.read_tokens(file), directory_template(file.parent, settings))
     return _from_json(file)
 
 
+def _missing(checkpoint: Checkpoint) -> ModelLoadError:
+    kind, rows = str(checkpoint.config.get("model_type")), checkpoint.config["vocab_size"]
+    if kind.startswith("rwkv") and rows >= world.TOKENS:
+        hint = "Copy it beside the model, or `pip install rwkv`, which has it."
+        return ModelLoadError(f"it has no {world.FILE_NAME}.", hint=hint)
+    return ModelLoadError("it has no tokenizer.json.", hint="Copy the model's own beside it.")
+
+
 def _from_json(file: Path) -> Vocabulary:
-    hub, decoder = _hub(file)
+    hub, decoder = hub_tokenizer(file)
     path = file.parent
-    settings = _read_object(path / "tokenizer_config.json")
+    settings = read_object(path / "tokenizer_config.json")
     added = hub.get_added_tokens_decoder()
     specials = {token.content: index for index, token in added.items() if token.special}
     begins = hub.encode("", add_special_tokens=True).ids
     told = [
-        _read_object(path / name).get("eos_token_id")
+        read_object(path / name).get("eos_token_id")
         for name in ("generation_config.json", "config.json")
     ]
     ends = [i for value in told for i in (value if isinstance(value, list) else [value])]
-    ends.append(specials.get(_content(settings.get("eos_token"))))
+    ends.append(specials.get(content(settings.get("eos_token"))))
     return Vocabulary(
         codec=HubCodec(hub, byte_level='"ByteLevel"' in decoder),
         specials=specials,
         end_ids=_end_ids(ends, specials, hub.get_vocab_size()),
         bos_id=begins[0]
-        if begins and begins[0] == specials.get(_content(settings.get("bos_token")))
+        if begins and begins[0] == specials.get(content(settings.get("bos_token")))
         else None,
         strips_space='"Strip"' in decoder,
-        chat_template=_directory_template(path, settings),
+        chat_template=directory_template(path, settings),
     )
-
-
-def _hub(file: Path) -> tuple[HubTokenizer, str]:
-    """The tokenizer of a tokenizer.json, and the JSON of its decoder."""
-    from tokenizers import Tokenizer
-
-    text = _read(file) or ""
-    try:
-        hub = Tokenizer.from_str(text)
-        decoder = json.dumps(json.loads(text).get("decoder"))
-    except Exception as error:  # tokenizers raises nothing narrower
-        reason = " ".join(str(error).split())[:200]
-        raise ModelLoadError(f"its {file.name} cannot be read: {reason}.") from error
-    if '"ByteLevel"' not in decoder and '"ByteFallback"' not in decoder:
-        raise ModelLoadError(
-            f"the decoder of its {file.name} is neither ByteLevel nor ByteFallback."
-        )
-    return hub, decoder
-
-
-def _directory_template(path: Path, settings: Mapping[str, Any]) -> str | None:
-    """chat_template.jinja, or the key of tokenizer_config.json: a text, or a list of named ones."""
-    alone = _read(path / "chat_template.jinja")
-    if alone is not None:
-        return _text(alone)
-    value = settings.get("chat_template")
-    if isinstance(value, list):
-        named = {
-            entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)
-        }
-        value = named.get("default")
-    return _text(value)
-
-
-def _content(token: Any) -> str:
-    """Special tokens are written as a text or as an object with `content`."""
-    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelLoadError(f"its {path.name} cannot be read: {error}.") from error
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    text = _read(path)
-    if text is None:
-        return {}
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ModelLoadError(f"its {path.name} is not valid JSON: {error}.") from error
-    return value if isinstance(value, dict) else {}
 
 
 def has_vocabulary(checkpoint: Checkpoint) -> bool:
     """Says whether a checkpoint comes with a tokenizer at all."""
     if checkpoint.metadata:
         return "tokenizer.ggml.tokens" in checkpoint.metadata
-    return _file(checkpoint) is not None
+    return vocabulary_file(checkpoint) is not None
