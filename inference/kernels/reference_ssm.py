@@ -18,7 +18,8 @@ Floats = NDArray[np.floating[Any]]
 
 def silu(x: Floats) -> Floats:
     """Returns x / (1 + exp(-x))."""
-    return x / (1 + np.exp(-x))
+    result: Floats = x / (1 + np.exp(-x))
+    return result
 
 
 def softplus(x: Floats) -> Floats:
@@ -28,7 +29,8 @@ def softplus(x: Floats) -> Floats:
 
 def rms_norm(x: Floats, weight: Floats | float, eps: float) -> Floats:
     """Returns x over the root of its mean square along the last axis, times the weight."""
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+    result: Floats = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+    return result
 
 
 def convolve(x: Floats, weight: Floats, bias: Floats | float = 0.0) -> Floats:
