@@ -16,6 +16,7 @@ from ryzanstein.inference.formats.layouts.layout import UnsupportedModel, check_
 from ryzanstein.inference.formats.layouts.rwkv import pth_version
 from ryzanstein.inference.formats.raw import RawTensor
 from tests.inference import rwkv_containers as containers
+from tests.inference.models.rwkv_package import module
 from tests.inference.rwkv_containers import blinkdl, canonical, write_gguf, write_hub, write_pth
 
 VERSIONS = ["4", "5", "5.1", "5.2", "6", "7"]
@@ -57,14 +58,9 @@ def test_a_pth_file_tells_its_version_and_gives_canonical_tensors(
 
 
 @pytest.mark.parametrize("version", VERSIONS[:-1])
-def test_the_version_is_what_the_rwkv_package_finds(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RWKV_JIT_ON", "0")
-    from rwkv.model import RWKV
-
+def test_the_version_is_what_the_rwkv_package_finds(version: str, tmp_path: Path) -> None:
     path = write_pth(tmp_path / "m.pth", blinkdl(version))
-    package = RWKV(str(path), "cpu fp32", verbose=False)
+    package = module(seven=False).RWKV(str(path), "cpu fp32", verbose=False)
     config = open_checkpoint(path).config
     assert float(config["rwkv_version"]) == package.version
     assert config["num_hidden_layers"] == package.args.n_layer
