@@ -34,7 +34,7 @@ __all__ = ["LoadedModel", "Opening"]
 MAX_OPENINGS: Final = 64
 # From so many new tokens on, a step of its own for the last one costs little beside them, and a
 # state that lacks it can answer the same prompt again.
-_LONG: Final = 64
+_LONG: Final = 128
 _LABEL: Final = 80
 
 

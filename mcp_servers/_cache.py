@@ -256,7 +256,9 @@ def policy() -> str:
 def _store() -> StateStore:
     from ryzanstein.inference.personas import StateStore
 
-    settings = shared().settings
+    if shared().has("engine"):
+        return shared().engine.store
+    settings = shared().settings  # no engine is made only to look at files
     return StateStore(settings.states_path, settings.states_mb << 20)
 
 

@@ -12,6 +12,7 @@ from ryzanstein.inference.formats.checkpoint import open_checkpoint
 from ryzanstein.inference.model import Model, State, build_model
 from ryzanstein.inference.prefix import PrefixCache
 from tests.inference import tiny
+from tests.inference.recurrence import recurrent_model
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,72 @@ def test_logits_are_the_same_with_and_without_the_cache(
         got = model.forward(prompt[state.length :], state)
         cache.put(prompt, state)
         assert np.allclose(got, model.forward(prompt, model.new_state()), atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def recurrent() -> Model:
+    return recurrent_model(64)
+
+
+def test_a_recurrent_state_is_used_only_where_all_of_it_begins_the_prompt(recurrent: Model) -> None:
+    cache = PrefixCache(1 << 30)
+    ids = list(range(20))
+    cache.put(ids, filled(recurrent, ids))
+    assert cache.take([*ids[:19], 50, 51]) is None
+    assert cache.take(ids) is None  # not a token would be left whose logits could be had
+    assert (cache.hits, cache.misses) == (0, 2)
+    found = cache.take([*ids, 1])
+    assert found is not None and found.length == 20
+
+
+def test_a_recurrent_state_stays_beside_one_that_continues_it(recurrent: Model) -> None:
+    cache = PrefixCache(1 << 30)
+    persona, longer = list(range(20)), list(range(40))
+    cache.put(persona, filled(recurrent, persona))
+    cache.put(longer, filled(recurrent, longer))
+    cache.put(longer, filled(recurrent, longer))
+    assert sorted(len(entry.ids) for entry in cache.entries()) == [20, 40]
+    for prompt, length in (([*longer, 1], 40), ([*persona, 63, 63], 20), ([*longer[:39], 63], 20)):
+        assert cache.usable(prompt) == length
+        state = cache.take(prompt)
+        assert state is not None and state.length == length
+        recurrent.forward(prompt[length:], state)
+    again = cache.take([*persona, 9, 9])
+    assert again is not None
+    want = recurrent.forward([*persona, 9, 9], recurrent.new_state())
+    np.testing.assert_array_equal(recurrent.forward([9, 9], again), want)
+
+
+def test_what_can_be_cut_to_just_some_tokens_is_found(model: Model, recurrent: Model) -> None:
+    ids = list(range(20))
+    for made, cut in ((model, 12), (recurrent, None)):
+        cache = PrefixCache(1 << 30)
+        cache.put(ids, filled(made, ids))
+        whole, part = cache.holding(ids), cache.holding(ids[:12])
+        assert whole is not None and len(whole.ids) == 20
+        assert (part is not None) == (cut is not None)
+        assert cache.holding([*ids, 1]) is None
+        assert cache.drop(whole) and not cache.drop(whole)
+        assert (cache.entries(), cache.hits, cache.misses) == ([], 0, 0)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    prompts=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=30), min_size=1, max_size=9)
+)
+def test_recurrent_logits_are_the_same_with_and_without_the_cache(
+    recurrent: Model, prompts: list[list[int]]
+) -> None:
+    cache = PrefixCache(1 << 30, max_states=4)
+    for prompt in prompts:
+        state = cache.take(prompt) or recurrent.new_state()
+        middle = (state.length + len(prompt)) // 2
+        if middle > state.length:
+            recurrent.feed(prompt[state.length : middle], state)
+            cache.put(prompt, state.copy())
+        got = recurrent.forward(prompt[state.length :], state)
+        cache.put(prompt, state)
+        want = recurrent.forward(prompt, recurrent.new_state())
+        np.testing.assert_array_equal(got, want)

@@ -20,11 +20,12 @@ from ryzanstein.inference.kernels._checksum import checksum
 from ryzanstein.inference.kernels._program import PAGE
 from ryzanstein.inference.model import ForwardCancelled, Model, State, build_model
 from ryzanstein.inference.state_file import read_header
-from tests.inference import tiny
+from tests.inference import tiny, tiny_mamba
+from tests.inference.models import random_rwkv
 from tests.inference.recurrence import program_of, recurrent_model
 
 SHAPE = tiny.Shape(model_type="qwen2", hidden=96, heads=6, kv_heads=2, context=1200)
-TOKENS = np.random.default_rng(0).integers(0, SHAPE.vocab, 300)
+TOKENS = np.random.default_rng(0).integers(0, 90, 300)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,52 @@ def attentive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 @pytest.fixture(params=["attention", "recurrent"])
 def model(request: pytest.FixtureRequest, attentive: Model) -> Model:
     return attentive if request.param == "attention" else recurrent_model(SHAPE.vocab)
+
+
+@pytest.fixture(scope="module", params=["mamba", "mamba2", "rwkv6", "rwkv7"])
+def family(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Model]:
+    """A real recurrent model."""
+    path = tmp_path_factory.mktemp("model") / f"{request.param}.pth"
+    if request.param.startswith("rwkv"):
+        random_rwkv.write_pth(path, random_rwkv.Shape(version=int(request.param[-1])))
+    else:
+        path = tiny_mamba.write_hf(path.with_suffix(""), tiny_mamba.Shape(request.param))
+    with build_model(open_checkpoint(path), threads=2) as built:
+        yield built
+
+
+def test_a_real_recurrent_state_is_copied_saved_and_never_cut(
+    family: Model, tmp_path: Path
+) -> None:
+    first = family.new_state()
+    family.forward(TOKENS[:100], first)
+    second = first.copy()
+    first.save(tmp_path / "s")
+    third = family.load_state(tmp_path / "s")
+    for state, more in ((first, [7, 8, 9]), (second, [10, 11, 12]), (third, [7, 8, 9])):
+        fresh = family.new_state()
+        family.forward(TOKENS[:100], fresh)
+        np.testing.assert_array_equal(family.forward(more, state), family.forward(more, fresh))
+        assert (state.length, state.nbytes) == (103, family.state_shape.fixed_bytes)
+    with pytest.raises(ValidationError, match="recurrent state of 103 tokens cannot be cut"):
+        first.truncate(100)
+    first.truncate(0)
+    want = family.forward(TOKENS[:9], family.new_state())
+    np.testing.assert_array_equal(family.forward(TOKENS[:9], first), want)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2, 3])
+def test_a_real_recurrent_state_survives_being_cancelled(family: Model, times: int) -> None:
+    state = family.new_state()
+    family.forward(TOKENS[:20], state)
+    with pytest.raises(ForwardCancelled):
+        family.forward(TOKENS[20:], state, cancel=After(times))
+    assert state.length == 20
+    fresh = family.new_state()
+    family.forward(TOKENS[:20], fresh)
+    np.testing.assert_array_equal(family.forward([3], state), family.forward([3], fresh))
 
 
 @pytest.fixture

@@ -162,3 +162,15 @@ def test_bench_routing_and_memory_end_in_a_line_of_json(run: Run) -> None:
     assert routing["agents"] == 40 and routing["top_5"] > routing["top_1"] > 0.3
     memory = run("bench", "memory", "--records", "50", "--queries", "20", "--json").json
     assert memory["found_itself"] > 0.9
+
+
+def test_agents_warm_reads_each_prompt_once(run: Run, smollm2: Path) -> None:
+    model = ("--model", "smollm2-135m")
+    first = run("agents", "warm", "APEX", "cipher", *model, "--json")
+    assert (first.code, [one["agent"] for one in first.json]) == (0, ["APEX", "CIPHER"])
+    assert "Reading prompts 2 of 2: CIPHER" in first.err
+    assert all(one["tokens"] > 100 and one["place"] == "disk" for one in first.json)
+    again = run("agents", "warm", "APEX", *model)
+    assert "SmolLM2" in again.out and "APEX" in again.out
+    assert run("agents", "warm", "APEXX").code == 1
+    assert "agents warm APEX CIPHER" in run("agents", "warm", "--help").out
