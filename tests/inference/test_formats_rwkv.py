@@ -58,7 +58,11 @@ def test_a_pth_file_tells_its_version_and_gives_canonical_tensors(
 
 
 @pytest.mark.parametrize("version", VERSIONS[:-1])
-def test_the_version_is_what_the_rwkv_package_finds(version: str, tmp_path: Path) -> None:
+def test_the_version_is_what_the_rwkv_package_finds(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for switch in ("RWKV_JIT_ON", "RWKV_CUDA_ON"):
+        monkeypatch.setenv(switch, "0")
     path = write_pth(tmp_path / "m.pth", blinkdl(version))
     package = module(seven=False).RWKV(str(path), "cpu fp32", verbose=False)
     config = open_checkpoint(path).config
