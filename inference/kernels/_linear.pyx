@@ -13,7 +13,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 
 
 cdef extern from "rz.h" nogil:
-    int RZ_PANEL, RZ_GROUP, RZ_ISAS, RZ_SLACK, RZ_WORK_BYTES, RZ_INDEXED_COLS
+    int RZ_PANEL, RZ_GROUP, RZ_ISAS, RZ_SLACK, RZ_WORK_BYTES, RZ_INDEXED_COLS, RZ_MOST_COLS
     ctypedef struct rz_matrix:
         int32_t form, scale, rows, cols, panel_rows, panels, groups, group_bytes
         int64_t panel_bytes
@@ -130,6 +130,8 @@ cdef class PackedMatrix:
         """
         if rows < 1 or cols < 1:
             raise QuantizationError(f"a matrix of {rows} x {cols} cannot be packed")
+        if cols > RZ_MOST_COLS:
+            raise QuantizationError(f"{cols} columns are more than {RZ_MOST_COLS}")
         if form not in FORMS or scale not in SCALES or (form in TERNARY) != (scale == "tensor"):
             raise QuantizationError(f"there is no form {form}/{scale}")
         if form == "ternary3" and cols > RZ_INDEXED_COLS:

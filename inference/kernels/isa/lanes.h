@@ -106,4 +106,14 @@ RZ_INLINE lanes_i dot(int form, lanes_i acc, lanes_b w, lanes_a a) {
     return rz_is_wide(form) ? dot4_wide(acc, w, a) : dot4(acc, w, a);
 }
 
+/* The same with the four activations that lie at `a`. */
+RZ_INLINE lanes_i dot_at(int form, lanes_i acc, lanes_b w, const int8_t *a) {
+#ifdef RZ_DOT_AT
+    (void)form;
+    return dot4_at(acc, w, a);
+#else
+    return dot(form, acc, w, la_load(a));
+#endif
+}
+
 #endif

@@ -15,6 +15,8 @@ typedef __m256i lanes_a;
 /* Sixteen registers: one block x 2 tokens, 8 of them accumulators. */
 #define TILE_BLOCKS 1
 #define TILE_TOKENS 2
+#define RZ_TILE 2
+#define FAST_HALVES 1
 #define SIGNED_BYTES 1
 
 static inline lanes_b lb_load(const uint8_t *p) {

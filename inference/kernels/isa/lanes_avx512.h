@@ -9,6 +9,10 @@ typedef __m512 lanes_f;
 #define TILE_BLOCKS 2
 #define TILE_TOKENS 6
 
+/* A tile of grouped products: 8 sums of integers and 8 of floats. */
+#define RZ_TILE 8
+#define FAST_HALVES 1 /* lf_half is one instruction: no need to keep its floats */
+
 #define lb_load(p) _mm512_loadu_si512((const void *)(p))
 #define lb_store(p, v) _mm512_storeu_si512((void *)(p), v)
 #define lb_splat(c) _mm512_set1_epi8((char)(c))
@@ -76,6 +80,20 @@ typedef __m512i lanes_a; /* four activations, repeated */
 #define SIGNED_BYTES 0
 #define dot4(acc, w, a) _mm512_dpbusd_epi32(acc, w, a)
 #define dot4_wide(acc, w, a) _mm512_dpbusd_epi32(acc, w, a)
+/* The instruction's own broadcast of four activations that lie at `a`, which gcc 12 does not find:
+ * a quarter faster. */
+#define RZ_DOT_AT
+RZ_INLINE lanes_i dot4_at(lanes_i acc, lanes_b w, const int8_t *a) {
+#ifdef __GNUC__
+    typedef int32_t __attribute__((may_alias)) word;
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0"
+            : "+v"(acc)
+            : "v"(w), "m"(*(const word *)(const void *)a));
+    return acc;
+#else
+    return dot4(acc, w, la_load(a));
+#endif
+}
 #else
 #define SIGNED_BYTES 1
 /* Exact for codes up to 63: 2 x 63 x 127 fits 16 bits. */

@@ -17,6 +17,8 @@ typedef struct {
 
 #define TILE_BLOCKS 1
 #define TILE_TOKENS 2
+#define RZ_TILE 2
+#define FAST_HALVES 0
 #define SIGNED_BYTES 0
 
 #define EACH(expression)                                                                           \

@@ -8,9 +8,8 @@
  * The dot products are exact. Sums over groups are float, in the same order and with the same
  * fused multiply-adds on every instruction set and for any number of tokens.
  *
- * One token (decode) streams a panel and unpacks it in registers. Several tokens (prefill) unpack
- * K_GROUPS groups of a panel to bytes in the first-level cache and reuse them for every tile of
- * TILE_TOKENS tokens.
+ * One token (decode) streams a panel and unpacks it in registers; linear_tile.h has several tokens
+ * (prefill).
  */
 #include "linear_dense.h"
 #include "linear_scan.h"
@@ -18,85 +17,44 @@
 #include "rows.h"
 #include "ternary.h"
 
-/* Adds one group of one block to 16 rows' sums. `second`: minima or scales of the second half, as
- * lanes. */
-RZ_INLINE lanes_f group_sum(int form, int scale, const lanes_b *quads, const int8_t *a,
-                            const int32_t *start, const int32_t *sums, float t, lanes_f first,
-                            lanes_f second, lanes_f total) {
-    lanes_i acc = li_splat(start[0]);
-    const int half = scale == RZ_SCALE_HALF ? RZ_QUADS / 2 : RZ_QUADS;
-    RZ_UNROLL(8)
-    for (int q = 0; q < half; q++)
-        acc = dot(form, acc, quads[q], la_load(a + 4 * q));
-    const lanes_f factor = lf_splat(t);
-    total = lf_fma(lf_mul(lf_int(acc), first), factor, total);
-    if (scale == RZ_SCALE_MIN) {
-        const float weight = t * (float)(sums[0] + sums[1]);
-        total = lf_fma(second, lf_splat(weight), total);
-    }
-    if (scale == RZ_SCALE_HALF) {
-        acc = li_splat(start[1]);
-        RZ_UNROLL(4)
-        for (int q = half; q < RZ_QUADS; q++)
-            acc = dot(form, acc, quads[q], la_load(a + 4 * q));
-        total = lf_fma(lf_mul(lf_int(acc), second), factor, total);
-    }
-    return total;
-}
-
 /* One panel times one token, accumulated into 32 sums. */
 RZ_INLINE void vector_panel(int form, int scale, const rz_matrix *w, const uint8_t *stream,
-                            const rz_acts *acts, int64_t token, float *out) {
-    const int code_bytes = rz_code_bytes(form), high_bytes = rz_high_bytes(form);
-    const uint8_t *low = low_plane(form, w, stream);
-    const int group_bytes = rz_group_bytes(form, scale), halves = scale == RZ_SCALE_HALF ? 2 : 1;
-    RZ_ALIGNED int32_t start[2 * K_GROUPS];
-    const int8_t *codes = acts->codes + token * acts->stride;
-    const float *factors = acts->scales + token * acts->groups;
-    const int32_t *sums = acts->sums + 2 * token * acts->groups;
-    lanes_f total[RZ_BLOCKS] = {lf_splat(0.0f), lf_splat(0.0f)};
-    for (int base = 0; base < w->groups; base += K_GROUPS) {
-        const int count = w->groups - base < K_GROUPS ? w->groups - base : K_GROUPS;
-        zero_corrections(form, scale, sums + 2 * base, count, start);
-        for (int g = 0; g < count; g++, stream += group_bytes) {
-            const int8_t *a = codes + (int64_t)(base + g) * RZ_GROUP;
-            const uint8_t *high = stream + RZ_BLOCKS * code_bytes;
-            const uint16_t *scales =
-                (const uint16_t *)(const void *)(high + RZ_BLOCKS * high_bytes);
-            RZ_UNROLL(32)
-            for (int line = 0; line < group_bytes; line += 64)
-                RZ_PREFETCH(stream + PREFETCH_BYTES + line);
-            RZ_UNROLL(8)
-            for (int line = 0; form == RZ_SPLIT8 && line < RZ_LOW_BYTES; line += 64)
-                RZ_PREFETCH(low + (int64_t)(base + g) * RZ_LOW_BYTES + PREFETCH_BYTES + line);
-            RZ_UNROLL(2)
-            for (int b = 0; b < RZ_BLOCKS; b++) {
-                lanes_b quads[RZ_QUADS];
-                unpack_block(form, stream + b * code_bytes,
-                             extra_bits(form, high, low, base + g, b), quads);
-                const lanes_f first = lf_half(scales + b * RZ_LANES);
-                const lanes_f second =
-                    scale == RZ_SCALE_GROUP ? first : lf_half(scales + RZ_PANEL + b * RZ_LANES);
-                total[b] =
-                    group_sum(form, scale, quads, a, start + halves * g, sums + 2 * (base + g),
-                              factors[base + g], first, second, total[b]);
-            }
+                            const rz_acts *acts, int64_t token, const uint32_t *words, float *out) {
+    const int group_bytes = rz_group_bytes(form, scale);
+    const strip s = {.packed = stream, .low = low_plane(form, w, stream)};
+    tile_input in = {.codes = acts->codes + token * acts->stride, .words = words};
+    lanes_f total[RZ_BLOCKS][TILE] = {{lf_splat(0.0f)}, {lf_splat(0.0f)}};
+    for (int g = 0; g < w->groups; g++) {
+        RZ_UNROLL(32)
+        for (int line = 0; line < group_bytes; line += 64)
+            RZ_PREFETCH(stream + (int64_t)g * group_bytes + PREFETCH_BYTES + line);
+        RZ_UNROLL(8)
+        for (int line = 0; form == RZ_SPLIT8 && line < RZ_LOW_BYTES; line += 64)
+            RZ_PREFETCH(s.low + (int64_t)g * RZ_LOW_BYTES + PREFETCH_BYTES + line);
+        RZ_UNROLL(2)
+        for (int b = 0; b < RZ_BLOCKS; b++) {
+            lanes_b quads[RZ_QUADS];
+            lanes_f scales[2];
+            load_block(form, scale, 0, &s, g, b, quads, scales);
+            tile_group(form, scale, 1, quads, scales, &in, total[b]);
         }
+        in.codes += RZ_GROUP;
+        in.words += words_of(scale);
     }
     for (int b = 0; b < RZ_BLOCKS; b++)
-        lf_store(out + b * RZ_LANES, total[b]);
+        lf_store(out + b * RZ_LANES, total[b][0]);
 }
 
 typedef void (*panel_kernel)(const rz_matrix *w, const uint8_t *stream, const rz_acts *acts,
-                             int64_t token, int tokens, float *sums);
+                             int64_t token, int tokens, const uint32_t *words, float *sums);
 
 #define PANEL_KERNEL(name, form, scale)                                                            \
     static void name(const rz_matrix *w, const uint8_t *stream, const rz_acts *acts,               \
-                     int64_t token, int tokens, float *sums) {                                     \
+                     int64_t token, int tokens, const uint32_t *words, float *sums) {              \
         if (tokens == 1)                                                                           \
-            vector_panel(form, scale, w, stream, acts, token, sums);                               \
+            vector_panel(form, scale, w, stream, acts, token, words, sums);                        \
         else                                                                                       \
-            matrix_panel(form, scale, w, stream, acts, token, tokens, sums);                       \
+            matrix_panel(form, scale, w, stream, acts, token, tokens, words, sums);                \
     }
 
 PANEL_KERNEL(int8_group, RZ_INT8, RZ_SCALE_GROUP)
@@ -133,12 +91,44 @@ static panel_kernel kernel_of(const rz_matrix *w) {
 
 /* Moves a panel's sums to the output: the rows that exist, plus bias and what is there already. */
 static void write_rows(const float *sums, int rows, const float *bias, int accumulate, float *out) {
+    if (rows == RZ_PANEL) {
+        RZ_UNROLL(2)
+        for (int r = 0; r < RZ_PANEL; r += RZ_LANES) {
+            lanes_f value = lf_load(sums + r);
+            if (bias != NULL)
+                value = lf_add(value, lf_load(bias + r));
+            lf_store(out + r, accumulate ? lf_add(lf_load(out + r), value) : value);
+        }
+        return;
+    }
     for (int r = 0; r < rows; r++) {
         float value = sums[r];
         if (bias != NULL)
             value += bias[r];
         out[r] = accumulate ? out[r] + value : value;
     }
+}
+
+/* Panels [first, last) times a chunk of tokens. */
+static void linear_chunk(const rz_matrix *w, const rz_acts *acts, int32_t token, int32_t tokens,
+                         int32_t first, int32_t last, const uint32_t *words, float *out,
+                         int64_t out_stride, const float *bias, int accumulate) {
+    RZ_ALIGNED float sums[TOKEN_CHUNK * RZ_PANEL];
+    const panel_kernel kernel = kernel_of(w);
+    for (int32_t p = first; p < last; p++) {
+        const int32_t row = p * RZ_PANEL;
+        const int rows = w->rows - row < RZ_PANEL ? w->rows - row : RZ_PANEL;
+        kernel(w, w->codes + p * w->panel_bytes, acts, token, tokens, words, sums);
+        for (int t = 0; t < tokens; t++)
+            write_rows(sums + t * RZ_PANEL, rows, bias == NULL ? NULL : bias + row, accumulate,
+                       out + (token + t) * out_stride + row);
+    }
+}
+
+/* Tokens for which there are words enough, whole tiles where possible. */
+static int32_t chunk_tokens(int scale, int32_t groups) {
+    const int32_t most = TOKEN_WORDS / (words_of(scale) * groups);
+    return most >= TOKEN_CHUNK ? TOKEN_CHUNK : most >= TILE ? most / TILE * TILE : most;
 }
 
 static void linear(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int32_t first,
@@ -148,18 +138,13 @@ static void linear(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int3
         rz_ternary(w, acts, tokens, first, last, out, out_stride, bias, accumulate);
         return;
     }
-    RZ_ALIGNED float sums[TOKEN_CHUNK * RZ_PANEL];
-    const panel_kernel kernel = kernel_of(w);
-    for (int32_t token = 0; token < tokens; token += TOKEN_CHUNK) {
-        const int count = tokens - token < TOKEN_CHUNK ? tokens - token : TOKEN_CHUNK;
-        for (int32_t p = first; p < last; p++) {
-            const int32_t row = p * RZ_PANEL;
-            const int rows = w->rows - row < RZ_PANEL ? w->rows - row : RZ_PANEL;
-            kernel(w, w->codes + p * w->panel_bytes, acts, token, count, sums);
-            for (int t = 0; t < count; t++)
-                write_rows(sums + t * RZ_PANEL, rows, bias == NULL ? NULL : bias + row, accumulate,
-                           out + (token + t) * out_stride + row);
-        }
+    RZ_ALIGNED uint32_t words[TOKEN_WORDS];
+    const int32_t chunk = chunk_tokens(w->scale, acts->groups);
+    for (int32_t token = 0; token < tokens; token += chunk) {
+        const int count = tokens - token < chunk ? tokens - token : chunk;
+        if (w->form != RZ_F32)
+            prepare_tokens(w->form, w->scale, acts, token, count, words);
+        linear_chunk(w, acts, token, count, first, last, words, out, out_stride, bias, accumulate);
     }
 }
 

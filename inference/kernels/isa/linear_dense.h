@@ -40,7 +40,8 @@ RZ_INLINE void dense_tile(int tokens, const rz_matrix *w, const float *stream, i
 }
 
 static void dense_panel(const rz_matrix *w, const uint8_t *stream, const rz_acts *acts,
-                        int64_t token, int tokens, float *sums) {
+                        int64_t token, int tokens, const uint32_t *words, float *sums) {
+    (void)words;
     const float *weights = (const float *)(const void *)stream;
     for (int done = 0; done < tokens; done += done + TILE_TOKENS <= tokens ? TILE_TOKENS : 1) {
         const float *x = acts->dense + (token + done) * acts->stride;

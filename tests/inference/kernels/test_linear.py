@@ -23,7 +23,7 @@ LAYOUTS = [
     ("f32", "none"),
 ]
 SHAPES = [(1, 1), (31, 33), (32, 32), (65, 96), (40, 1056), (97, 2080)]
-TOKENS = [1, 2, 3, 5, 6, 7, 13, 300]
+TOKENS = [1, 2, 3, 4, 5, 6, 7, 8, 13, 33, 300]
 
 
 def random_matrix(form: str, scale: str, rows: int, cols: int, seed: int = 0) -> PackedMatrix:
@@ -117,6 +117,15 @@ def test_any_shape_is_within_float_rounding_of_the_reference(
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("cols", [44_000, 262_144])
+def test_rows_too_long_for_whole_tiles_are_multiplied_in_fewer_tokens(isa: str, cols: int) -> None:
+    packed = random_matrix("int6", "half", 3, cols)
+    x = exact_activations(9, cols)
+    together = _linear.linear(packed, x, isa)
+    np.testing.assert_array_equal(together, reference.linear(packed, x).astype(np.float32))
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_instruction_sets_agree_to_the_last_bit(isa: str) -> None:
     for layout in LAYOUTS:
         packed = random_matrix(*layout, 64, 900)
@@ -188,5 +197,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         _linear.linear(packed, np.zeros((1, 65), np.float32))
     with pytest.raises(QuantizationError, match="0 x 5"):
         PackedMatrix("int8", "group", 0, 5)
+    with pytest.raises(QuantizationError, match="262145 columns are more than 262144"):
+        PackedMatrix("int8", "group", 32, 262_145)
     with pytest.raises(ConfigError, match="avx9"):
         _linear.linear(packed, np.zeros((1, 64), np.float32), "avx9")
