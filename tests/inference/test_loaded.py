@@ -198,3 +198,14 @@ def test_a_cancelled_answer_leaves_the_persona_usable(engine: Engine, path: Path
     engine.chat(asked(path, "the first question"), lambda _: cancel.set(), cancel)
     ids = persona(engine, path)
     assert engine.chat(asked(path, "another one")).cached_tokens >= len(ids)
+
+
+def test_answers_under_a_grammar_are_the_same_from_kept_states(engine: Engine, path: Path) -> None:
+    choice = {"choices": ["the rain", "the plain", "Spain"]}
+    first = engine.chat(asked(path, "which?", constraint=choice))
+    assert first.text in choice["choices"]
+    grown = asked(path, "which?", first.text, "and which else?", constraint=choice)
+    second = engine.chat(grown)
+    assert second.cached_tokens >= first.prompt_tokens
+    engine.clear_cache()
+    assert engine.chat(grown).text == second.text
