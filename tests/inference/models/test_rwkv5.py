@@ -39,9 +39,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @cache
     def make(name: str) -> tuple[Path, Array]:
         path = write_pth(tmp_path_factory.mktemp("rwkv5") / "m.pth", SHAPES[name])
-        # One by one: for many tokens the package takes powers of the decay, which round away.
-        theirs = reference(path)
-        return path, np.concatenate([theirs([int(token)]) for token in ids(SHAPES[name])])
+        # A few at a time: for many the package takes powers of the decay, which round away.
+        theirs, pieces = reference(path), np.split(ids(SHAPES[name]), LENGTH // 10)
+        return path, np.concatenate([theirs(piece.tolist()) for piece in pieces])
 
     return make
 
@@ -61,7 +61,7 @@ def test_float_logits_equal_the_package_in_pieces_of_any_size(name: str, model: 
             np.testing.assert_array_equal(in_pieces(own, ids(SHAPES[name]), size), whole)
 
 
-@pytest.mark.parametrize("name", ["5.0", "5.1", "5.2"])
+@pytest.mark.parametrize("name", ["5.0", "5.2"])
 def test_greedy_text_equals_the_package(name: str, model: Any) -> None:
     path, _ = model(name)
     prompt = ids(SHAPES[name])[:20].tolist()
