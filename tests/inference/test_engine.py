@@ -62,6 +62,18 @@ def test_a_real_model_answers(real: tuple[Engine, str]) -> None:
     assert result.tokens < 40
 
 
+def test_a_conversation_ends_where_the_next_speaker_would_begin(
+    real: tuple[Engine, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, name = real
+    whole = engine.chat({"model": name, "messages": FRANCE, "max_tokens": 40}).text
+    monkeypatch.setattr(engine.get(name).tokenizer, "chat_stops", ("Paris",))
+    cut = engine.chat({"model": name, "messages": FRANCE, "max_tokens": 40})
+    assert (cut.text, cut.finish_reason) == (whole.partition("Paris")[0], "stop")
+    told = {"model": name, "prompt": "The capital of France is", "max_tokens": 8}
+    assert "Paris" in engine.generate(told).text  # which is no conversation
+
+
 def test_several_questions_on_one_context_pay_only_for_what_is_new(
     real: tuple[Engine, str],
 ) -> None:
