@@ -1,8 +1,8 @@
 """Trained models of one to two million parameters that come with the package, and a self-test.
 
     bitnet/         BitNet b1.58; `load_model("tiny-bitnet")`
-    mamba/          Mamba; waits for an engine that computes it
-    rwkv7/          RWKV-7; likewise
+    mamba/          Mamba; `load_model("tiny-mamba")`
+    rwkv7/          RWKV-7; `load_model("tiny-rwkv7")`
     held_out.txt    4 KiB of text that none of them was trained on
 
 `scripts/train_tiny.py` made them; the README.md of each is its card. All read and write bytes, and
@@ -28,6 +28,7 @@ __all__ = ["SelfTest", "bits_per_byte", "card", "held_out", "self_test"]
 _FOLDER = Path(__file__).parent
 # Quantised activations and a half-precision cache move the figure in the third decimal.
 _TOLERANCE = 0.01
+_WINDOW = 256  # bytes: all of them were trained on windows of that size
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,14 @@ def card(name: str) -> dict[str, Any]:
 
 
 def bits_per_byte(model: Model, text: bytes) -> float:
-    """Scores a text in windows of the model's context, cut end to end.
+    """Scores a text in windows of 256 bytes, cut end to end.
 
     In front of each stands the token that begins a text, so that every byte is foretold once.
     """
     begin = model.config["bos_token_id"]
     nats = 0.0
-    for start in range(0, len(text), model.context_tokens):
-        window = np.frombuffer(text[start : start + model.context_tokens], np.uint8)
+    for start in range(0, len(text), _WINDOW):
+        window = np.frombuffer(text[start : start + _WINDOW], np.uint8)
         inputs = np.concatenate([[begin], window[:-1]])
         logits = model.forward(inputs, model.new_state(), all_logits=True).astype(np.float64)
         logits -= logits.max(axis=1, keepdims=True)
