@@ -61,7 +61,8 @@ class RwkvArgs:
             raise ModelLoadError(f"The configuration is incomplete: {error}.") from error
         for field in fields(args):
             value = getattr(args, field.name)
-            if field.type == "int" and not (type(value) is int and 0 < value < _LIMIT):
+            least = 0 if field.default == 0 else 1  # a rank that one layer alone has no use for
+            if field.type == "int" and not (type(value) is int and least <= value < _LIMIT):
                 raise ModelLoadError(f"The configuration has {field.name} = {value!r:.60}.")
             if field.type == "float" and not (isinstance(value, float) and 0 <= value < 1):
                 raise ModelLoadError(f"The configuration has {field.name} = {value!r:.60}.")
@@ -138,7 +139,7 @@ class Rwkv:
         self.norm("blocks.0.ln0", self.x)
 
     def norm(self, name: str, output: int) -> None:
-        """Appends a norm: output = norm(x)."""
+        """Has a norm of x written to the buffer `output`."""
         vectors = [self.vector(f"{name}.{part}") for part in ("weight", "bias")]
         self.program.operator(
             "norm",

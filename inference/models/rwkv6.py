@@ -88,13 +88,15 @@ class _Model(Rwkv):
         mus = [self.vector(f"{name}.time_maa_x"), None]
         normed = self.shift(f"blocks.{layer}.ln1", mus, [self._to_mix, self._change], channel=False)
         for index, low in enumerate(self._low):
-            part = index, (5 * rank, width)
-            inward = self.weights.small_matrix(f"{name}.time_maa_w1", rank, width, part=part)
+            inward = self.weights.small_matrix(
+                f"{name}.time_maa_w1", rank, width, part=(index, (5 * rank, width))
+            )
             self.linear(self._to_mix, inward, low, activated="tanh", joined=index > 0)
         operands = [normed, self._change]
         for index, (low, mixed) in enumerate(zip(self._low, self._mixed.values(), strict=True)):
-            part = index, (5, width, rank)
-            outward = self.weights.small_matrix(f"{name}.time_maa_w2", width, rank, part=part)
+            outward = self.weights.small_matrix(
+                f"{name}.time_maa_w2", width, rank, part=(index, (5, width, rank))
+            )
             self.linear(low, outward, mixed, joined=index > 0)
             operands += [mixed, mixed]
         self.program.operator(

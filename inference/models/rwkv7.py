@@ -76,7 +76,7 @@ class _Model(Rwkv):
             "g": args.gate_rank,
         }
         self._mixed = dict(zip(_SHIFTS, self.buffers(6), strict=True))
-        self._low = {name: self.program.buffer(rank) for name, rank in self._ranks.items()}
+        self._low = {name: self.program.buffer(rank) for name, rank in self._ranks.items() if rank}
         names = ("r", "k", "v", "w", "a", "g", "mix", "first", "out")
         self._heads = dict(zip(names, self.heads(len(names)), strict=True))
 

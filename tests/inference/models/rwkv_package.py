@@ -30,9 +30,18 @@ def module(seven: bool) -> ModuleType:
     assert spec is not None and spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     switches = {"RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0", "RWKV_V7_ON": "1" if seven else "0"}
-    with mock.patch.dict(os.environ, switches):
+    with mock.patch.dict(os.environ, switches), _no_jit():
         spec.loader.exec_module(loaded)
     return loaded
+
+
+def _no_jit() -> Any:
+    """For RWKV-7 the package uses torch.jit whatever the switch says, and PyTorch warns of it."""
+    import torch
+
+    return mock.patch.multiple(
+        torch.jit, ScriptModule=torch.nn.Module, script_method=lambda f: f, script=lambda f: f
+    )
 
 
 @contextmanager
