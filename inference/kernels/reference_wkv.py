@@ -129,23 +129,25 @@ class Rwkv7(_Rwkv):
         t = self._part(f"blocks.{layer}.att.")
         change = self._change(layer, 0, x)
         mixed = {name: x + change * t[f"x_{name}"] for name in "rwkvag"}
-        r, k, v = (
-            mixed[name[0]] @ t[f"{name}.weight"].T for name in ("receptance", "key", "value")
-        )
+        projected: dict[str, Array] = {
+            name[0]: mixed[name[0]] @ t[f"{name}.weight"].T
+            for name in ("receptance", "key", "value")
+        }
+        r, k, v = projected["r"], projected["k"], projected["v"]
         w: Array = np.exp(
             -np.exp(-0.5) * sigmoid(t["w0"] + np.tanh(mixed["w"] @ t["w1"].T) @ t["w2"].T)
         )
-        a = sigmoid(t["a0"] + mixed["a"] @ t["a1"].T @ t["a2"].T)
+        a: Array = sigmoid(t["a0"] + mixed["a"] @ t["a1"].T @ t["a2"].T)
         gate = sigmoid(mixed["g"] @ t["g1"].T) @ t["g2"].T
         if layer == 0:
             self._first = v
         else:
             v = v + (self._first - v) * sigmoid(t["v0"] + mixed["v"] @ t["v1"].T @ t["v2"].T)
-        unit = self._heads(k * t["k_k"])
+        unit: Array = self._heads(k * t["k_k"])
         unit = unit / np.maximum(np.linalg.norm(unit, axis=-1, keepdims=True), 1e-12)
         k = k * (1 + (a - 1) * t["k_a"])
-        r, k, v, w, a = (self._heads(part) for part in (r, k, v, w, a))
-        out = wkv7(self._states[layer], r, k, v, w, unit, a)
+        r, k, v = self._heads(r), self._heads(k), self._heads(v)
+        out = wkv7(self._states[layer], r, k, v, self._heads(w), unit, self._heads(a))
         out = group_norm(out, t["ln_x.weight"], t["ln_x.bias"], self._eps)
         bonus = (r * k * t["r_k"].reshape(-1, self._dim)).sum(-1, keepdims=True) * v
         mixed_out: Array = ((out + bonus.reshape(out.shape)) * gate) @ t["output.weight"].T
