@@ -45,9 +45,8 @@ class State:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in use, shared ones too."""
-        fixed = 0 if self._fixed is None else self._shape.fixed_bytes
-        return len(self._pages) * self._shape.page_bytes + fixed
+        """Bytes of the pages in use, shared ones too, and of the fixed block."""
+        return len(self._pages) * self._shape.page_bytes + self._shape.fixed_bytes
 
     @property
     def shape(self) -> StateShape:
