@@ -46,7 +46,8 @@ class Settings:
         read_only: Refuse every tool that changes something.
         keep_packed: Keep packed weights beside a model's file, so that it loads at once again.
         tune: Measure how a ternary model's matrices are best multiplied when it is first loaded.
-        context_tokens: Largest context, in tokens, the engine makes room for.
+        context_tokens: Largest context, in tokens, the engine makes room for; models whose state
+            does not grow with the context have no such limit.
         states_mb: At most so many megabytes of models' states are kept on disk.
         log_level: debug, info, warning or error.
     """

@@ -310,6 +310,7 @@ class Engine:
                     head=settings.head,
                     read_tokenizer=True,
                 )
+                _lift_context(model)
                 _require_cache_room(model)
                 break
             except MemoryLimitError:
@@ -340,6 +341,13 @@ class Engine:
             self._models.pop(loaded.path, None)
         loaded.cache.clear()
         loaded.model.close()
+
+
+def _lift_context(model: Model) -> None:
+    """Gives a model whose state does not grow the context it was made for: it takes no room."""
+    if not model.state_shape.page_bytes:
+        longest = int(model.config.get("max_position_embeddings", 0) or 0)
+        model.context_tokens = max(model.context_tokens, longest)
 
 
 def _require_cache_room(model: Model) -> None:

@@ -209,3 +209,19 @@ def test_answers_under_a_grammar_are_the_same_from_kept_states(engine: Engine, p
     assert second.cached_tokens >= first.prompt_tokens
     engine.clear_cache()
     assert engine.chat(grown).text == second.text
+
+
+def test_a_recurrent_model_has_no_context_to_make_room_for(
+    settings: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, context_tokens: int, **__: object) -> Model:
+        model = recurrent_model(tiny.Shape().vocab, context=context_tokens)
+        model.config["max_position_embeddings"] = 1 << 20
+        model.tokenizer = load_tokenizer(open_checkpoint(path))
+        return model
+
+    monkeypatch.setattr(engine_module, "load_model", load)
+    engine = Engine(settings)
+    result = engine.generate({"model": str(path), "prompt": OTHER * 30, "max_tokens": 1})
+    assert result.prompt_tokens > settings.context_tokens
+    engine.close()
