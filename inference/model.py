@@ -360,7 +360,7 @@ def build_model(
         tune: choose that form, and threads where they are not given, by what is best on this CPU,
             which takes some seconds the first time (`tuning`).
         head: form of the output matrix, which is the embedding too in many models: auto (that of
-            `precision`, and scan instead of int8 for a BitNet), int8, scan (the same numbers, but
+            `precision`, but scan instead of int8), int8, scan (the same numbers, but
             greedy steps read half of it), int4 or float. One that is ternary stays so.
         keep_packed: take the packed weights of a large ternary model from the file beside its
             checkpoint, which is made the first time (`packed_cache`).

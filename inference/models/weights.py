@@ -157,8 +157,8 @@ class Weights:
     def head(self, name: str, rows: int, cols: int) -> PackedMatrix:
         """Packs the output matrix in the form it is to have.
 
-        By default that of the other matrices; but a BitNet's, which is two fifths of what a token
-        reads, is scanned where it would be int8: the same numbers for half the bytes.
+        By default that of the other matrices, but scanned where it would be int8: the same numbers,
+        of which a greedy token reads half the bytes, and all logits take no longer.
 
         Raises:
             ModelLoadError: it is missing or has another shape.
@@ -166,8 +166,8 @@ class Weights:
         raw = self._tensor(name, (rows, cols))
         usual = "int8" if self._precision == "ternary" else self._precision
         form = usual if self._head == "auto" else self._head
-        if self._head == "auto" and self._checkpoint.config.get("bitnet") is not None:
-            form = "scan" if is_int8(raw.dtype, form) else form
+        if self._head == "auto" and is_int8(raw.dtype, form):
+            form = "scan"
         return self._take(raw, form, lambda: _dense(raw, rows, cols, form), True)
 
     def ternary(self, name: str, rows: int, cols: int) -> PackedMatrix:
