@@ -1,12 +1,12 @@
 """Time to first token of every agent, with its persona's saved state and with its prompt prefilled.
 
     python scripts/bench_personas.py MODEL --threads 2 --repeats 3
-    python scripts/bench_personas.py MODEL --agents APEX,CIPHER --states FOLDER
+    python scripts/bench_personas.py MODEL --agents APEX,CIPHER --message "Hello." --states FOLDER
 
 Two questions are asked of each agent, one turn after the other so that a busy minute slows all:
 
     persona   the agent's prompt and one token after it: the least that a first token takes
-    task      the agent's first example task as `ask --no-tools` words it, in the chat template
+    task      the agent's first example task, or the message given, as `ask --no-tools` words it
 
     prefilled   the whole prompt is run
     restored    the state is read from its file, and what comes after it is run
@@ -39,7 +39,7 @@ from ryzanstein.inference.loaded import LoadedModel
 from ryzanstein.inference.prompts import chat_prompt, persona_ids
 from ryzanstein.inference.requests import ChatRequest
 from ryzanstein.machine import cpu_name
-from ryzanstein.registry import AgentProfile, Registry, load_registry
+from ryzanstein.registry import Registry, load_registry
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--agents", default="", help="codenames, by default all")
+    parser.add_argument("--message", help="a task to give each agent instead of its own example")
     parser.add_argument("--states", type=Path, help="where states are kept, by default nowhere")
     options = parser.parse_args(arguments)
     registry = load_registry(user=False)
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             models_dir=load_settings().models_path,
         )
         engine = Engine(settings, registry)
-        report = measured(engine, registry, agents, options.model, options.repeats)
+        tasks = {agent.codename: options.message or agent.examples[0] for agent in agents}
+        report = measured(engine, registry, tasks, options.model, options.repeats)
         engine.close()
     print(json.dumps({"machine": cpu_name(), "model": options.model, **report}))
     return 0
@@ -71,20 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(
     engine: Engine,
     registry: Registry,
-    agents: Sequence[AgentProfile],
+    tasks: dict[str, str],
     model: str,
     repeats: int,
 ) -> dict[str, Any]:
-    """Measures every agent, and what all have in common."""
+    """Measures every agent with its task, and what all have in common."""
     loaded = engine.get(model)
     window = window_of(model, registry)
+    systems = {name: system_message(registry.agent(name), window) for name in tasks}
     found, begin = [], time.perf_counter()
-    sizes = [
-        engine.warm(model, system_message(agent, window), agent.codename).bytes for agent in agents
-    ]
+    sizes = [engine.warm(model, system, name).bytes for name, system in systems.items()]
     warming = time.perf_counter() - begin
-    for agent in agents:
-        found.append(of_agent(engine, loaded, agent, window, repeats))
+    for name, task in tasks.items():
+        found.append({"agent": name, **of_agent(engine, loaded, systems[name], task, repeats)})
         one = found[-1]
         print(
             f"{one['agent']:<12} {one['persona_tokens']:>4} tokens: "
@@ -112,18 +113,17 @@ def summary(found: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def of_agent(
-    engine: Engine, loaded: LoadedModel, agent: AgentProfile, window: int, repeats: int
+    engine: Engine, loaded: LoadedModel, system: str, task: str, repeats: int
 ) -> dict[str, Any]:
     """Measures one agent both ways."""
-    system = system_message(agent, window)
     ids = persona_ids(loaded.tokenizer, system)
-    question = plain_question(agent.examples[0], "")
+    question = plain_question(task, "")
     messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
     request = ChatRequest.model_validate(
         {"model": loaded.name, "messages": messages, "max_tokens": 1}
     )
     prompt = chat_prompt(loaded.tokenizer, request)
-    assert prompt[: len(ids)] == ids, f"{agent.codename}'s prompt does not begin with its persona"
+    assert prompt[: len(ids)] == ids, "the prompt does not begin with the persona"
     following = prompt[len(ids)]
     ways: dict[str, dict[str, Callable[[], object]]] = {
         "persona": {
@@ -137,7 +137,6 @@ def of_agent(
         },
     }
     return {
-        "agent": agent.codename,
         "persona_tokens": len(ids),
         "task_tokens": len(prompt) - len(ids),
         **{kind: timed(loaded, ids, named, repeats) for kind, named in ways.items()},

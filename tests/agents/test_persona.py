@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +18,13 @@ from ryzanstein.agents.services import NEEDED, Services
 from ryzanstein.inference import load_model
 from ryzanstein.inference.prompts import chat_prompt, persona_ids
 from ryzanstein.inference.requests import ChatRequest
+from ryzanstein.inference.synthesize import SHAPES, synthesize
 from ryzanstein.inference.tokenizer import Tokenizer
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.registry import Registry
 from tests.agents.conftest import MODEL
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_personas.py"
 
 
 @pytest.fixture
@@ -88,3 +95,14 @@ async def test_a_run_leaves_its_agents_persona_behind(
         await run_task("Say hello.", services=services, registry=declared, **asked)
         states = await services.call("cache", "list_states", {"place": "disk"})
     assert [one["label"] for one in states["states"] if one["label"].startswith("You are SCRIBE")]
+
+
+def test_the_benchmark_ends_in_a_line_of_json_with_every_agent(tmp_path: Path) -> None:
+    shape = replace(SHAPES["mamba-130m"], name="tiny", vocab=1200, hidden=128, layers=1)
+    model = synthesize(shape, tmp_path / "tiny.gguf", format="gguf-q8_0").path
+    command = [sys.executable, SCRIPT, model, "--repeats", "1", "--threads", "1", "--agents"]
+    done = subprocess.run([*command, "APEX,ORACLE"], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [one["agent"] for one in found["agents"]] == ["APEX", "ORACLE"]
+    assert found["persona"]["worst_ratio"] > 0 and found["task"]["switched_ms"] > 0
+    assert found["agents"][0]["persona_tokens"] > 100
