@@ -83,10 +83,10 @@ def test_a_scanned_head_counts_half_for_a_token(checkpoints: dict[bool, Path]) -
     assert whole.weight_bytes_per_token - half.weight_bytes_per_token == head * 512 // 1088
 
 
-def test_other_models_keep_int8_in_one_plane(tmp_path: Path) -> None:
+def test_every_model_has_its_int8_head_scanned_unless_told_otherwise(tmp_path: Path) -> None:
     path = tiny.write_safetensors(tmp_path / "hf", tiny.Shape(tied=True))
-    assert "int8/group" in logits(path)[1]
-    assert logits(path, head="scan")[1].keys() == {"int8/group", "split8/group"}
+    assert logits(path)[1].keys() == {"int8/group", "split8/group"}
+    assert logits(path, head="int8")[1].keys() == {"int8/group"}
 
 
 def test_a_quantised_embedding_keeps_its_form(tmp_path: Path) -> None:
