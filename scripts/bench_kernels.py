@@ -1,11 +1,11 @@
 """Speed of the linear kernels at the shapes of real models, beside the machine's read bandwidth.
 
-    python scripts/bench_kernels.py [--threads 1,2] [--tokens 1,512] [--quick]
+    python scripts/bench_kernels.py [--threads 1,2] [--tokens 1,512] [--forms int8/group] [--quick]
 
 A matrix-vector product (one token) reads weights from memory: GB/s, and its share of the bandwidth
 that a plain read of the same bytes reaches in the same run. A matrix-matrix product is bound by
-arithmetic: GMAC/s. Medians over rounds that alternate between probe and kernel. The last line is
-JSON.
+arithmetic: GMAC/s, of all threads. Medians over rounds that alternate between probe and kernel. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -32,20 +32,40 @@ LAYOUTS = [
     ("int8", "group"),
     ("f32", "none"),
 ]
-SHAPES = [(4864, 896), (896, 4864), (1536, 576), (151936, 896)]
+# Qwen2.5 0.5B, SmolLM2-135M; Mamba-1.4B's in_proj, x_proj, dt_proj and out_proj; RWKV-7 1.5B's feed
+# forward and a LoRA matrix; 0.5B's output matrix.
+SHAPES = [
+    (4864, 896),
+    (896, 4864),
+    (1536, 576),
+    (8192, 2048),
+    (160, 4096),
+    (4096, 128),
+    (2048, 4096),
+    (2048, 8192),
+    (2048, 96),
+    (151936, 896),
+]
+FEW = 16  # tokens up to which weights come from memory, as in a model
 STREAM_BYTES = 160_000_000  # copies of a small matrix, together larger than any cache
 
 
 def seconds(work: Callable[[int], None], threads: int) -> float:
-    """Wall time of `work(thread)` on that many threads at once."""
-    others = [threading.Thread(target=work, args=(i,)) for i in range(1, threads)]
-    start = time.perf_counter()
+    """Time of the slowest of `threads` threads in `work(thread)`, its own: others may be busy."""
+    own = [0.0] * threads
+
+    def timed(thread: int) -> None:
+        start = time.thread_time()
+        work(thread)
+        own[thread] = time.thread_time() - start
+
+    others = [threading.Thread(target=timed, args=(i,)) for i in range(1, threads)]
     for thread in others:
         thread.start()
-    work(0)
+    timed(0)
     for thread in others:
         thread.join()
-    return time.perf_counter() - start
+    return max(own)
 
 
 def random_matrix(form: str, scale: str, rows: int, cols: int) -> PackedMatrix:
@@ -94,16 +114,20 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--tokens", default="1,512")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--forms", default="", help="such as int8/group,int4/min")
+    parser.add_argument("--shapes", default="", help="such as 8192x2048,160x4096")
     parser.add_argument("--quick", action="store_true", help="one shape only")
     arguments = parser.parse_args()
+    layouts = [f.split("/") for f in arguments.forms.split(",") if f] or LAYOUTS
+    shapes = [tuple(map(int, s.split("x"))) for s in arguments.shapes.split(",") if s] or SHAPES
     results = []
-    for form, scale in LAYOUTS:
-        for rows, cols in SHAPES[:1] if arguments.quick else SHAPES:
+    for form, scale in layouts:
+        for rows, cols in shapes[:1] if arguments.quick else shapes:
             for tokens in map(int, arguments.tokens.split(",")):
                 if tokens > 1 and rows > 100_000:
                     continue  # prefill needs the head for its last token only
                 one = random_matrix(form, scale, rows, cols)
-                copies = max(1, STREAM_BYTES // one.nbytes) if tokens == 1 else 1
+                copies = max(1, STREAM_BYTES // one.nbytes) if tokens <= FEW else 1
                 packed = random_matrix(form, scale, rows * copies, cols) if copies > 1 else one
                 for threads in map(int, arguments.threads.split(",")):
                     line = measure(packed, tokens, threads, arguments.rounds)

@@ -112,15 +112,19 @@ RZ_INLINE void stage(int form, int scale, int count, strip *s) {
     }
 }
 
-/* Integer dot products of half h of a block's group, or all of it, for each token. */
+/* Integer dot products of half h of a block's group, or all of it, for each token. One token's
+ * activations are loaded once for both blocks. */
 RZ_INLINE void tile_dots(int form, int scale, int tokens, const lanes_b quads[RZ_QUADS], int h,
                          const tile_input *in, lanes_i acc[TILE]) {
     const int count = scale == RZ_SCALE_HALF ? RZ_QUADS / 2 : RZ_QUADS;
     RZ_UNROLL(8)
     for (int q = h * count; q < (h + 1) * count; q++) {
+        const int8_t *a = in->codes + 4 * q;
+        if (tokens == 1)
+            acc[0] = dot(form, acc[0], quads[q], la_load(a));
         RZ_UNROLL(8)
-        for (int t = 0; t < tokens; t++)
-            acc[t] = dot_at(form, acc[t], quads[q], in->codes + t * in->stride + 4 * q);
+        for (int t = 0; tokens > 1 && t < tokens; t++)
+            acc[t] = dot_at(form, acc[t], quads[q], a + t * in->stride);
     }
 }
 

@@ -13,6 +13,10 @@
 
 static const float TINY = 1e-30f;
 
+#if (defined(RZ_ISA_AVX512) || defined(RZ_ISA_AVX512VNNI)) && !defined(RZ_PLAIN)
+#include "quantize_eight.h"
+#endif
+
 /* Scale and its inverse of a group whose largest magnitude has the given bits. */
 static inline float group_scale(uint32_t bits, float *inverse) {
     const float absmax = rz_bits_to_float(bits);
@@ -89,13 +93,27 @@ static void quantize_group(const float *x, int8_t *codes, float *scale, int32_t 
         quantize_by(x, inverse, codes, sums);
 }
 
+/* Several groups at once where that is faster; says how many. */
+static int32_t quantize_most(const float *x, int32_t groups, int8_t *codes, float *scales,
+                             int32_t *sums) {
+    int32_t g = 0;
+#ifdef RZ_QUANTIZE_EIGHT_H
+    for (; g + 8 <= groups; g += 8)
+        quantize_eight(x + g * RZ_GROUP, codes + g * RZ_GROUP, scales + g, sums + 2 * g);
+#else
+    (void)x, (void)groups, (void)codes, (void)scales, (void)sums;
+#endif
+    return g;
+}
+
 void RZ_ISA_FN(rz_quantize)(rz_acts *acts, int32_t first, int32_t last) {
     for (int64_t t = first; t < last; t++) {
-        for (int64_t g = 0; g < acts->groups; g++) {
-            const int64_t at = t * acts->stride + g * RZ_GROUP, group = t * acts->groups + g;
-            quantize_group(acts->dense + at, acts->codes + at, acts->scales + group,
-                           acts->sums + 2 * group);
-        }
+        const float *x = acts->dense + t * acts->stride;
+        int8_t *codes = acts->codes + t * acts->stride;
+        float *scales = acts->scales + t * acts->groups;
+        int32_t *sums = acts->sums + 2 * t * acts->groups;
+        for (int32_t g = quantize_most(x, acts->groups, codes, scales, sums); g < acts->groups; g++)
+            quantize_group(x + g * RZ_GROUP, codes + g * RZ_GROUP, scales + g, sums + 2 * g);
     }
 }
 
