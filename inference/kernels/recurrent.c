@@ -11,8 +11,9 @@ static const rz_operator operators[] = {
     {"shift", RZ_NEIGHBOURS, rz_run_shift},     {"blend", RZ_TOKENS, rz_run_blend},
     {"combine", RZ_TOKENS, rz_run_combine},     {"conv", RZ_NEIGHBOURS, rz_run_conv},
     {"scan", RZ_SEQUENCE, rz_run_scan},         {"dual", RZ_SEQUENCE, rz_run_dual},
-    {"rms_parts", RZ_TOKENS, rz_run_rms_parts}, {"wkv4", RZ_SEQUENCE, rz_run_wkv4},
-    {"wkv6", RZ_SEQUENCE, rz_run_wkv6},         {"wkv7", RZ_SEQUENCE, rz_run_wkv7},
+    {"dual_keep", RZ_TOKENS, rz_run_dual_keep}, {"rms_parts", RZ_TOKENS, rz_run_rms_parts},
+    {"wkv4", RZ_SEQUENCE, rz_run_wkv4},         {"wkv6", RZ_SEQUENCE, rz_run_wkv6},
+    {"wkv7", RZ_SEQUENCE, rz_run_wkv7},
 };
 
 const rz_operator *rz_find_operator(const char *name) {

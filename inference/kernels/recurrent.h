@@ -57,6 +57,7 @@ void rz_run_wkv7(const rz_span *span, const rz_op *op);
 void rz_run_conv(const rz_span *span, const rz_op *op);
 void rz_run_scan(const rz_span *span, const rz_op *op);
 void rz_run_dual(const rz_span *span, const rz_op *op);
+void rz_run_dual_keep(const rz_span *span, const rz_op *op);
 void rz_run_rms_parts(const rz_span *span, const rz_op *op);
 
 #endif

@@ -14,6 +14,7 @@
 #include "rz.h"
 
 #define RZ_SCAN_TOKENS 64 /* tokens that a scan takes at a time: what they need stays in cache */
+#define RZ_DUAL_TOKENS 16 /* tokens of a chunk of Mamba-2: lanes of a vector */
 #define RZ_CONV_WIDTH 64  /* most taps of a convolution */
 
 /* Channels [0, 16 * blocks) of some tokens; pointers are to the first channel of the first token,
@@ -30,17 +31,21 @@ typedef struct rz_scan {
     float *state;   /* [blocks][states][16] */
 } rz_scan;
 
-/* A head of Mamba-2 over some tokens. */
+/* A head of Mamba-2 over the new tokens [first, last) of a chunk. x, z, out and c are the rows of
+ * these; kept_x, kept_dt, b and dots have a row for each token of the chunk, and the kernel fills
+ * in the new ones of the first two. */
 typedef struct rz_dual {
-    int32_t dim, states, tokens;
-    int64_t x_stride, z_stride, out_stride; /* b and c have x's */
-    const float *x, *b, *c, *z;
-    const float *dt;    /* [tokens] step sizes, softplus(dt + bias) within their limits */
-    const float *decay; /* [tokens] exp(dt * A) */
-    float d;
+    int32_t dim, states, first, last;
+    int64_t stride, z_stride, out_stride; /* stride: of x and c */
+    const float *x, *c, *z;
+    const float *dt;       /* [last - first] step sizes, softplus(dt + bias) within their limits */
+    const float *const *b; /* [RZ_DUAL_TOKENS] */
+    const float *dots;     /* [RZ_DUAL_TOKENS][RZ_DUAL_TOKENS], c of each new token with each b */
+    float a, d;
     float *out;
-    float *state; /* [states][rz_dual_padded(dim)] */
-    float *work;  /* rz_dual_floats(dim) */
+    float *kept_x, *kept_dt; /* [RZ_DUAL_TOKENS][rz_dual_padded(dim)], [RZ_DUAL_TOKENS] */
+    float *state;            /* [states][rz_dual_padded(dim)], of all tokens before the chunk */
+    float *work;             /* [RZ_DUAL_TOKENS][rz_dual_padded(dim)] */
 } rz_dual;
 
 typedef struct rz_ssm_kernels {
@@ -51,11 +56,13 @@ typedef struct rz_ssm_kernels {
                  int32_t width, int64_t n, float *out);
     /* state = exp(dt * a) * state + dt * x * b; x = (c . state + d * x) * silu(z). */
     void (*scan)(const rz_scan *scan);
-    /* state = decay * state + dt * x * b; out = (c . state + d * x) * silu(z). */
+    /* state = exp(dt * a) * state + dt * x * b; out = (c . state + d * x) * silu(z). The state is
+     * changed where the chunk is full. */
     void (*dual)(const rz_dual *head);
-    /* dt[i] = softplus(dt[i] + bias) within [least, most], decay[i] = exp(dt[i] * a), i < n; both
-     * padded to 16. */
-    void (*steps)(float *dt, float bias, float a, float least, float most, int64_t n, float *decay);
+    /* out[i] = c . b[i] for i < count, vectors of n. */
+    void (*dots)(const float *c, const float *const *b, int32_t count, int64_t n, float *out);
+    /* dt[i] = softplus(dt[i] + bias) within [least, most], i < n; padded to 16. */
+    void (*steps)(float *dt, float bias, float least, float most, int64_t n);
     /* x[i] = x[i] / sqrt(mean of squares + eps) * weight[i], any n; weight may be NULL: ones. */
     void (*rms_part)(float *x, const float *weight, float eps, int64_t n);
 } rz_ssm_kernels;
@@ -65,19 +72,14 @@ static inline int32_t rz_dual_padded(int32_t dim) {
     return (dim + 15) / 16 * 16;
 }
 
-/* Floats of working memory for a head of Mamba-2. */
-static inline int64_t rz_dual_floats(int32_t dim) {
-    return 2 * RZ_SCAN_TOKENS * (int64_t)rz_dual_padded(dim);
-}
-
 /* The table of the named instruction set, or of the portable one. */
 const rz_ssm_kernels *rz_ssm_table(const char *isa);
 
 #ifdef RZ_ISA_NAME
 #define rz_selective_scan RZ_ISA_FN(rz_selective_scan)
-#define rz_dual_scan RZ_ISA_FN(rz_dual_scan)
+#define rz_dual_chunk RZ_ISA_FN(rz_dual_chunk)
 void rz_selective_scan(const rz_scan *scan);
-void rz_dual_scan(const rz_dual *head);
+void rz_dual_chunk(const rz_dual *head);
 #endif
 
 #endif

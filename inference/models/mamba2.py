@@ -24,7 +24,7 @@ from ryzanstein.inference.models.weights import Weights
 
 __all__ = ["Mamba2", "Mamba2Args", "build"]
 
-_PIECE = 64  # RZ_SCAN_TOKENS of kernels/ssm.h
+_CHUNK = 16  # RZ_DUAL_TOKENS of kernels/ssm.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class Mamba2(StateSpace):
 
     def mixer(self, layer: int) -> None:
         """Adds a layer to x."""
-        args = self._args
-        dim = padded(args.head_dim)
+        args, wide = self._args, padded(self._args.head_dim)
+        head = (args.state_size + _CHUNK) * wide + _CHUNK
         self.project_in(layer, self._projected, self._rows)
         convolution = self.convolve(
             layer,
@@ -84,25 +84,27 @@ class Mamba2(StateSpace):
             self._convolved,
             columns=args.convolved,
             first=args.intermediate_size,
-            scan=args.num_heads * args.state_size * dim,
+            scan=args.num_heads * head + args.n_groups * _CHUNK * padded(args.state_size),
         )
         name = f"backbone.layers.{layer}.mixer"
         vectors = [self.weights.vector(f"{name}.{key}", args.num_heads) for key in ("D", "dt_bias")]
-        self.program.operator(
-            "dual",
-            buffers=[self._projected, self._convolved, self._gated],
-            vectors=[self.decays(layer, (args.num_heads,)), *vectors],
-            sizes=[
+        operands: dict[str, Any] = {
+            "buffers": [self._projected, self._convolved, self._gated],
+            "vectors": [self.decays(layer, (args.num_heads,)), *vectors],
+            "sizes": [
                 args.num_heads,
                 args.head_dim,
                 args.state_size,
                 args.n_groups,
                 args.conv_kernel,
             ],
-            numbers=args.time_step_limit,
-            scratch=2 * padded(self.program.chunk) + 2 * _PIECE * dim,
-            shares=convolution,
-        )
+            "numbers": args.time_step_limit,
+            "shares": convolution,
+        }
+        chunk = padded(self.program.chunk)
+        scratch = chunk + (chunk + 2 * _CHUNK) * _CHUNK + _CHUNK * wide
+        self.program.operator("dual", scratch=scratch, **operands)
+        self.program.operator("dual_keep", **operands)
         self._norm_and_project(layer)
 
     def _norm_and_project(self, layer: int) -> None:
@@ -111,7 +113,7 @@ class Mamba2(StateSpace):
             f"backbone.layers.{layer}.mixer.norm.weight", args.intermediate_size
         )
         if args.n_groups == 1:  # the projection's own norm: no thread waits for another
-            self.project_out(layer, self._gated, norm=weight)
+            self.project_out(layer, self._gated, norm=weight, joined=True)
             return
         self.program.operator(
             "rms_parts",
@@ -119,6 +121,7 @@ class Mamba2(StateSpace):
             vectors=[weight],
             sizes=[args.n_groups, args.intermediate_size // args.n_groups],
             numbers=[args.layer_norm_epsilon],
+            joined=True,
         )
         self.project_out(layer, self._gated)
 

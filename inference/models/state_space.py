@@ -168,8 +168,10 @@ class StateSpace:
             state=(width - 1) * padded(columns) + scan,
         )
 
-    def project_out(self, layer: int, source: int, *, norm: Vector | None = None) -> None:
-        """Adds out_proj * norm(source) to x."""
+    def project_out(
+        self, layer: int, source: int, *, norm: Vector | None = None, joined: bool = False
+    ) -> None:
+        """Adds out_proj * norm(source) to x; `joined` as of Program.linear."""
         name, args = f"backbone.layers.{layer}.mixer.out_proj", self._shared
         rows, cols = args.hidden_size, args.intermediate_size
         self.program.linear(
@@ -180,6 +182,7 @@ class StateSpace:
             eps=args.layer_norm_epsilon,
             biases=[self.weights.optional_vector(f"{name}.bias", rows)],
             accumulate=True,
+            joined=joined,
         )
 
     def decays(self, layer: int, shape: tuple[int, ...]) -> Vector:

@@ -46,13 +46,22 @@ static void conv(const float *const *rows, const float *weight, int64_t stride, 
     }
 }
 
-static void steps(float *dt, float bias, float a, float least, float most, int64_t n,
-                  float *decay) {
+static void steps(float *dt, float bias, float least, float most, int64_t n) {
     for (int64_t i = 0; i < n; i += VL) {
-        lanes_f step = lf_softplus(lf_add(lf_load(dt + i), lf_splat(bias)));
-        step = lf_max(lf_splat(least), lf_min(lf_splat(most), step)); /* NaN stays NaN */
-        lf_store(dt + i, step);
-        lf_store(decay + i, lf_exp(lf_mul(step, lf_splat(a))));
+        const lanes_f step = lf_softplus(lf_add(lf_load(dt + i), lf_splat(bias)));
+        /* What is no number stays none: lf_max and lf_min return their second argument then. */
+        lf_store(dt + i, lf_max(lf_splat(least), lf_min(lf_splat(most), step)));
+    }
+}
+
+static void dots(const float *c, const float *const *b, int32_t count, int64_t n, float *out) {
+    const int64_t full = n / VL * VL;
+    const lanes_f rest = part(c + full, n - full);
+    for (int32_t s = 0; s < count; s++) {
+        lanes_f sum = lf_mul(rest, part(b[s] + full, n - full));
+        for (int64_t i = 0; i < full; i += VL)
+            sum = lf_fma(lf_load(c + i), lf_load(b[s] + i), sum);
+        out[s] = lf_sum(sum);
     }
 }
 
@@ -76,7 +85,8 @@ const rz_ssm_kernels RZ_ISA_FN(rz_ssm) = {
     .isa = NAME(RZ_ISA_NAME),
     .conv = conv,
     .scan = rz_selective_scan,
-    .dual = rz_dual_scan,
+    .dual = rz_dual_chunk,
+    .dots = dots,
     .steps = steps,
     .rms_part = rms_part,
 };

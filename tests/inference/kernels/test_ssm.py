@@ -51,7 +51,7 @@ class Case:
     state: int = 0
     scratch: int = 0
     columns: int = 0  # of an output that is no input
-    before: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    after: str | None = None  # an operator with the same operands and state
 
     def run(self, cuts: Sequence[int] = (TOKENS,), **options: Any) -> Array:
         """The output at every token, the tokens given in pieces of these lengths."""
@@ -80,15 +80,15 @@ class Case:
         for index in range(len(self.inputs)):
             chosen = np.eye(table.shape[1])[sum(widths[:index]) :][: widths[index]]
             program.linear(source, [dense(chosen)], buffers[index])
-        program.operator(
-            self.name,
-            buffers=buffers,
-            vectors=self.vectors,
-            sizes=self.sizes,
-            numbers=self.numbers,
-            state=self.state,
-            scratch=self.scratch,
-        )
+        operands: dict[str, Any] = {
+            "buffers": buffers,
+            "vectors": self.vectors,
+            "sizes": self.sizes,
+            "numbers": self.numbers,
+        }
+        made = program.operator(self.name, state=self.state, scratch=self.scratch, **operands)
+        if self.after is not None:
+            program.operator(self.after, shares=made, **operands)
         width = widths[self.output]
         program.finish(buffers[self.output], dense(np.eye(max(TOKENS, width), width)))
         return program, width
@@ -148,9 +148,12 @@ def dual(
         [a, d, bias],
         [heads, dim, states, groups, width],
         list(limits),
-        state=(width - 1) * padded(columns) + heads * states * padded(dim),
-        scratch=2 * 512 + 2 * 64 * padded(dim),
+        state=(width - 1) * padded(columns)
+        + heads * ((states + 16) * padded(dim) + 16)
+        + groups * 16 * padded(states),
+        scratch=17 * 512 + 32 * 16 + 16 * padded(dim),
         columns=inner,
+        after="dual_keep",
     )
     wide, gate = convolved.astype(np.float64), projected[:, :inner].astype(np.float64)
     x, b, c = np.split(wide, [inner, inner + both], axis=1)
