@@ -20,7 +20,8 @@ import transformers
 from ryzanstein.errors import ValidationError
 from ryzanstein.inference.formats.checkpoint import open_checkpoint
 from ryzanstein.inference.formats.dequantize import dequantize
-from ryzanstein.inference.synthesize import SHAPES, synthesize
+from ryzanstein.inference.synthesize import FORMATS, SHAPES, synthesize
+from ryzanstein.inference.synthesize.formats import head_of, size_of
 from ryzanstein.inference.synthesize.mamba import Mamba2Shape
 from ryzanstein.inference.synthesize.rwkv import Rwkv7Shape
 from ryzanstein.inference.tokenizer import load_tokenizer
@@ -51,6 +52,17 @@ def test_the_shapes_have_the_parameters_of_the_published_models() -> None:
     assert found["rwkv7-1.5b"] == 1_527_404_544
     assert found["rwkv7-2.9b"] == 2_947_735_040
     assert found["rwkv6-1.6b"] == 1_599_873_024
+
+
+def test_every_shape_fits_every_format_of_its_family() -> None:
+    bits = {"gguf-q4_0": (4.4, 5.5), "gguf-q8_0": (8.4, 9.1), "gguf-f16": (16, 16.5)}
+    for shape in SHAPES.values():
+        weights = sum(tensor.size for tensor in shape.tensors())
+        for format in FORMATS.values():
+            if shape.family in format.families:
+                size = 8 * size_of(format, shape, head_of(format, shape, None)) / weights
+                least, most = bits.get(format.name, (0, 33))
+                assert least < size < most, (shape.name, format.name)
 
 
 @pytest.mark.parametrize("format", ["gguf-f16", "gguf-q8_0", "gguf-q4_0"])
