@@ -72,6 +72,7 @@ RZ_INLINE void run_head(const rz_wkv_head *h, int32_t dim) {
     token6 x;
     RZ_ALIGNED float y[RZ_WKV_DIM];
     for (int32_t t = 0; t < h->tokens; t++) {
+        fetch(h, dim, t);
         prepare(h, dim, t * h->stride, &x);
         step_all(h, dim, t * h->stride, &x, y);
         finish(h, dim, t * h->stride, y);

@@ -42,6 +42,7 @@ RZ_INLINE void prepare_lanes(const rz_wkv_head *h, int64_t at, int32_t i, int32_
 }
 
 RZ_INLINE void prepare(const rz_wkv_head *h, int32_t dim, int32_t token, token7 *to) {
+    fetch(h, dim, token);
     lanes_f length = lf_splat(0), bonus = lf_splat(0);
     for (int32_t i = 0; i < dim; i += VL)
         prepare_lanes(h, token * h->stride, i, dim - i, to, &length, &bonus);
@@ -66,8 +67,10 @@ RZ_INLINE void ask_columns(int blocks, int32_t dim, const float *state, const fl
     for (int32_t j = 0; j < dim; j++, state += padded) {
         const lanes_f x = lf_splat(ask[j]);
         RZ_UNROLL(4)
-        for (int b = 0; b < blocks; b++)
+        for (int b = 0; b < blocks; b++) {
+            RZ_PREFETCH(state + dim * padded + b * VL); /* the next head's */
             sum[b] = lf_fma(lf_load(state + b * VL), x, sum[b]);
+        }
     }
     RZ_UNROLL(4)
     for (int b = 0; b < blocks; b++)

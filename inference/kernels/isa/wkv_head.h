@@ -36,6 +36,22 @@ RZ_INLINE void part_store(float *p, int32_t left, lanes_f x) {
         p[i] = part[i];
 }
 
+enum { FETCH_AHEAD = 3 }; /* tokens */
+
+/* Asks for what a later token reads and writes: up to nine streams of short pieces far apart are
+ * more than a CPU foresees. */
+RZ_INLINE void fetch(const rz_wkv_head *h, int32_t dim, int32_t token) {
+    const float *const streams[] = {h->r,    h->k,   h->v,     h->w,  h->a,
+                                    h->gate, h->mix, h->first, h->out};
+    if (token + FETCH_AHEAD >= h->tokens)
+        return;
+    const int64_t at = (token + FETCH_AHEAD) * h->stride;
+    RZ_UNROLL(9)
+    for (int s = 0; s < 9; s++)
+        for (int32_t i = 0; streams[s] != NULL && i < dim; i += VL)
+            RZ_PREFETCH(streams[s] + at + i);
+}
+
 /* Mean of x and 1 / sqrt(variance + eps); sets the padding of x to the mean. */
 RZ_INLINE void moments(int32_t dim, float eps, float *x, float *mean, float *scale) {
     const int32_t padded = rz_wkv_padded(dim);
