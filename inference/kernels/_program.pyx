@@ -68,6 +68,7 @@ cdef extern from "program.h":
         RZ_ATTEND
         RZ_OPERATOR
         RZ_OPERANDS
+        RZ_TAKEN
         RZ_GATE_NONE
         RZ_GATE_PAIR
         RZ_GATE_OUTPUT
@@ -128,6 +129,7 @@ cdef extern from "program.h":
         const rz_ops_kernels *kernels
         rz_pool *pool
         void *next_block
+        void *taken
     ctypedef struct rz_call:
         const int32_t *tokens
         int32_t count
@@ -196,6 +198,7 @@ cdef class Program:
     cdef object _lock
     cdef int64_t _bytes
     cdef bint _pin
+    cdef int _run  # operators joined to each other, so far
     cdef int64_t _workspace
 
     def __cinit__(self, *, int threads, int heads=0, int kv_heads=0, int head_dim=0, int layers=0,
@@ -372,7 +375,7 @@ cdef class Program:
             op = self._add(RZ_LINEAR, input, output)
             op.accumulate, op.activation = accumulate, ACTIVATIONS.index(activation)
             op.activated = -1 if activated is None else MAPS.index(activated)
-            op.joined = joined and first == 0
+            op.joined = self._joins(joined and first == 0)
             if gated:
                 op.gate = RZ_GATE_PAIR if each == 2 else RZ_GATE_OUTPUT if first == 1 else RZ_GATE_NONE
             part = slice(first, first + each)
@@ -385,6 +388,11 @@ cdef class Program:
         made = made // 2 if gated else made
         if made != self.program.buffers[output].cols:
             raise ValueError(f"{made} rows do not fill a buffer of {self.program.buffers[output].cols}")
+
+    cdef bint _joins(self, bint wanted):
+        """Says whether the newest operator can be joined to those before it; too many are not."""
+        self._run = self._run + 1 if wanted and self._run < RZ_TAKEN else 1
+        return self._run > 1
 
     cdef int _add_inner(self, rz_op *op, norm, float eps) except -1:
         if norm is not None and op.norm == NULL:
@@ -458,7 +466,7 @@ cdef class Program:
             raise ValueError("too many operands")
         cdef rz_op *op = self._add(RZ_OPERATOR, buffers[0] if buffers else -1, -1)
         self._names[self.program.op_count - 1] = name
-        op.kind, op.joined = kind, joined
+        op.kind, op.joined = kind, self._joins(joined)
         for i, buffer in enumerate(buffers):
             if not -1 <= buffer < self.program.buffer_count:
                 raise ValueError(f"there is no buffer {buffer}")
@@ -495,6 +503,7 @@ cdef class Program:
         p.vocabulary = op.weights[0].rows
         self._names[p.head] = "head"
         p.next_block = self._zeros(4 * p.op_count)
+        p.taken = self._zeros(64 * RZ_TAKEN * p.threads)
         p.scratch = <rz_scratch *>calloc(p.threads, sizeof(rz_scratch))
         if p.scratch == NULL:
             raise MemoryError

@@ -47,6 +47,18 @@ static void run_op(const rz_span *span, rz_op *op) {
         op->seconds += rz_seconds() - begin;
 }
 
+/* What other threads have left of operators [first, last). */
+static void help(const rz_span *span, int32_t first, int32_t last) {
+    const rz_program *p = span->program;
+    double begin = p->timed && span->thread == 0 ? rz_seconds() : 0;
+    for (const rz_op *op = &p->ops[first]; op < &p->ops[last]; op++)
+        if (op->code == RZ_LINEAR)
+            rz_help_linear(span, op, rz_row(span, op->output, span->first),
+                           p->buffers[op->output].stride);
+    if (begin != 0)
+        p->ops[first].seconds += rz_seconds() - begin;
+}
+
 /* One operator but the head, with those joined to it where each thread prepares its activations for
  * itself, over the whole chunk; returns the next one.
  * Storing positions and attention are one step, since the width says which of them does the former.
@@ -55,9 +67,11 @@ static int32_t run_wide(const rz_span *span, int32_t index) {
     const rz_program *p = span->program;
     rz_op *op = &p->ops[index];
     if (op->code != RZ_APPEND) {
+        int32_t first = index;
         do
             run_op(span, &p->ops[index++]);
         while (index < p->head && p->ops[index].joined && span->count <= RZ_NARROW);
+        help(span, first, index);
         return index;
     }
     if (!rz_appends_itself(span)) {
@@ -124,10 +138,12 @@ static int run_head(const run *r, int32_t block, int thread, int width) {
     rz_span span = {p, call, thread, thread, width, token, left < p->block ? left : p->block, 0};
     rz_op *op = &p->ops[p->head];
     double begin = p->timed && thread == 0 ? rz_seconds() : 0;
-    if (call->best != NULL)
+    if (call->best != NULL) {
         rz_run_best(&span, op);
-    else
+    } else {
         rz_run_linear(&span, op, out, p->vocabulary);
+        rz_help_linear(&span, op, out, p->vocabulary);
+    }
     if (begin != 0)
         op->seconds += rz_seconds() - begin;
     return left > p->block;
@@ -179,6 +195,8 @@ int rz_program_run(rz_program *program, const rz_call *call) {
     run r = {.program = program, .call = call};
     for (int32_t i = 0; i < program->op_count; i++)
         atomic_store(&program->next_block[i], 0);
+    for (int32_t i = 0; i < RZ_TAKEN * program->threads; i++)
+        atomic_store_explicit(&program->taken[i].word, RZ_TAKEN_NONE, memory_order_relaxed);
     for (int32_t i = 0; i < program->rope_count; i++)
         fill_rope(&program->ropes[i], call->start, call->count);
     for (int32_t i = 0; i < program->threads; i++)

@@ -35,6 +35,8 @@
 #define RZ_TERNARY_SLICE 3456 /* more, where tables are made anew for each slice */
 #define RZ_OPERANDS 16        /* most buffers, vectors or sizes of one operator */
 #define RZ_SHARES 4           /* parts a thread that an operator on a whole sequence is cut into */
+#define RZ_UNIT_BYTES 49152   /* of weights that a thread takes at once, at least */
+#define RZ_TAKEN 16           /* operators whose takings are kept: the most that are joined */
 #define RZ_NARROW 2     /* up to so many tokens, every thread prepares all activations for itself */
 #define RZ_BLOCK_MIN 32 /* tokens a thread that make the `blocks` schedule worth while */
 
@@ -115,6 +117,18 @@ typedef struct rz_best {
     int32_t panels; /* of the head that had to be computed */
 } rz_best;
 
+/* How much of a thread's share of an operator is done or being done: the operator's number in the
+ * upper 16 bits, then panels that others took from the back, then those it took from the front, 24
+ * bits each. Of another operator, it means nothing. */
+typedef struct rz_taken {
+    _Alignas(64) _Atomic uint64_t word;
+} rz_taken;
+
+#define RZ_TAKEN_OP(word) ((word) >> 48)
+#define RZ_TAKEN_BACK(word) ((int64_t)((word) >> 24 & 0xffffff))
+#define RZ_TAKEN_FRONT(word) ((int64_t)((word) & 0xffffff))
+#define RZ_TAKEN_NONE UINT64_MAX
+
 /* Scratch memory of one thread. */
 typedef struct rz_scratch {
     float *
@@ -149,6 +163,7 @@ typedef struct rz_program {
     const struct rz_wkv_kernels *wkv;
     rz_pool *pool;
     atomic_int *next_block; /* [op_count + 1] */
+    rz_taken *taken;        /* [RZ_TAKEN][threads]: of operator i % RZ_TAKEN */
 } rz_program;
 
 /* One call: `count` tokens (at most chunk) at positions start, start + 1, … */
@@ -188,6 +203,8 @@ void rz_run_best(const rz_span *span, const rz_op *op);
 /* Puts together what the threads found. */
 void rz_collect_best(const rz_program *program, rz_best *best);
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride);
+/* What other threads have not begun of an operator that this one has done its share of. */
+void rz_help_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride);
 void rz_run_append(const rz_span *span, const rz_op *op);
 void rz_run_attend(const rz_span *span, const rz_op *op);
 

@@ -91,31 +91,23 @@ static int32_t first_panel(const rz_op *op, int32_t matrix, int32_t part, int32_
     return wanted <= 0 ? 0 : panel > w->panels || part == parts ? w->panels : (int32_t)panel;
 }
 
-/* The panels of a matrix that this thread computes; the two of a gated operator are cut at the same
- * rows. */
-static void own_panels(const rz_span *span, const rz_op *op, int32_t matrix, int32_t *first,
-                       int32_t *last) {
-    const rz_matrix *w = op->weights[matrix];
-    *first = 0, *last = w->panels;
-    if (span->parts == 1)
-        return;
-    if (op->gate != RZ_GATE_NONE) {
-        *first = (int32_t)((int64_t)w->panels * span->part / span->parts);
-        *last = (int32_t)((int64_t)w->panels * (span->part + 1) / span->parts);
-        return;
-    }
-    *first = first_panel(op, matrix, span->part, span->parts);
-    *last = first_panel(op, matrix, span->part + 1, span->parts);
+/* An operator's panels as one line: its matrices' laid end to end, or, where it is gated, those of
+ * the two matrices side by side. */
+static int64_t line_length(const rz_op *op) {
+    int64_t panels = 0;
+    for (int32_t i = 0; i < op->matrices; i++)
+        panels += op->weights[i]->panels;
+    return op->gate == RZ_GATE_NONE ? panels : op->weights[0]->panels;
 }
 
-static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int32_t matrix,
-                  float *out, int64_t out_stride) {
-    int32_t first, last;
-    own_panels(span, op, matrix, &first, &last);
-    if (first < last)
-        span->program->linear->linear(op->weights[matrix], acts, span->count, first, last,
-                                      out + op->columns[matrix], out_stride, op->biases[matrix],
-                                      op->accumulate);
+/* Where the part-th of `parts` shares of the line begins. */
+static int64_t share_start(const rz_op *op, int32_t part, int32_t parts) {
+    if (op->gate != RZ_GATE_NONE || parts == 1)
+        return line_length(op) * part / parts;
+    int64_t start = 0;
+    for (int32_t i = 0; i < op->matrices; i++)
+        start += first_panel(op, i, part, parts);
+    return start;
 }
 
 static void activate(const rz_program *p, const rz_op *op, float *gate, const float *up,
@@ -126,17 +118,31 @@ static void activate(const rz_program *p, const rz_op *op, float *gate, const fl
         p->kernels->silu_mul(gate, up, width);
 }
 
+/* Panels [first, last) of one matrix, and the activation of what they give. */
+static void apply(const rz_span *span, const rz_op *op, const rz_acts *acts, int32_t matrix,
+                  int32_t first, int32_t last, float *out, int64_t out_stride) {
+    const rz_program *p = span->program;
+    const rz_matrix *w = op->weights[matrix];
+    out += op->columns[matrix];
+    p->linear->linear(w, acts, span->count, first, last, out, out_stride, op->biases[matrix],
+                      op->accumulate);
+    if (op->activated < 0)
+        return;
+    int64_t begin = (int64_t)first * w->panel_rows, end = (int64_t)last * w->panel_rows;
+    end = end < w->rows ? end : w->rows;
+    for (int64_t t = 0; t < span->count; t++)
+        p->kernels->map(op->activated, out + t * out_stride + begin, end - begin);
+}
+
 /* out = activation(gate) * up, slice by slice, so that the part of `up` is still in the cache when
  * it is used and needs no buffer of its own. The gate is the first matrix's product, or in out. */
-static void apply_gated(const rz_span *span, const rz_op *op, const rz_acts *acts, float *out,
-                        int64_t out_stride) {
+static void apply_gated(const rz_span *span, const rz_op *op, const rz_acts *acts, int32_t first,
+                        int32_t last, float *out, int64_t out_stride) {
     const rz_program *p = span->program;
     const rz_matrix *up = op->weights[op->matrices - 1];
     const float *bias = op->biases[op->matrices - 1];
     float *other = p->scratch[span->thread].second;
     int32_t rows = up->panel_rows, step = p->block * p->slice / (span->count * rows);
-    int32_t first, last;
-    own_panels(span, op, 0, &first, &last);
     for (int32_t end; first < last; first = end) {
         end = first + step < last ? first + step : last;
         int64_t column = (int64_t)first * rows, stride = (int64_t)step * rows;
@@ -154,29 +160,80 @@ static void apply_gated(const rz_span *span, const rz_op *op, const rz_acts *act
     }
 }
 
-/* An activation of the products that this thread has just made. */
-static void map(const rz_span *span, const rz_op *op, int32_t matrix, float *out,
-                int64_t out_stride) {
-    const rz_matrix *w = op->weights[matrix];
-    int32_t first, last;
-    own_panels(span, op, matrix, &first, &last);
-    int64_t begin = (int64_t)first * w->panel_rows, end = (int64_t)last * w->panel_rows;
-    end = end < w->rows ? end : w->rows;
-    for (int64_t t = 0; t < span->count && begin < end; t++)
-        span->program->kernels->map(
-            op->activated, out + t * out_stride + op->columns[matrix] + begin, end - begin);
+/* Panels [first, last) of the operator's line. */
+static void run_line(const rz_span *span, const rz_op *op, const rz_acts *acts, int64_t first,
+                     int64_t last, float *out, int64_t out_stride) {
+    if (op->gate != RZ_GATE_NONE) {
+        apply_gated(span, op, acts, (int32_t)first, (int32_t)last, out, out_stride);
+        return;
+    }
+    for (int32_t i = 0; i < op->matrices && last > 0; i++) {
+        int32_t panels = op->weights[i]->panels;
+        if (first < panels)
+            apply(span, op, acts, i, first < 0 ? 0 : (int32_t)first,
+                  last < panels ? (int32_t)last : panels, out, out_stride);
+        first = first < panels ? 0 : first - panels;
+        last -= panels;
+    }
+}
+
+/* Shares are equal, but threads are not: one core has less of the memory's bandwidth for a while.
+ * So nobody gets all of his share at once, and who is done takes from the others. Where tables are
+ * made for each run of panels, that costs more than it brings. */
+static int is_shared(const rz_span *span, const rz_op *op) {
+    return span->parts > 1 && span->count <= RZ_NARROW && op->weights[0]->form != RZ_TERNARY3;
+}
+
+/* Takes a quarter of what is left of a part's share, from its front or its back, and of small rests
+ * all; says whether there was any. */
+static int take(const rz_span *span, const rz_op *op, int32_t part, int64_t *first, int64_t *last) {
+    const rz_program *p = span->program;
+    const uint64_t index = (uint64_t)(op - p->ops);
+    _Atomic uint64_t *taken = &p->taken[index % RZ_TAKEN * p->threads + part].word;
+    int64_t start = share_start(op, part, span->parts);
+    int64_t size = share_start(op, part + 1, span->parts) - start;
+    int64_t least = RZ_UNIT_BYTES / op->weights[0]->panel_bytes + 1;
+    int own = part == span->part;
+    uint64_t seen = atomic_load_explicit(taken, memory_order_relaxed);
+    for (;;) {
+        uint64_t now = RZ_TAKEN_OP(seen) == index ? seen : index << 48;
+        int64_t front = RZ_TAKEN_FRONT(now), back = RZ_TAKEN_BACK(now), left = size - front - back;
+        int64_t count = left / 4 > least ? left / 4 : least;
+        if (left <= 0)
+            return 0;
+        count = count < left ? count : left;
+        now += (uint64_t)count << (own ? 0 : 24);
+        if (atomic_compare_exchange_weak_explicit(taken, &seen, now, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            *first = own ? start + front : start + size - back - count;
+            *last = *first + count;
+            return 1;
+        }
+    }
 }
 
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride) {
     int alone = span->parts == 1 || span->count <= RZ_NARROW;
     rz_acts acts = alone ? rz_prepare_alone(span, op) : prepare_together(span, op);
-    if (op->gate != RZ_GATE_NONE) {
-        apply_gated(span, op, &acts, out, out_stride);
+    int64_t first = share_start(op, span->part, span->parts);
+    int64_t last = share_start(op, span->part + 1, span->parts);
+    if (!is_shared(span, op)) {
+        run_line(span, op, &acts, first, last, out, out_stride);
         return;
     }
-    for (int32_t i = 0; i < op->matrices; i++) {
-        apply(span, op, &acts, i, out, out_stride);
-        if (op->activated >= 0)
-            map(span, op, i, out, out_stride);
-    }
+    while (take(span, op, span->part, &first, &last))
+        run_line(span, op, &acts, first, last, out, out_stride);
+}
+
+void rz_help_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride) {
+    rz_acts acts;
+    int64_t first, last;
+    if (!is_shared(span, op))
+        return;
+    for (int32_t i = 1, prepared = 0; i < span->parts; i++)
+        while (take(span, op, (span->part + i) % span->parts, &first, &last)) {
+            if (!prepared++)
+                acts = rz_prepare_alone(span, op);
+            run_line(span, op, &acts, first, last, out, out_stride);
+        }
 }

@@ -243,3 +243,36 @@ def test_instruction_sets_agree_to_the_last_bit(
         results.append(layer.run(ids, [130, 1, 1, 18]))
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
+
+
+def stack(threads: int) -> Program:
+    """Token -> rows of 256, through twelve layers of three matrices each, the first two joined."""
+    rng = np.random.default_rng(3)
+    program = Program(threads=threads)
+    x, left, right = (program.buffer(256, whole=True) for _ in range(3))
+    program.embed(dense(rng.standard_normal((64, 256))), x)
+    for layer in range(12):
+        one, two, back = (
+            pack("F32", values.reshape(-1).view(np.uint8), 256, 256, "int8")
+            for values in (rng.standard_normal((3, 256, 256)) / 16).astype(np.float32)
+        )
+        program.linear(x, [one], left, activated="tanh")
+        program.linear(x, [two], right, activated="sigmoid", joined=True)
+        program.linear(left if layer % 2 else right, [back], x, accumulate=True)
+    program.finish(x, dense(np.eye(256, dtype=np.float32)))
+    return program
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_whoever_computes_a_panel_it_is_computed_once(threads: int, count: int) -> None:
+    tokens = np.arange(count, dtype=np.int32)
+    pages, want, got = np.empty(0, np.uintp), np.empty((1, 256), np.float32), {b""}
+    stack(1).run(tokens, 0, pages, want)
+    program = stack(threads)
+    program.set_width("varies")
+    for _ in range(100):
+        logits = np.empty((1, 256), np.float32)
+        program.run(tokens, 0, pages, logits)
+        got.add(logits.tobytes())
+    assert got == {b"", want.tobytes()}
