@@ -17,14 +17,15 @@
 #include "rows.h"
 #include "ternary.h"
 
-/* One panel times one token, accumulated into 32 sums. */
-RZ_INLINE void vector_panel(int form, int scale, const rz_matrix *w, const uint8_t *stream,
-                            const rz_acts *acts, int64_t token, const uint32_t *words, float *out) {
+/* One panel times one token, into 32 sums. */
+RZ_INLINE void vector_panel(int form, int scale, const panel_job *job) {
     const int group_bytes = rz_group_bytes(form, scale);
-    const strip s = {.packed = stream, .low = low_plane(form, w, stream)};
-    tile_input in = {.codes = acts->codes + token * acts->stride, .words = words};
+    const uint8_t *stream = job->stream;
+    const strip s = {.packed = stream, .low = low_plane(form, job)};
+    tile_input in = {.codes = job->acts->codes + job->token * job->acts->stride,
+                     .words = job->words};
     lanes_f total[RZ_BLOCKS][TILE] = {{lf_splat(0.0f)}, {lf_splat(0.0f)}};
-    for (int g = 0; g < w->groups; g++) {
+    for (int g = 0; g < job->w->groups; g++) {
         RZ_UNROLL(32)
         for (int line = 0; line < group_bytes; line += 64)
             RZ_PREFETCH(stream + (int64_t)g * group_bytes + PREFETCH_BYTES + line);
@@ -42,19 +43,17 @@ RZ_INLINE void vector_panel(int form, int scale, const rz_matrix *w, const uint8
         in.words += words_of(scale);
     }
     for (int b = 0; b < RZ_BLOCKS; b++)
-        lf_store(out + b * RZ_LANES, total[b][0]);
+        lf_store(job->sums + b * RZ_LANES, total[b][0]);
 }
 
-typedef void (*panel_kernel)(const rz_matrix *w, const uint8_t *stream, const rz_acts *acts,
-                             int64_t token, int tokens, const uint32_t *words, float *sums);
+typedef void (*panel_kernel)(const panel_job *job);
 
 #define PANEL_KERNEL(name, form, scale)                                                            \
-    static void name(const rz_matrix *w, const uint8_t *stream, const rz_acts *acts,               \
-                     int64_t token, int tokens, const uint32_t *words, float *sums) {              \
-        if (tokens == 1)                                                                           \
-            vector_panel(form, scale, w, stream, acts, token, words, sums);                        \
+    static void name(const panel_job *job) {                                                       \
+        if (job->tokens == 1)                                                                      \
+            vector_panel(form, scale, job);                                                        \
         else                                                                                       \
-            matrix_panel(form, scale, w, stream, acts, token, tokens, words, sums);                \
+            matrix_panel(form, scale, job);                                                        \
     }
 
 PANEL_KERNEL(int8_group, RZ_INT8, RZ_SCALE_GROUP)
@@ -89,18 +88,9 @@ static panel_kernel kernel_of(const rz_matrix *w) {
     }
 }
 
-/* Moves a panel's sums to the output: the rows that exist, plus bias and what is there already. */
+/* Moves a panel's sums of a token to the output: the rows that exist, plus bias and what is there
+ * already. */
 static void write_rows(const float *sums, int rows, const float *bias, int accumulate, float *out) {
-    if (rows == RZ_PANEL) {
-        RZ_UNROLL(2)
-        for (int r = 0; r < RZ_PANEL; r += RZ_LANES) {
-            lanes_f value = lf_load(sums + r);
-            if (bias != NULL)
-                value = lf_add(value, lf_load(bias + r));
-            lf_store(out + r, accumulate ? lf_add(lf_load(out + r), value) : value);
-        }
-        return;
-    }
     for (int r = 0; r < rows; r++) {
         float value = sums[r];
         if (bias != NULL)
@@ -109,19 +99,24 @@ static void write_rows(const float *sums, int rows, const float *bias, int accum
     }
 }
 
-/* Panels [first, last) times a chunk of tokens. */
-static void linear_chunk(const rz_matrix *w, const rz_acts *acts, int32_t token, int32_t tokens,
-                         int32_t first, int32_t last, const uint32_t *words, float *out,
-                         int64_t out_stride, const float *bias, int accumulate) {
-    RZ_ALIGNED float sums[TOKEN_CHUNK * RZ_PANEL];
+/* Panels [first, last) times the tokens of `all`, whose output, bias and stream are the matrix's.
+ */
+static void linear_chunk(const panel_job *all, int32_t first, int32_t last) {
+    const rz_matrix *w = all->w;
     const panel_kernel kernel = kernel_of(w);
     for (int32_t p = first; p < last; p++) {
         const int32_t row = p * RZ_PANEL;
         const int rows = w->rows - row < RZ_PANEL ? w->rows - row : RZ_PANEL;
-        kernel(w, w->codes + p * w->panel_bytes, acts, token, tokens, words, sums);
-        for (int t = 0; t < tokens; t++)
-            write_rows(sums + t * RZ_PANEL, rows, bias == NULL ? NULL : bias + row, accumulate,
-                       out + (token + t) * out_stride + row);
+        panel_job job = *all;
+        const int direct = rows == RZ_PANEL && job.tokens > 1 && w->form != RZ_F32;
+        float *out = all->out + row;
+        job.stream = all->stream + p * w->panel_bytes;
+        job.bias = all->bias == NULL ? NULL : all->bias + row;
+        job.out = direct ? out : NULL;
+        kernel(&job);
+        for (int t = 0; !direct && t < job.tokens; t++)
+            write_rows(job.sums + t * RZ_PANEL, rows, job.bias, job.accumulate,
+                       out + t * job.out_stride);
     }
 }
 
@@ -139,12 +134,25 @@ static void linear(const rz_matrix *w, const rz_acts *acts, int32_t tokens, int3
         return;
     }
     RZ_ALIGNED uint32_t words[TOKEN_WORDS];
+    RZ_ALIGNED float sums[TOKEN_CHUNK * RZ_PANEL];
     const int32_t chunk = chunk_tokens(w->scale, acts->groups);
     for (int32_t token = 0; token < tokens; token += chunk) {
-        const int count = tokens - token < chunk ? tokens - token : chunk;
+        const panel_job all = {
+            .w = w,
+            .stream = w->codes,
+            .acts = acts,
+            .token = token,
+            .tokens = tokens - token < chunk ? tokens - token : chunk,
+            .words = words,
+            .sums = sums,
+            .out = out + token * out_stride,
+            .out_stride = out_stride,
+            .bias = bias,
+            .accumulate = accumulate,
+        };
         if (w->form != RZ_F32)
-            prepare_tokens(w->form, w->scale, acts, token, count, words);
-        linear_chunk(w, acts, token, count, first, last, words, out, out_stride, bias, accumulate);
+            prepare_tokens(w->form, w->scale, acts, token, all.tokens, words);
+        linear_chunk(&all, first, last);
     }
 }
 

@@ -6,7 +6,7 @@
 #ifndef RZ_LINEAR_DENSE_H
 #define RZ_LINEAR_DENSE_H
 
-#include "lanes.h"
+#include "linear_tile.h"
 
 /* A tile of `tokens` tokens x TILE_BLOCKS blocks over all of k: sums[token][32]. */
 RZ_INLINE void dense_tile(int tokens, const rz_matrix *w, const float *stream, int block,
@@ -39,17 +39,18 @@ RZ_INLINE void dense_tile(int tokens, const rz_matrix *w, const float *stream, i
     }
 }
 
-static void dense_panel(const rz_matrix *w, const uint8_t *stream, const rz_acts *acts,
-                        int64_t token, int tokens, const uint32_t *words, float *sums) {
-    (void)words;
-    const float *weights = (const float *)(const void *)stream;
+static void dense_panel(const panel_job *job) {
+    const rz_acts *acts = job->acts;
+    const float *weights = (const float *)(const void *)job->stream;
+    const int tokens = job->tokens;
     for (int done = 0; done < tokens; done += done + TILE_TOKENS <= tokens ? TILE_TOKENS : 1) {
-        const float *x = acts->dense + (token + done) * acts->stride;
+        const float *x = acts->dense + (job->token + done) * acts->stride;
+        float *sums = job->sums + done * RZ_PANEL;
         for (int block = 0; block < RZ_BLOCKS; block += TILE_BLOCKS) {
             if (done + TILE_TOKENS <= tokens)
-                dense_tile(TILE_TOKENS, w, weights, block, x, acts->stride, sums + done * RZ_PANEL);
+                dense_tile(TILE_TOKENS, job->w, weights, block, x, acts->stride, sums);
             else
-                dense_tile(1, w, weights, block, x, acts->stride, sums + done * RZ_PANEL);
+                dense_tile(1, job->w, weights, block, x, acts->stride, sums);
         }
     }
 }

@@ -1,7 +1,7 @@
 /* linear_tile.h: matrix-matrix products of grouped weights. Included by linear.c alone.
  *
  * A tile is one block of 16 rows x TILE tokens: an integer and a float sum for each token in
- * registers, weights loaded once for all of them. A strip of 32 groups stays in the first-level
+ * registers, weights loaded once for all of them. A strip of 16 groups stays in the first-level
  * cache for all tiles of its block, while the next strip is fetched from memory.
  */
 #ifndef RZ_LINEAR_TILE_H
@@ -13,7 +13,7 @@
 /* K_GROUPS groups of a panel are one strip, and TILE tokens a tile. From STAGED_TOKENS on, a
  * strip's codes are unpacked to bytes once for all tiles; below, every tile unpacks them in
  * registers. */
-enum { K_GROUPS = 32, TILE = RZ_TILE, STAGED_TOKENS = 4 * TILE + 1 };
+enum { K_GROUPS = 16, TILE = RZ_TILE, STAGED_TOKENS = (FAST_HALVES ? 4 : 1) * TILE + 1 };
 /* Tokens of a chunk, and what it keeps of them on the stack: 128 KB. */
 enum { TOKEN_CHUNK = 256, TOKEN_WORDS = 1 << 15 };
 enum { PREFETCH_BYTES = 4096 }; /* of a matrix-vector product */
@@ -25,13 +25,29 @@ typedef struct {
     RZ_ALIGNED float scales[K_GROUPS][2][RZ_PANEL]; /* [1]: minima, or scales of the second half */
 } strip;
 
-/* What a tile works on, of a strip's `count` groups. */
+/* One panel times a chunk of tokens. */
+typedef struct {
+    const rz_matrix *w;
+    const uint8_t *stream; /* the panel */
+    const rz_acts *acts;
+    int64_t token; /* the first */
+    int tokens;
+    const uint32_t *words; /* prepare_tokens()'s */
+    float *sums;           /* [tokens][32] */
+    float *out;            /* where a whole panel's first row and token go, or NULL: to sums */
+    int64_t out_stride;
+    const float *bias; /* of the panel, or NULL */
+    int accumulate;
+} panel_job;
+
+/* What a tile works on, of a strip's `count` groups from `base` on. */
 typedef struct {
     const int8_t *codes;   /* of the tile's first token and the strip's first group */
     int64_t stride;        /* from one token's codes to the next */
     const uint32_t *words; /* prepare_tokens()'s, of the same */
-    const uint8_t *ahead;  /* lines [first, last) of each of its groups are fetched meanwhile */
-    int first, last, count;
+    const uint8_t *ahead;  /* of it `lines` lines a group are fetched meanwhile */
+    int lines, base, count;
+    int done; /* tokens before the tile */
 } tile_input;
 
 /* Words for a token and group: integers that sums start from, a factor, and maybe one of minima. */
@@ -153,102 +169,126 @@ RZ_INLINE void tile_group(int form, int scale, int tokens, const lanes_b quads[R
         total[t] = lf_fma(scales[1], lf_splat(rz_bits_to_float(in->words[tokens + t])), total[t]);
 }
 
-/* A tile of `tokens` tokens x 16 rows over the groups of a strip, added to sums[token][32]. */
-RZ_INLINE void tile(int form, int scale, int staged, int tokens, const strip *s, int block,
-                    tile_input in, float *sums) {
-    lanes_f total[TILE];
+/* A tile's sums of the groups before a strip. */
+RZ_INLINE void begin_tile(int tokens, const panel_job *job, const tile_input *in, int block,
+                          lanes_f total[TILE]) {
+    const float *sums = job->sums + in->done * RZ_PANEL + block * RZ_LANES;
     RZ_UNROLL(8)
     for (int t = 0; t < tokens; t++)
-        total[t] = lf_load(sums + t * RZ_PANEL + block * RZ_LANES);
+        total[t] = in->base == 0 ? lf_splat(0.0f) : lf_load(sums + t * RZ_PANEL);
+}
+
+/* Keeps them, or moves them to the output: plus bias and what is there already. */
+RZ_INLINE void end_tile(int tokens, const panel_job *job, const tile_input *in, int block,
+                        const lanes_f total[TILE]) {
+    const int last = in->base + in->count == job->w->groups && job->out != NULL;
+    float *to = last ? job->out + in->done * job->out_stride : job->sums + in->done * RZ_PANEL;
+    const int64_t stride = last ? job->out_stride : RZ_PANEL;
+    to += block * RZ_LANES;
+    RZ_UNROLL(8)
+    for (int t = 0; t < tokens; t++, to += stride) {
+        lanes_f value = total[t];
+        if (last && job->bias != NULL)
+            value = lf_add(value, lf_load(job->bias + block * RZ_LANES));
+        lf_store(to, last && job->accumulate ? lf_add(lf_load(to), value) : value);
+    }
+}
+
+/* A tile of `tokens` tokens x 16 rows over the groups of a strip. */
+RZ_INLINE void tile(int form, int scale, int staged, int tokens, const panel_job *job,
+                    const strip *s, int block, tile_input in) {
+    lanes_f total[TILE];
+    const tile_input whole = in;
+    begin_tile(tokens, job, &whole, block, total);
     for (int g = 0; g < in.count; g++) {
         lanes_b quads[RZ_QUADS];
         lanes_f scales[2];
         load_block(form, scale, staged, s, g, block, quads, scales);
-        for (int line = in.first; line < in.last; line++)
+        for (int line = 0; line < in.lines; line++)
             RZ_PREFETCH(in.ahead + 64 * line);
         tile_group(form, scale, tokens, quads, scales, &in, total);
-        in.ahead += rz_group_bytes(form, scale);
+        in.ahead += 64 * in.lines;
         in.codes += RZ_GROUP;
         in.words += words_of(scale) * tokens;
     }
-    RZ_UNROLL(8)
-    for (int t = 0; t < tokens; t++)
-        lf_store(sums + t * RZ_PANEL + block * RZ_LANES, total[t]);
+    end_tile(tokens, job, &whole, block, total);
 }
 
 /* A tile of any number of tokens. */
-RZ_INLINE void any_tile(int form, int scale, int staged, int tokens, const strip *s, int block,
-                        tile_input in, float *sums) {
+RZ_INLINE void any_tile(int form, int scale, int staged, int tokens, const panel_job *job,
+                        const strip *s, int block, tile_input in) {
     if (tokens >= TILE)
-        tile(form, scale, staged, TILE, s, block, in, sums);
+        tile(form, scale, staged, TILE, job, s, block, in);
 #if RZ_TILE > 2
     else if (tokens == 7)
-        tile(form, scale, staged, 7, s, block, in, sums);
+        tile(form, scale, staged, 7, job, s, block, in);
     else if (tokens == 6)
-        tile(form, scale, staged, 6, s, block, in, sums);
+        tile(form, scale, staged, 6, job, s, block, in);
     else if (tokens == 5)
-        tile(form, scale, staged, 5, s, block, in, sums);
+        tile(form, scale, staged, 5, job, s, block, in);
     else if (tokens == 4)
-        tile(form, scale, staged, 4, s, block, in, sums);
+        tile(form, scale, staged, 4, job, s, block, in);
     else if (tokens == 3)
-        tile(form, scale, staged, 3, s, block, in, sums);
+        tile(form, scale, staged, 3, job, s, block, in);
     else if (tokens == 2)
-        tile(form, scale, staged, 2, s, block, in, sums);
+        tile(form, scale, staged, 2, job, s, block, in);
 #endif
     else
-        tile(form, scale, staged, 1, s, block, in, sums);
+        tile(form, scale, staged, 1, job, s, block, in);
 }
 
-/* Every token of a chunk over a strip, while what follows it in memory is fetched. `in`: for the
- * first token. */
-RZ_INLINE void strip_tokens(int form, int scale, int staged, const strip *s, tile_input in,
-                            int tokens, int32_t groups, int base, float *sums) {
-    const int lines = rz_group_bytes(form, scale) / 64;
-    const int passes = (tokens + TILE - 1) / TILE * RZ_BLOCKS;
+/* Every token of a chunk over `count` groups, while what follows them in memory is fetched. */
+RZ_INLINE void strip_tokens(int form, int scale, int staged, const panel_job *job, const strip *s,
+                            int base, int count) {
+    const rz_acts *acts = job->acts;
+    const int bytes = rz_group_bytes(form, scale);
+    const int passes = (job->tokens + TILE - 1) / TILE * RZ_BLOCKS;
+    const int shares = passes < bytes / 64 ? passes : bytes / 64;
+    const int8_t *codes = acts->codes + job->token * acts->stride + (int64_t)base * RZ_GROUP;
     int pass = 0;
     for (int block = 0; block < RZ_BLOCKS; block++) {
-        for (int done = 0; done < tokens; done += TILE, pass++) {
-            const int left = tokens - done, width = left < TILE ? left : TILE;
-            tile_input at = in;
-            at.codes = in.codes + done * in.stride;
-            at.words =
-                in.words + words_of(scale) * ((int64_t)done * groups + (int64_t)base * width);
-            at.first = lines * pass / passes, at.last = lines * (pass + 1) / passes;
-            any_tile(form, scale, staged, width, s, block, at, sums + (int64_t)done * RZ_PANEL);
+        for (int done = 0; done < job->tokens; done += TILE, pass++) {
+            const int left = job->tokens - done, width = left < TILE ? left : TILE;
+            const int64_t before = (int64_t)done * job->w->groups + (int64_t)base * width;
+            const tile_input in = {
+                .codes = codes + done * acts->stride,
+                .stride = acts->stride,
+                .words = job->words + words_of(scale) * before,
+                .ahead = s->packed + (int64_t)count * bytes * (shares + pass) / shares,
+                .lines = pass < shares ? (bytes / 64 + shares - 1) / shares : 0,
+                .base = base,
+                .count = count,
+                .done = done,
+            };
+            any_tile(form, scale, staged, width, job, s, block, in);
         }
     }
 }
 
-RZ_INLINE const uint8_t *low_plane(int form, const rz_matrix *w, const uint8_t *stream) {
+RZ_INLINE const uint8_t *low_plane(int form, const panel_job *job) {
+    const rz_matrix *w = job->w;
     return form == RZ_SPLIT8
-               ? w->codes + rz_low_offset(w, (int32_t)((stream - w->codes) / w->panel_bytes))
+               ? w->codes + rz_low_offset(w, (int32_t)((job->stream - w->codes) / w->panel_bytes))
                : NULL;
 }
 
-/* One panel times a chunk of tokens: sums[token][32]. `words`: prepare_tokens()'s. */
-RZ_INLINE void matrix_panel(int form, int scale, const rz_matrix *w, const uint8_t *stream,
-                            const rz_acts *acts, int64_t token, int tokens, const uint32_t *words,
-                            float *sums) {
-    const uint8_t *low = low_plane(form, w, stream);
-    const int staged = tokens >= STAGED_TOKENS && !(form == RZ_INT8 && FAST_HALVES);
+/* One panel times a chunk of tokens. Strips are short where little time is left to fetch the next
+ * one. */
+RZ_INLINE void matrix_panel(int form, int scale, const panel_job *job) {
+    const uint8_t *low = low_plane(form, job);
+    const int32_t groups = job->w->groups;
+    const int staged = job->tokens >= STAGED_TOKENS && !(form == RZ_INT8 && FAST_HALVES);
+    const int most = rz_is_wide(form) && job->tokens <= 2 * TILE ? K_GROUPS / 2 : K_GROUPS;
     strip s;
-    memset(sums, 0, (size_t)tokens * RZ_PANEL * sizeof(float));
-    for (int base = 0; base < w->groups; base += K_GROUPS) {
-        const int count = w->groups - base < K_GROUPS ? w->groups - base : K_GROUPS;
-        s.packed = stream + (int64_t)base * w->group_bytes;
+    for (int base = 0; base < groups; base += most) {
+        const int count = groups - base < most ? groups - base : most;
+        s.packed = job->stream + (int64_t)base * job->w->group_bytes;
         s.low = form == RZ_SPLIT8 ? low + (int64_t)base * RZ_LOW_BYTES : NULL;
-        const tile_input in = {
-            .codes = acts->codes + token * acts->stride + (int64_t)base * RZ_GROUP,
-            .stride = acts->stride,
-            .words = words,
-            .ahead = s.packed + (int64_t)count * w->group_bytes,
-            .count = count,
-        };
         if (staged) {
             stage(form, scale, count, &s);
-            strip_tokens(form, scale, 1, &s, in, tokens, w->groups, base, sums);
+            strip_tokens(form, scale, 1, job, &s, base, count);
         } else {
-            strip_tokens(form, scale, 0, &s, in, tokens, w->groups, base, sums);
+            strip_tokens(form, scale, 0, job, &s, base, count);
         }
     }
 }
