@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.kernels._linear import available_isas
 from ryzanstein.inference.kernels.reference_wkv import Rwkv7
 from ryzanstein.inference.model import Model
+from ryzanstein.inference.models.rwkv7 import Args
 from tests.inference.models.random_rwkv import Shape, stored, tensors, write_pth
 from tests.inference.models.running import in_pieces, likeliest, load
 from tests.inference.models.rwkv_package import one_thread, reference
@@ -100,6 +102,41 @@ def test_packed_forms_stay_close_to_float(precision: str, limit: float, model: A
         got = in_pieces(own, tokens, 64)
         assert np.sqrt(((got - want) ** 2).mean()) / want.std() < limit
         np.testing.assert_array_equal(in_pieces(own, tokens, 1), got)
+
+
+def test_matrices_of_low_rank_keep_eight_bits_where_others_have_four(model: Any) -> None:
+    path, _ = model("as published")
+    shape = SHAPES["as published"]
+    ranks = shape.decay_rank + shape.a_rank + shape.gate_rank
+    with load(path, precision="int4") as own:
+        weights, _ = own.layouts["int8/group"]
+    small = shape.layers * ranks + (shape.layers - 1) * shape.v_rank
+    assert weights == 2 * small * shape.hidden
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head_dim": 512}, "Heads of 512"),
+        ({"decay_rank": -1}, "decay_rank = -1"),
+        ({"num_heads": True}, "num_heads = True"),
+        ({"group_norm_eps": 2.0}, "group_norm_eps = 2.0"),
+        ({"hidden_size": None}, "hidden_size = None"),
+    ],
+)
+def test_configurations_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
+    config = {
+        "hidden_size": 64,
+        "num_hidden_layers": 1,
+        "intermediate_size": 64,
+        "vocab_size": 8,
+        "num_heads": 1,
+        "head_dim": 64,
+        "max_position_embeddings": 4,
+    }
+    assert Args.from_dict(config).width == 64
+    with pytest.raises(ModelLoadError, match=message):
+        Args.from_dict(config | changes)
 
 
 def test_fifty_thousand_tokens_do_not_drift_from_float64(tmp_path: Path) -> None:
