@@ -203,6 +203,10 @@ void rz_run_best(const rz_span *span, const rz_op *op);
 /* Puts together what the threads found. */
 void rz_collect_best(const rz_program *program, rz_best *best);
 void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride);
+/* Takes panels [first, last) of the line of an operator's matrices: a quarter of what is left of a
+ * part's share, from the front of this thread's own or the back of another's, and of small rests
+ * all. Says whether there were any. */
+int rz_take(const rz_span *span, const rz_op *op, int32_t part, int64_t *first, int64_t *last);
 /* What other threads have not begun of an operator that this one has done its share of. */
 void rz_help_linear(const rz_span *span, const rz_op *op, float *out, int64_t out_stride);
 void rz_run_append(const rz_span *span, const rz_op *op);

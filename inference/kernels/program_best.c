@@ -37,9 +37,12 @@ void rz_run_best(const rz_span *span, const rz_op *op) {
     const rz_acts acts = rz_prepare_alone(span, op);
     const int32_t panels = (span->call->below + RZ_PANEL - 1) / RZ_PANEL;
     int64_t first, last;
-    rz_share(span, panels, &first, &last);
-    p->linear->scan(w, &acts, span->call->below, (int32_t)first, (int32_t)last,
-                    p->scratch[span->thread].room, p->bounds);
+    for (int32_t i = 0; i < span->parts; i++)
+        while (rz_take(span, op, (span->part + i) % span->parts, &first, &last))
+            if (first < panels)
+                p->linear->scan(w, &acts, span->call->below, (int32_t)first,
+                                last < panels ? (int32_t)last : panels,
+                                p->scratch[span->thread].room, p->bounds);
     rz_span_barrier(span);
 
     int32_t top = 0, candidates = 0;

@@ -184,9 +184,7 @@ static int is_shared(const rz_span *span, const rz_op *op) {
     return span->parts > 1 && span->count <= RZ_NARROW && op->weights[0]->form != RZ_TERNARY3;
 }
 
-/* Takes a quarter of what is left of a part's share, from its front or its back, and of small rests
- * all; says whether there was any. */
-static int take(const rz_span *span, const rz_op *op, int32_t part, int64_t *first, int64_t *last) {
+int rz_take(const rz_span *span, const rz_op *op, int32_t part, int64_t *first, int64_t *last) {
     const rz_program *p = span->program;
     const uint64_t index = (uint64_t)(op - p->ops);
     _Atomic uint64_t *taken = &p->taken[index % RZ_TAKEN * p->threads + part].word;
@@ -221,7 +219,7 @@ void rz_run_linear(const rz_span *span, const rz_op *op, float *out, int64_t out
         run_line(span, op, &acts, first, last, out, out_stride);
         return;
     }
-    while (take(span, op, span->part, &first, &last))
+    while (rz_take(span, op, span->part, &first, &last))
         run_line(span, op, &acts, first, last, out, out_stride);
 }
 
@@ -231,7 +229,7 @@ void rz_help_linear(const rz_span *span, const rz_op *op, float *out, int64_t ou
     if (!is_shared(span, op))
         return;
     for (int32_t i = 1, prepared = 0; i < span->parts; i++)
-        while (take(span, op, (span->part + i) % span->parts, &first, &last)) {
+        while (rz_take(span, op, (span->part + i) % span->parts, &first, &last)) {
             if (!prepared++)
                 acts = rz_prepare_alone(span, op);
             run_line(span, op, &acts, first, last, out, out_stride);

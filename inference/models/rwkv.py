@@ -138,7 +138,7 @@ class Rwkv:
         self.program.embed(embedding, self.x)
         self.norm("blocks.0.ln0", self.x)
 
-    def norm(self, name: str, output: int) -> None:
+    def norm(self, name: str, output: int, *, joined: bool = False) -> None:
         """Has a norm of x written to the buffer `output`."""
         vectors = [self.vector(f"{name}.{part}") for part in ("weight", "bias")]
         self.program.operator(
@@ -147,6 +147,7 @@ class Rwkv:
             vectors=vectors,
             sizes=[1],
             numbers=[self.args.norm_eps],
+            joined=joined,
         )
 
     def shift(
@@ -165,7 +166,7 @@ class Rwkv:
         """
         normed, width = self._normed[channel], self.args.hidden_size
         past = self.program.operator("recall", buffers=[normed], sizes=[width], state=width)
-        self.norm(norm, normed)
+        self.norm(norm, normed, joined=True)
         self.program.operator(
             "shift",
             buffers=[normed, *outputs],
