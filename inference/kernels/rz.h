@@ -62,7 +62,7 @@ typedef struct rz_matrix {
 } rz_matrix;
 
 #define RZ_WORK_BYTES (3 << 20) /* of memory for tables that a thread's products may need */
-#define RZ_MOST_COLS (1 << 18) /* of a matrix: what a token's scales have room for */
+#define RZ_MOST_COLS (1 << 18)  /* of a matrix: what a token's scales have room for */
 #define RZ_INDEXED_COLS 65536   /* most columns of a TERNARY3 matrix: its tables must fit there */
 #define RZ_SLACK 64             /* bytes behind the last token's codes that a kernel may read */
 
