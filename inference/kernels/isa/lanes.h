@@ -26,6 +26,7 @@
 #define RZ_INLINE static inline __attribute__((always_inline))
 #endif
 #define RZ_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define RZ_PREFETCH_WRITE(p) __builtin_prefetch(p, 1, 3)
 #define RZ_PRAGMA(x) _Pragma(#x)
 #ifdef RZ_PLAIN
 #define RZ_UNROLL(n) /* no registers to keep anything in */
@@ -36,6 +37,7 @@
 #else
 #define RZ_INLINE static inline
 #define RZ_PREFETCH(p) ((void)(p))
+#define RZ_PREFETCH_WRITE(p) ((void)(p))
 #define RZ_UNROLL(n)
 #define RZ_ALIGNED
 #endif

@@ -169,10 +169,13 @@ RZ_INLINE void tile_group(int form, int scale, int tokens, const lanes_b quads[R
         total[t] = lf_fma(scales[1], lf_splat(rz_bits_to_float(in->words[tokens + t])), total[t]);
 }
 
-/* A tile's sums of the groups before a strip. */
+/* A tile's sums of the groups before a strip. Before the last, its output is fetched too. */
 RZ_INLINE void begin_tile(int tokens, const panel_job *job, const tile_input *in, int block,
                           lanes_f total[TILE]) {
     const float *sums = job->sums + in->done * RZ_PANEL + block * RZ_LANES;
+    if (in->base + in->count == job->w->groups && job->out != NULL)
+        for (int t = 0; t < tokens; t++)
+            RZ_PREFETCH_WRITE(job->out + (in->done + t) * job->out_stride + block * RZ_LANES);
     RZ_UNROLL(8)
     for (int t = 0; t < tokens; t++)
         total[t] = in->base == 0 ? lf_splat(0.0f) : lf_load(sums + t * RZ_PANEL);
