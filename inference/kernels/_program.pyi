@@ -9,6 +9,7 @@ import numpy.typing as npt
 from ryzanstein.inference.kernels.pack import PackedMatrix
 
 PAGE: int
+MOST_CHUNK: int
 ISAS: tuple[str, ...]
 
 def chosen_isa() -> str: ...

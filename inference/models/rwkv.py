@@ -23,6 +23,7 @@ from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.kernels._program import Program
 from ryzanstein.inference.kernels.pack import PackedMatrix
 from ryzanstein.inference.models.options import Options
+from ryzanstein.inference.models.recurrent import recurrent_program
 from ryzanstein.inference.models.weights import Weights
 
 __all__ = ["Rwkv", "RwkvArgs", "Vector", "padded"]
@@ -95,12 +96,7 @@ class Rwkv:
 
     def __init__(self, args: RwkvArgs, weights: Weights, options: Options) -> None:
         self.args, self.weights = args, weights
-        self.program = Program(
-            threads=options.threads,
-            half_cache=options.half_cache,
-            isa=options.isa,
-            pin=options.pin,
-        )
+        self.program = recurrent_program(options)
         width = args.hidden_size
         self.x = self.program.buffer(width, whole=True)
         # Each has its own, since a shift reads rows that later operators must not have changed.

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.kernels._program import Program
 from ryzanstein.inference.models.options import Options
+from ryzanstein.inference.models.recurrent import recurrent_program
 from ryzanstein.inference.models.weights import Weights
 
 __all__ = ["StateSpace", "StateSpaceArgs", "Vector", "by_blocks", "padded"]
@@ -102,12 +103,7 @@ class StateSpace:
     def __init__(self, args: StateSpaceArgs, weights: Weights, options: Options) -> None:
         self.weights = weights
         self._shared = args
-        self.program = Program(
-            threads=options.threads,
-            half_cache=options.half_cache,
-            isa=options.isa,
-            pin=options.pin,
-        )
+        self.program = recurrent_program(options)
         self.x = self.program.buffer(args.hidden_size, whole=True)
 
     @property
