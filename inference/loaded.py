@@ -118,6 +118,8 @@ class LoadedModel:
     def warm(self, system: str, label: str = "", cancel: Cancel | None = None) -> SavedState:
         """Makes sure that the state after a system message is on disk and in memory.
 
+        One that is there under another label, since a conversation left it behind, gets this one.
+
         Raises:
             ValidationError: the message is too short or too long, or the template refuses it.
             InferenceError: the state cannot be saved.
@@ -132,8 +134,11 @@ class LoadedModel:
             state = self.store.load(shape, ids, self.model.context_tokens)
             if state is not None:
                 self.cache.put(ids, state)
-                return self._saved(ids)
-            state = self._computed(ids, cancel)
+                saved = self._saved(ids)
+                if label in ("", saved.label):
+                    return saved
+            else:
+                state = self._computed(ids, cancel)
             return self._written(state, ids, label or _label(system))
 
     def save(self, entry: CachedState, label: str = "") -> SavedState:

@@ -87,14 +87,19 @@ async def test_warmed_agents_need_no_prefill_after_a_restart(
             assert found.cached_tokens == state["tokens"]
 
 
-async def test_a_run_leaves_its_agents_persona_behind(
+async def test_a_run_leaves_its_agents_persona_behind_which_warming_gives_its_name(
     services: Services, declared: Registry
 ) -> None:
+    async def labels() -> list[str]:
+        found = await services.call("cache", "list_states", {"place": "disk"})
+        return [one["label"] for one in found["states"] if "SCRIBE" in one["label"]]
+
     async with services:
         asked = {"agent": "SCRIBE", "model": MODEL, "tools": False}
         await run_task("Say hello.", services=services, registry=declared, **asked)
-        states = await services.call("cache", "list_states", {"place": "disk"})
-    assert [one["label"] for one in states["states"] if one["label"].startswith("You are SCRIBE")]
+        assert await labels()
+        await warm(services, declared, [declared.agent("SCRIBE")], model=MODEL)
+        assert "SCRIBE" in await labels()
 
 
 def test_the_benchmark_ends_in_a_line_of_json_with_every_agent(tmp_path: Path) -> None:
