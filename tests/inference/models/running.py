@@ -29,3 +29,13 @@ def likeliest(model: Model, prompt: list[int], count: int) -> list[int]:
     while len(found) < len(prompt) + count:
         found.append(model.next_token(found[state.length :], state).token)
     return found[len(prompt) :]
+
+
+def ids(vocabulary: int, count: int) -> Array:
+    """Tokens without sense, the same each time."""
+    return np.random.default_rng(7).integers(0, vocabulary, count)
+
+
+def worst(got: Array, want: Array) -> float:
+    """Largest difference, in units of the logits' spread."""
+    return float(np.abs(got - want).max() / want.std())
