@@ -17,11 +17,14 @@
 #include "rows.h"
 #include "ternary.h"
 
+/* A matrix so small that a thread's share ends soon: what is fetched beyond is wasted. */
+#define SMALL_BYTES (4 << 20)
+
 /* Fetches what lies behind `bytes` bytes that are used now. int8 asks for every line. Where a byte
- * is more work, so many requests keep its loads waiting: one line in four, and the CPU fetches its
- * neighbours (a third faster where memory is fast, a twentieth slower where others use it too). */
-RZ_INLINE void fetch_ahead(int form, const uint8_t *now, int bytes) {
-    const int every = rz_is_wide(form), step = every ? 64 : 256;
+ * is two weights, so many requests keep its loads waiting: one line in four of large matrices, and
+ * the CPU fetches its neighbours. */
+RZ_INLINE void fetch_ahead(int every, const uint8_t *now, int bytes) {
+    const int step = every ? 64 : 256;
     const uint8_t *ahead = now + (every ? PREFETCH_BYTES : 4 * PREFETCH_BYTES);
     RZ_UNROLL(32)
     for (int at = 0; at < bytes; at += step)
@@ -35,11 +38,15 @@ RZ_INLINE void vector_panel(int form, int scale, const panel_job *job) {
     const strip s = {.packed = stream, .low = low_plane(form, job)};
     tile_input in = {.codes = job->acts->codes + job->token * job->acts->stride,
                      .words = job->words};
+    const int small = job->w->panels * job->w->panel_bytes < SMALL_BYTES;
     lanes_f total[RZ_BLOCKS][TILE] = {{lf_splat(0.0f)}, {lf_splat(0.0f)}};
     for (int g = 0; g < job->w->groups; g++) {
-        fetch_ahead(form, stream + (int64_t)g * group_bytes, group_bytes);
+        if (form != RZ_INT4 || small)
+            fetch_ahead(1, stream + (int64_t)g * group_bytes, group_bytes);
+        else
+            fetch_ahead(0, stream + (int64_t)g * group_bytes, group_bytes);
         if (form == RZ_SPLIT8)
-            fetch_ahead(form, s.low + (int64_t)g * RZ_LOW_BYTES, RZ_LOW_BYTES);
+            fetch_ahead(1, s.low + (int64_t)g * RZ_LOW_BYTES, RZ_LOW_BYTES);
         RZ_UNROLL(2)
         for (int b = 0; b < RZ_BLOCKS; b++) {
             lanes_b quads[RZ_QUADS];
