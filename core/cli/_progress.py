@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Self
 
@@ -49,41 +50,26 @@ class Live:
             print(text[:200], file=sys.stderr)
 
 
-class Bytes:
-    """A bar for bytes that come or go; use as a context manager and pass `report` as callback.
+class _Bar(ABC):
+    """What bars have in common: one on a terminal, none elsewhere."""
 
-    Args:
-        name: Of what comes or goes.
-        verb: What is done with it.
-    """
-
-    def __init__(self, name: str, verb: str = "Bringing") -> None:
-        self._text = f"{verb} {name}"
+    def __init__(self, text: str) -> None:
+        self._text = text
         self._bar: Any = None
         self._task: Any = None
-        self._tenth = -1
+
+    @abstractmethod
+    def _columns(self) -> tuple[Any, ...]:
+        """What stands beside the bar, of rich.progress."""
 
     def __enter__(self) -> Self:
         """Starts the bar, where there is a terminal."""
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                DownloadColumn,
-                Progress,
-                TextColumn,
-                TimeRemainingColumn,
-                TransferSpeedColumn,
-            )
+            from rich.progress import BarColumn, Progress, TextColumn
 
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
+            columns = (TextColumn("{task.description}"), BarColumn(), *self._columns())
+            self._bar = Progress(*columns, console=Console(stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(self._text, total=None)
         return self
@@ -97,6 +83,24 @@ class Bytes:
         """Leaves the bar as it is."""
         if self._bar is not None:
             self._bar.stop()
+
+
+class Bytes(_Bar):
+    """A bar for bytes that come or go; use as a context manager and pass `report` as callback.
+
+    Args:
+        name: Of what comes or goes.
+        verb: What is done with it.
+    """
+
+    def __init__(self, name: str, verb: str = "Bringing") -> None:
+        super().__init__(f"{verb} {name}")
+        self._tenth = -1
+
+    def _columns(self) -> tuple[Any, ...]:
+        from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        return DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
 
     async def report(self, progress: float, total: float | None, message: str | None) -> None:
         """Moves the bar, as a callback of a server's tool."""
@@ -116,39 +120,17 @@ class Bytes:
             print(f"{done / 1e6:.0f}{whole} MB", file=sys.stderr)
 
 
-class Steps:
+class Steps(_Bar):
     """A bar for things done one after the other; use as a context manager and pass `report`.
 
     Args:
         text: What is done.
     """
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._bar: Any = None
-        self._task: Any = None
+    def _columns(self) -> tuple[Any, ...]:
+        from rich.progress import MofNCompleteColumn
 
-    def __enter__(self) -> Self:
-        """Starts the bar, where there is a terminal."""
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True))
-            self._bar.start()
-            self._task = self._bar.add_task(self._text, total=None)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leaves the bar as it is."""
-        if self._bar is not None:
-            self._bar.stop()
+        return (MofNCompleteColumn(),)
 
     async def report(self, done: int, total: int, name: str) -> None:
         """Moves the bar to what comes next; without a terminal, a line each."""

@@ -27,13 +27,13 @@ from ryzanstein.errors import ValidationError
 from ryzanstein.inference.bench.rounds import Entrant, run_rounds
 from ryzanstein.inference.bench.subject import Subject, find_subject
 from ryzanstein.inference.formats.checkpoint import open_checkpoint
+from ryzanstein.inference.formats.layouts import layout_of
 from ryzanstein.inference.formats.raw import TERNARY, stored_bytes
 from ryzanstein.inference.packed_cache import kept_files
 
 __all__ = ["Variant", "Work", "compare"]
 
 _PEER: Final = "llama-cpp"
-_EMBEDDINGS: Final = ("model.embed_tokens.weight", "backbone.embeddings.weight", "emb.weight")
 _Packing = tuple[str, str | None, str | None]
 
 
@@ -223,10 +223,11 @@ def _stored(path: Path) -> _Layouts:
     """
     found: _Layouts = {}
     with closing(open_checkpoint(path)) as checkpoint:
+        embedding = layout_of(checkpoint.config).embedding
         tied = bool(checkpoint.config["tie_word_embeddings"])
         for name in checkpoint.names():
             dtype, shape = checkpoint.type_and_shape(name)
-            if len(shape) > 1 and (tied or name not in _EMBEDDINGS):
+            if len(shape) > 1 and (tied or name != embedding):
                 weights, size = found.get(dtype, (0, 0))
                 found[dtype] = (weights + math.prod(shape), size + stored_bytes(dtype, shape))
     return found

@@ -8,38 +8,10 @@
 
 #include <string.h>
 
+#include "isa_table.h"
 #include "recurrent.h"
 
-extern const rz_ssm_kernels rz_ssm_portable;
-#ifdef RZ_HAVE_AVX2
-extern const rz_ssm_kernels rz_ssm_avx2;
-#endif
-#ifdef RZ_HAVE_AVX512
-extern const rz_ssm_kernels rz_ssm_avx512;
-#endif
-#ifdef RZ_HAVE_AVX512VNNI
-extern const rz_ssm_kernels rz_ssm_avx512vnni;
-#endif
-
-static const rz_ssm_kernels *const tables[] = {
-#ifdef RZ_HAVE_AVX512VNNI
-    &rz_ssm_avx512vnni,
-#endif
-#ifdef RZ_HAVE_AVX512
-    &rz_ssm_avx512,
-#endif
-#ifdef RZ_HAVE_AVX2
-    &rz_ssm_avx2,
-#endif
-    &rz_ssm_portable,
-};
-
-const rz_ssm_kernels *rz_ssm_table(const char *isa) {
-    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
-        if (strcmp(tables[i]->isa, isa) == 0)
-            return tables[i];
-    return &rz_ssm_portable;
-}
+RZ_TABLE_BY_NAME(rz_ssm)
 
 static int64_t padded(int64_t columns) {
     return (columns + 15) / 16 * 16;

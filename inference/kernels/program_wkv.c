@@ -1,40 +1,10 @@
 /* The recurrences of RWKV as operators on a chunk, cut by heads, and the choice of their table. */
 #include "wkv.h"
 
-#include <string.h>
-
+#include "isa_table.h"
 #include "recurrent.h"
 
-extern const rz_wkv_kernels rz_wkv_portable;
-#ifdef RZ_HAVE_AVX2
-extern const rz_wkv_kernels rz_wkv_avx2;
-#endif
-#ifdef RZ_HAVE_AVX512
-extern const rz_wkv_kernels rz_wkv_avx512;
-#endif
-#ifdef RZ_HAVE_AVX512VNNI
-extern const rz_wkv_kernels rz_wkv_avx512vnni;
-#endif
-
-static const rz_wkv_kernels *const tables[] = {
-#ifdef RZ_HAVE_AVX512VNNI
-    &rz_wkv_avx512vnni,
-#endif
-#ifdef RZ_HAVE_AVX512
-    &rz_wkv_avx512,
-#endif
-#ifdef RZ_HAVE_AVX2
-    &rz_wkv_avx2,
-#endif
-    &rz_wkv_portable,
-};
-
-const rz_wkv_kernels *rz_wkv_table(const char *isa) {
-    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
-        if (strcmp(tables[i]->isa, isa) == 0)
-            return tables[i];
-    return &rz_wkv_portable;
-}
+RZ_TABLE_BY_NAME(rz_wkv)
 
 /* A buffer's columns of a head, NULL where the operator has no such buffer. */
 static const float *columns(const rz_span *span, const rz_op *op, int32_t operand, int32_t head) {

@@ -52,19 +52,14 @@ void rz_save_past(const rz_span *span, int32_t buffer, int64_t columns, float *s
                sizeof(float) * (size_t)(last - first));
 }
 
-/* norm: buffers: input, output (the same one too); vectors: weight, bias or NULL; sizes: 0 RMSNorm,
- * 1 LayerNorm; numbers: eps. */
+/* norm: LayerNorm. buffers: input, output (the same one too); vectors: weight, bias or NULL;
+ * numbers: eps. */
 void rz_run_norm(const rz_span *span, const rz_op *op) {
-    const rz_ops_kernels *k = span->program->kernels;
     int32_t cols = span->program->buffers[op->buffers[0]].cols;
     int64_t first, last;
     rz_share(span, span->count, &first, &last);
-    for (int32_t t = span->first + (int32_t)first; t < span->first + (int32_t)last; t++) {
-        const float *x = rz_row(span, op->buffers[0], t);
-        float *out = rz_row(span, op->buffers[1], t);
-        if (op->sizes[0] == 1)
-            k->layernorm(x, op->vectors[0], op->vectors[1], op->numbers[0], cols, out);
-        else
-            k->rmsnorm(x, op->vectors[0], op->numbers[0], cols, out);
-    }
+    for (int32_t t = span->first + (int32_t)first; t < span->first + (int32_t)last; t++)
+        span->program->kernels->layernorm(rz_row(span, op->buffers[0], t), op->vectors[0],
+                                          op->vectors[1], op->numbers[0], cols,
+                                          rz_row(span, op->buffers[1], t));
 }

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.kernels._program import Program
 from ryzanstein.inference.kernels.pack import PackedMatrix
+from ryzanstein.inference.models.args import known_keys
 from ryzanstein.inference.models.options import Options
 from ryzanstein.inference.models.rope import frequencies
 from ryzanstein.inference.models.weights import Weights
@@ -64,11 +65,7 @@ class ModelArgs:
             ModelLoadError: a key is missing, out of range, or asks for something unsupported.
         """
         _refuse_unsupported(config)
-        known = {field.name for field in fields(cls)}
-        try:
-            args = cls(**{key: value for key, value in config.items() if key in known})
-        except TypeError as error:
-            raise ModelLoadError(f"The configuration is incomplete: {error}.") from error
+        args = known_keys(cls, config)
         args._check()
         return args
 

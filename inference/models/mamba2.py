@@ -132,8 +132,4 @@ def build(config: Mapping[str, Any], weights: Weights, options: Options) -> Prog
     Raises:
         ModelLoadError: an option is not supported, or a tensor is missing or misshapen.
     """
-    model = Mamba2(Mamba2Args.from_dict(config), weights, options)
-    model.embed()
-    for layer in model.layers:
-        model.mixer(layer)
-    return model.finish()
+    return Mamba2(Mamba2Args.from_dict(config), weights, options).build()

@@ -12,6 +12,7 @@ the token shift. Tensors have the names of BlinkDL's files.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.kernels._program import Program
 from ryzanstein.inference.kernels.pack import PackedMatrix
+from ryzanstein.inference.models.args import known_keys
 from ryzanstein.inference.models.options import Options
 from ryzanstein.inference.models.recurrent import recurrent_program
 from ryzanstein.inference.models.weights import Weights
@@ -55,11 +57,7 @@ class RwkvArgs:
         Raises:
             ModelLoadError: a key is missing or out of range.
         """
-        known = {field.name for field in fields(cls)}
-        try:
-            args = cls(**{key: value for key, value in config.items() if key in known})
-        except TypeError as error:
-            raise ModelLoadError(f"The configuration is incomplete: {error}.") from error
+        args = known_keys(cls, config)
         for field in fields(args):
             value = getattr(args, field.name)
             least = 0 if field.default == 0 else 1  # a rank that one layer alone has no use for
@@ -82,7 +80,7 @@ def padded(head_dim: int) -> int:
     return (head_dim + 15) // 16 * 16
 
 
-class Rwkv:
+class Rwkv(ABC):
     """Appends the operators of one model to a program.
 
     Attributes:
@@ -103,14 +101,9 @@ class Rwkv:
         self._normed = [self.program.buffer(width, whole=True, past=1) for _ in range(2)]
         self._inner = self.program.buffer(args.intermediate_size)
 
-    @property
-    def layers(self) -> range:
-        """Numbers of the layers."""
-        return range(self.args.num_hidden_layers)
-
-    def buffers(self, count: int, *, whole: bool = False) -> list[int]:
+    def buffers(self, count: int) -> list[int]:
         """New buffers as wide as the model."""
-        return [self.program.buffer(self.args.hidden_size, whole=whole) for _ in range(count)]
+        return [self.program.buffer(self.args.hidden_size) for _ in range(count)]
 
     def heads(self, count: int) -> list[int]:
         """New buffers for what the recurrence reads and writes."""
@@ -119,6 +112,22 @@ class Rwkv:
     def vector(self, name: str, size: int | None = None) -> Vector:
         """A vector, by default as wide as the model."""
         return self.weights.vector(name, size or self.args.hidden_size)
+
+    @abstractmethod
+    def time_mixing(self, layer: int) -> None:
+        """Adds what a layer makes of the tokens before to x."""
+
+    @abstractmethod
+    def channel_mixing(self, layer: int) -> None:
+        """Adds what a layer makes of its channels to x."""
+
+    def build(self) -> Program:
+        """Appends the whole model; returns the program, ready to run."""
+        self.embed()
+        for layer in range(self.args.num_hidden_layers):
+            self.time_mixing(layer)
+            self.channel_mixing(layer)
+        return self.finish()
 
     def embed(self) -> None:
         """Looks tokens up: x = norm(embedding[token]); packs the output matrix too.
@@ -141,7 +150,6 @@ class Rwkv:
             "norm",
             buffers=[self.x, output],
             vectors=vectors,
-            sizes=[1],
             numbers=[self.args.norm_eps],
             joined=joined,
         )

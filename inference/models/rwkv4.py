@@ -38,12 +38,7 @@ def build(config: Mapping[str, Any], weights: Weights, options: Options) -> Prog
         ModelLoadError: the configuration or a tensor is not what it must be.
     """
     channels = {"num_heads": config.get("attention_hidden_size"), "head_dim": 1}
-    model = _Model(RwkvArgs.from_dict({**config, **channels}), weights, options)
-    model.embed()
-    for layer in model.layers:
-        model.time_mixing(layer)
-        model.channel_mixing(layer)
-    return model.finish()
+    return _Model(RwkvArgs.from_dict({**config, **channels}), weights, options).build()
 
 
 class _Model(Rwkv):

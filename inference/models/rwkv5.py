@@ -56,12 +56,7 @@ def build(config: Mapping[str, Any], weights: Weights, options: Options) -> Prog
     Raises:
         ModelLoadError: the configuration or a tensor is not what it must be.
     """
-    model = _Model(Args.from_dict(config), weights, options)
-    model.embed()
-    for layer in model.layers:
-        model.time_mixing(layer)
-        model.channel_mixing(layer)
-    return model.finish()
+    return _Model(Args.from_dict(config), weights, options).build()
 
 
 class _Model(Rwkv):

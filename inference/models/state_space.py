@@ -12,6 +12,7 @@ both share one part of a sequence's state: see kernels/program_ssm.c.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from ryzanstein.errors import ModelLoadError
 from ryzanstein.inference.kernels._program import Program
+from ryzanstein.inference.models.args import known_keys
 from ryzanstein.inference.models.options import Options
 from ryzanstein.inference.models.recurrent import recurrent_program
 from ryzanstein.inference.models.weights import Weights
@@ -61,11 +63,7 @@ class StateSpaceArgs:
         activation = config.get("hidden_act", "silu")
         if activation not in ("silu", "swish"):
             raise ModelLoadError(f"The activation {activation!r:.60} is not supported (silu is).")
-        known = {field.name for field in fields(cls)}
-        try:
-            args = cls(**{key: value for key, value in config.items() if key in known})
-        except TypeError as error:
-            raise ModelLoadError(f"The configuration is incomplete: {error}.") from error
+        args = known_keys(cls, config)
         for field in fields(args):
             value = getattr(args, field.name)
             if field.type == "int" and not (type(value) is int and 0 < value < _LIMIT):
@@ -89,7 +87,7 @@ def _is_epsilon(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and 0 <= value < 1)
 
 
-class StateSpace:
+class StateSpace(ABC):
     """Appends the operators of one model to a program.
 
     Attributes:
@@ -106,10 +104,16 @@ class StateSpace:
         self.program = recurrent_program(options)
         self.x = self.program.buffer(args.hidden_size, whole=True)
 
-    @property
-    def layers(self) -> range:
-        """Numbers of the layers."""
-        return range(self._shared.num_hidden_layers)
+    @abstractmethod
+    def mixer(self, layer: int) -> None:
+        """Adds a layer to x."""
+
+    def build(self) -> Program:
+        """Appends the whole model; returns the program, ready to run."""
+        self.embed()
+        for layer in range(self._shared.num_hidden_layers):
+            self.mixer(layer)
+        return self.finish()
 
     def embed(self) -> None:
         """Looks tokens up: x = embedding[token]; packs the output matrix too.
