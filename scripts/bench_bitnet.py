@@ -14,19 +14,15 @@ goes to stderr; the last line on stdout is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ryzanstein.errors import RyzansteinError
 from ryzanstein.inference.bench.compare import Variant, Work, compare
-from ryzanstein.inference.bench.table import Table, names, numbers
+from ryzanstein.inference.bench.table import names, numbers, report
 from ryzanstein.inference.kernels import pack
 from ryzanstein.inference.kernels._linear import TERNARY, available_isas
 from ryzanstein.inference.synthesize import FORMATS, HEADS, SHAPES, synthesize
-from ryzanstein.machine import cpu_name
 
 BITNETS = [name for name, shape in SHAPES.items() if shape.family == "bitnet"]
 PEER_FORMAT = "gguf-tq2_0"
@@ -64,24 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heads = options.own_heads or [None]
     variants = [Variant(isa, form, head) for form in forms for head in heads for isa in isas]
     work = quick_work() if options.quick else Work(repeats=options.rounds)
-    rows: list[dict[str, Any]] = []
-    table = Table(COLUMNS)
-    try:
-        for model in files(options):
-            for threads in options.threads:
-                peer = options.peer and model.suffix == ".gguf"
-                found = compare(model, threads, variants, work, peer=peer)
-                rows += found
-                for row in found:
-                    table.show(row)
-    except RyzansteinError as error:
-        print(json.dumps({"error": error.to_wire()}))
-        return 1
-    report = json.dumps({"machine": cpu_name(), "results": rows})
-    if options.out:
-        options.out.write_text(report + "\n", encoding="utf-8")
-    print(report)
-    return 0
+    comparisons = (
+        compare(model, threads, variants, work, peer=options.peer and model.suffix == ".gguf")
+        for model in files(options)
+        for threads in options.threads
+    )
+    return report(COLUMNS, comparisons, options.out)
 
 
 def parser() -> argparse.ArgumentParser:

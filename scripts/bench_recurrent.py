@@ -15,18 +15,15 @@ JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from ryzanstein.errors import RyzansteinError
 from ryzanstein.inference.bench.compare import Variant, Work, compare
-from ryzanstein.inference.bench.table import Table, names, numbers
+from ryzanstein.inference.bench.table import names, numbers, report
 from ryzanstein.inference.kernels import pack
 from ryzanstein.inference.synthesize import SHAPES, synthesize
-from ryzanstein.machine import cpu_name
 
 MODELS = ("mamba-130m", "mamba-1.4b", "rwkv7-0.19b", "rwkv7-1.5b")
 # How this engine runs what a file of that type holds.
@@ -57,25 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = command.parse_args(arguments)
     if options.dir is None and set(options.models) & set(SHAPES):
         command.error("say with --dir where the synthesised shapes are, or are to go")
-    rows: list[dict[str, Any]] = []
-    table = Table(COLUMNS)
-    try:
-        for model in files(options):
-            for threads in options.threads:
-                found = compare(
-                    model, threads, variants(model, options), work(options), peer=options.peer
-                )
-                rows += found
-                for row in found:
-                    table.show(row)
-    except RyzansteinError as error:
-        print(json.dumps({"error": error.to_wire()}))
-        return 1
-    report = json.dumps({"machine": cpu_name(), "results": rows})
-    if options.out:
-        options.out.write_text(report + "\n", encoding="utf-8")
-    print(report)
-    return 0
+    comparisons = (
+        compare(model, threads, variants(model, options), work(options), peer=options.peer)
+        for model in files(options)
+        for threads in options.threads
+    )
+    return report(COLUMNS, comparisons, options.out)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Table", "names", "numbers"]
+from ryzanstein.errors import RyzansteinError
+from ryzanstein.machine import cpu_name
+
+__all__ = ["Table", "names", "numbers", "report"]
 
 
 class Table:
@@ -29,6 +34,33 @@ class Table:
             str(row.get(name, ""))[:width].ljust(width) for name, width in self._columns.items()
         )
         print(" ".join(cells).rstrip(), file=sys.stderr)
+
+
+def report(
+    columns: Mapping[str, int], comparisons: Iterable[list[dict[str, Any]]], out: Path | None
+) -> int:
+    """Shows rows as they come, and prints all as one line of JSON; returns the exit status.
+
+    Args:
+        columns: As of `Table`.
+        comparisons: Rows, made while they are asked for.
+        out: A file for a copy of the line.
+    """
+    rows: list[dict[str, Any]] = []
+    table = Table(columns)
+    try:
+        for found in comparisons:
+            rows += found
+            for row in found:
+                table.show(row)
+    except RyzansteinError as error:
+        print(json.dumps({"error": error.to_wire()}))
+        return 1
+    line = json.dumps({"machine": cpu_name(), "results": rows})
+    if out:
+        out.write_text(line + "\n", encoding="utf-8")
+    print(line)
+    return 0
 
 
 def names(known: Collection[str]) -> Callable[[str], list[str]]:
