@@ -32,11 +32,11 @@ def experience(
     task: str, steps: Sequence[Step], checks: Sequence[Check], verified: bool | None, answer: str
 ) -> dict[str, Any]:
     """The fields of an experience that follow from a run."""
-    outcome = {True: "success", False: "failure", None: "unverified"}[verified]
+    outcome = {True: "verified", False: "failed", None: "unknown"}[verified]
     fitness = 0.0 if not answer else {True: 1.0, None: 0.6, False: 0.2}[verified]
     return {
         "task": task[:ANSWER_CHARACTERS],
-        "outcome": outcome if answer else "failure",
+        "outcome": outcome if answer else "failed",
         "fitness": fitness,
         "strategy": strategy(steps),
         "tools": list(dict.fromkeys(step.tool for step in steps if step.kind == "tool")),
@@ -85,7 +85,7 @@ def as_used(fact: dict[str, Any]) -> dict[str, Any]:
 
 def reminder(hit: dict[str, Any]) -> str:
     """An experience as it goes into a prompt, without its answer."""
-    went = "It worked." if hit["outcome"] == "success" else f"Outcome: {hit['outcome']}."
+    went = "It worked." if hit["outcome"] == "verified" else f"Outcome: {hit['outcome']}."
     done = f"\nDone then: {hit['strategy']}" if hit.get("strategy") else ""
     learnt = f"\nLearnt: {hit['lesson']}" if hit.get("lesson") else ""
     return f"A task like this one was: {hit['task'][:300]}{done}\n{went}{learnt}"

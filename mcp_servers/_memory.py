@@ -205,7 +205,7 @@ def forget(id: Id) -> Forgotten:
 def record_experience(
     task: Text,
     agent: Annotated[str, Field(min_length=1, max_length=32, description="Codename.")],
-    outcome: Literal["success", "failure", "unverified"],
+    outcome: Literal["verified", "rated", "failed", "unknown", "success", "failure", "unverified"],
     fitness: Annotated[float, Field(ge=0, le=1, description="How well it went.")] = 0.5,
     lesson: Annotated[str, Field(max_length=2000, description="What to do next time.")] = "",
     strategy: Annotated[str, Field(max_length=2000)] = "",

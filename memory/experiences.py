@@ -6,6 +6,7 @@ import json
 import secrets
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from ryzanstein.memory.records import (
     AgentPrototypes,
     Experience,
     ExperienceHit,
+    Lesson,
     experience_weight,
 )
 from ryzanstein.memory.schema import ExperienceRow, RemovalRow
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiences", "load_experiences"]
 
 _MAX_TOOLS = 1_000
+_FORMER_OUTCOMES = {"success": "verified", "failure": "failed", "unverified": "unknown"}
 
 
 class Experiences:
@@ -74,6 +77,7 @@ class Experiences:
         seconds: float = 0.0,
     ) -> Experience:
         """Stores how a run went; durable on return."""
+        outcome = _FORMER_OUTCOMES.get(outcome, outcome)
         if outcome not in OUTCOMES:
             raise InvalidRequest(
                 f"{outcome!r} is no outcome.", hint=f"Use one of {', '.join(OUTCOMES)}."
@@ -190,7 +194,9 @@ def insert_experiences(
     values = []
     for one in experiences:
         fields = {name: getattr(one, name) for name in Experience.__slots__}
-        values.append({**fields, "tools": json.dumps(list(one.tools)), "revision": revision})
+        lessons = json.dumps([asdict(lesson) for lesson in one.lessons])
+        lists = {name: json.dumps(fields[name]) for name in ("tools", "steps")}
+        values.append({**fields, **lists, "lessons": lessons, "revision": revision})
     connection.execute(insert(ExperienceRow), values)
     ids = [one.id for one in experiences]
     inserted = select(ExperienceRow.id, ExperienceRow.row).where(ExperienceRow.id.in_(ids))
@@ -207,7 +213,9 @@ def load_experiences(
     for one in connection.execute(select(*columns).where(*where).order_by(ExperienceRow.row)):
         fields: dict[str, Any] = dict(one._mapping)
         row = fields.pop("row")
-        found[row] = Experience(**{**fields, "tools": tuple(json.loads(fields["tools"]))})
+        lists = {name: tuple(json.loads(fields[name])) for name in ("tools", "steps")}
+        lessons = tuple(Lesson(**one) for one in json.loads(fields["lessons"]))
+        found[row] = Experience(**{**fields, **lists, "lessons": lessons})
     return found
 
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
@@ -37,19 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "load_memories"]
 
-_COLUMNS = (
-    MemoryRow.row,
-    MemoryRow.id,
-    MemoryRow.text,
-    MemoryRow.kind,
-    MemoryRow.agent,
-    MemoryRow.source,
-    MemoryRow.importance,
-    MemoryRow.reinforced,
-    MemoryRow.created,
-    MemoryRow.updated,
-    MemoryRow.superseded_by,
-)
+_FIELDS = tuple(name for name in Memory.__slots__ if name != "tags")
+_COLUMNS = (MemoryRow.row, *(getattr(MemoryRow, name) for name in _FIELDS))
 # Remembering again moves the importance this share of the way to 1.
 _REINFORCEMENT = 0.1
 
@@ -83,6 +72,7 @@ class Facts:
         memory = Memory(
             id=f"mem_{secrets.token_hex(8)}",
             text=checked_text(text, "text"),
+            tier="short_term",
             kind=checked_name(kind, "kind"),
             agent=None if agent is None else checked_name(agent, "codename"),
             tags=checked_tags(tags),
@@ -187,7 +177,7 @@ def insert_memories(connection: Connection, memories: Sequence[Memory], revision
         return []
     values = []
     for memory in memories:
-        fields = {name: getattr(memory, name) for name in Memory.__slots__ if name != "tags"}
+        fields = {name: getattr(memory, name) for name in _FIELDS}
         current = memory.superseded_by is None
         digest = identity(memory.text, memory.kind, memory.agent) if current else None
         values.append({**fields, "identity": digest, "revision": revision})
@@ -214,22 +204,12 @@ def load_memories(
     )
     for row, tag in connection.execute(tagged):
         tags.setdefault(row, []).append(tag)
-    return {
-        one.row: Memory(
-            id=one.id,
-            text=one.text,
-            kind=one.kind,
-            agent=one.agent,
-            tags=tuple(tags.get(one.row, ())),
-            source=one.source,
-            importance=one.importance,
-            reinforced=one.reinforced,
-            created=one.created,
-            updated=one.updated,
-            superseded_by=one.superseded_by,
-        )
-        for one in rows
-    }
+    found: dict[int, Memory] = {}
+    for one in rows:
+        fields: dict[str, Any] = dict(one._mapping)
+        row = fields.pop("row")
+        found[row] = Memory(**fields, tags=tuple(tags.get(row, ())))
+    return found
 
 
 def _with_identity(connection: Connection, memory: Memory) -> tuple[int, Memory] | None:

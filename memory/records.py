@@ -1,10 +1,25 @@
 """What the memory holds and what it answers with: frozen records, no database, no numpy.
 
 Memory         a text worth keeping (a fact, a preference, an event), with who and where from
+Draft          what is to be remembered: a memory before it has an id
+Standing       why a memory is in its tier, and what would happen to it next
+Link           a memory made from, or at odds with, another
+JournalEntry   one thing that happened to a memory, and why
 Experience     one finished run: task, agent, how it was done, how it ended, what it taught
 Hit            a memory that was found, its score, and the reasons for it
 ExperienceHit  an experience that was found, likewise
 Run            the state of one run of the orchestrator, kept so that it survives a restart
+
+    tier         holds                                           room
+    working      what one task needs, until it ends              the task
+    short_term   what was said lately                            100
+    long_term    what proved worth keeping                       10,000
+    episodic     events: who said or did what, when and where    without bound
+    semantic     facts distilled from several episodes,          without bound
+                 passages of documents
+
+What no longer fits into a tier is archived, never deleted: it leaves the usual search and comes
+back when it is used.
 """
 
 from __future__ import annotations
@@ -19,53 +34,171 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OUTCOMES",
+    "TIERS",
     "AgentPrototype",
     "AgentPrototypes",
+    "Calibration",
+    "ConsolidationReport",
+    "Draft",
     "Experience",
     "ExperienceHit",
     "Hit",
     "ImportReport",
+    "JournalEntry",
+    "Lesson",
+    "Link",
     "Memory",
     "Reason",
     "Run",
+    "Standing",
     "StoreStats",
     "experience_weight",
 ]
 
-OUTCOMES = ("success", "failure", "unverified")
-_UNVERIFIED = 0.3
+OUTCOMES = ("verified", "rated", "failed", "unknown")
+TIERS = ("working", "short_term", "long_term", "episodic", "semantic")
+_UNKNOWN = 0.3
 _FAILURE = -0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A text worth keeping.
+    """A text worth keeping; every time is UTC.
 
     Attributes:
         id: "mem_" and 16 hexadecimal digits.
         text: What was said, as it was said.
-        kind: One word for what sort it is: fact, preference, event, ...
+        tier: One of TIERS.
+        kind: One word for what sort it is: fact, preference, event, turn, passage, ...
         agent: Codename of the agent it belongs to; None means everybody's.
         tags: Sorted words to filter by.
         source: Where it came from: a file, a URL, a run, a person.
-        importance: 0 to 1.
+        place: Where in the source: a page, lines, headings, the id of a turn.
+        speaker: Who said or did it.
+        context: Words about it that are not in it: speaker, date, headings; searched too.
+        conversation: The conversation it is a turn of.
+        session: The sitting of that conversation.
+        turn: Its place in that conversation's order.
+        task: The run that a working memory belongs to.
+        importance: 0 to 1, from mark, novelty, use and outcome, before decay by age.
+        mark: The importance that somebody gave it, 0 to 1; at 1 no policy moves it.
+        novelty: 0 to 1, how far it was from everything known when it came.
+        outcome: -1 to 1, whether using it helped.
+        uses: How often it was found or used.
         reinforced: How often the same text was remembered again; 0 means it is stored once.
-        created: When it was first stored, UTC.
-        updated: When it was last changed or remembered again, UTC.
-        superseded_by: Id of the correction that replaced it; None while it is current.
+        created: When it was first stored.
+        updated: When it was last changed or remembered again.
+        last_used: When it was last found or used.
+        happened: When the event took place.
+        valid_from: From when on it holds; None means always.
+        valid_until: Until when it holds; None means still.
+        superseded_by: Id of the correction or merged memory that replaced it; None while current.
+        archived: When it left its tier for want of room; None while it is there.
     """
 
     id: str
     text: str
+    tier: str
     kind: str
     agent: str | None
     tags: tuple[str, ...]
     source: str | None
-    importance: float
-    reinforced: int
     created: datetime
     updated: datetime
+    place: str | None = None
+    speaker: str | None = None
+    context: str | None = None
+    conversation: str | None = None
+    session: str | None = None
+    turn: int | None = None
+    task: str | None = None
+    importance: float = 0.5
+    mark: float | None = None
+    novelty: float = 0.5
+    outcome: float = 0.0
+    uses: int = 0
+    reinforced: int = 0
+    last_used: datetime | None = None
+    happened: datetime | None = None
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
     superseded_by: str | None = None
+    archived: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is to be remembered; the fields are those of Memory, `importance` is the mark."""
+
+    text: str
+    kind: str = "fact"
+    tier: str | None = None
+    agent: str | None = None
+    tags: tuple[str, ...] = ()
+    source: str | None = None
+    place: str | None = None
+    speaker: str | None = None
+    context: str | None = None
+    conversation: str | None = None
+    session: str | None = None
+    turn: int | None = None
+    task: str | None = None
+    importance: float | None = None
+    happened: datetime | None = None
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a memory is related to another one.
+
+    Attributes:
+        kind: merged_from, distilled_from or contradicts.
+        memory: The other one.
+        score: Cosine of the two when the link was made.
+        created: When it was made, UTC.
+    """
+
+    kind: str
+    memory: Memory
+    score: float
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One thing that happened to a memory: a word for it, and why."""
+
+    at: datetime
+    action: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Why a memory is where it is.
+
+    Attributes:
+        memory: The record.
+        strength: 0 to 1, its importance after decay; the weakest leave a full tier first.
+        reasons: What the strength is made of.
+        next: What would happen to it next, in a sentence.
+    """
+
+    memory: Memory
+    strength: float
+    reasons: tuple[Reason, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a run taught: a title to recognise it by, when it applies, and what to do."""
+
+    title: str
+    description: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +209,26 @@ class Experience:
         id: "exp_" and 16 hexadecimal digits.
         task: What was asked, in the user's words.
         agent: Codename of the agent that did it.
-        outcome: success, failure, or unverified where nothing could be checked.
+        outcome: verified, rated by a person, failed, or unknown where nothing could be checked.
         fitness: 0 to 1, how well it went.
         strategy: How it was done, in a sentence.
         tools: Names of the tools used, in order.
-        lesson: What to do again or to avoid.
+        lesson: What to do again or to avoid, as one text.
         answer: The answer given.
         run_id: The run it comes from.
         tokens: Tokens the run cost.
         seconds: Seconds the run took.
         rating: 0 to 1, what a person said of it; None where nobody did.
         created: When it was stored, UTC.
+        steps: What was done, a few words a step.
+        reason: Why it failed.
+        lessons: What it taught, one by one.
+        trace_id: The trace of the run.
+        tier: The agent's tier.
+        strategy_key: Digest under which runs of the same strategy are counted.
+        breakthrough: How far above its neighbourhood's history it was, in robust standard
+            deviations; None where it was no breakthrough.
+        refuted: Whether later runs took that back.
     """
 
     id: str
@@ -103,6 +245,14 @@ class Experience:
     seconds: float
     rating: float | None
     created: datetime
+    steps: tuple[str, ...] = ()
+    reason: str = ""
+    lessons: tuple[Lesson, ...] = ()
+    trace_id: str | None = None
+    tier: int | None = None
+    strategy_key: str | None = None
+    breakthrough: float | None = None
+    refuted: bool = False
 
     @property
     def weight(self) -> float:
@@ -113,15 +263,15 @@ class Experience:
 def experience_weight(outcome: str, fitness: float, rating: float | None = None) -> float:
     """Weighs an experience for routing, between -0.3 and 1.
 
-    A success counts with its fitness. What nobody could check counts for less than a third of
+    A verified run counts with its fitness. What nobody could check counts for less than a third of
     that. A failure pushes away, gently (at most 0.3 of a success): the next agent may fail on a
     hard task too. A person's rating takes the place of what the run thought of itself.
     """
     if rating is not None:
         return rating if rating >= 0.5 else _FAILURE * (1 - 2 * rating)
-    if outcome == "success":
-        return fitness
-    return _UNVERIFIED * fitness if outcome == "unverified" else _FAILURE * (1 - fitness)
+    if outcome == "failed":
+        return _FAILURE * (1 - fitness)
+    return _UNKNOWN * fitness if outcome == "unknown" else fitness
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +389,38 @@ class StoreStats:
     dimension: int
     full_text: str
     index: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Thresholds of consolidation for one embedding model.
+
+    Attributes:
+        model_id: The embedding model.
+        proposes: Cosine from which two texts are looked at.
+        merges: Cosine from which they are merged where entities and numbers agree.
+        pairs: Labelled pairs it was measured on; 0 means the defaults.
+        detail: Precision and recall at both thresholds, and counts.
+    """
+
+    model_id: str
+    proposes: float
+    merges: float
+    pairs: int = 0
+    detail: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolidationReport:
+    """What a slice of consolidation did; done says whether it got to the end."""
+
+    looked_at: int
+    proposed: int
+    merged: int
+    contradictions: int
+    distilled: int
+    done: bool
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

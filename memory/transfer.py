@@ -149,7 +149,12 @@ def _record(line: str, where: str, *, first: bool) -> Memory | Experience | None
 
 def _memory(fields: dict[str, Any]) -> Memory:
     memory = Memory(
-        **{**fields, "updated": _moment(fields["updated"]), "tags": checked_tags(fields["tags"])}
+        **{
+            "tier": "long_term",
+            **fields,
+            "updated": _moment(fields["updated"]),
+            "tags": checked_tags(fields["tags"]),
+        }
     )
     for name in (memory.id, memory.kind, memory.agent or "-", memory.superseded_by or "-"):
         checked_name(name, "name")

@@ -10,27 +10,27 @@ BAD = Step("tool", "run_python", {"code": "1/0"}, "Traceback\nZeroDivisionError:
 
 def test_a_checked_answer_is_a_success_with_the_calls_that_worked() -> None:
     kept = experience.experience("t", [GOOD], [Check("c", True)], True, "It is 1.")
-    assert (kept["outcome"], kept["fitness"]) == ("success", 1.0)
+    assert (kept["outcome"], kept["fitness"]) == ("verified", 1.0)
     assert kept["strategy"] == "query_sqlite: SELECT 1 | a.db"
     assert kept["tools"] == ["query_sqlite"]
 
 
 def test_a_failed_check_is_a_failure_that_says_why() -> None:
     kept = experience.experience("t", [], [Check("f(1) == 2", False, "f(1) gave 3")], False, "x")
-    assert kept["outcome"] == "failure"
+    assert kept["outcome"] == "failed"
     assert "f(1) gave 3" in kept["lesson"]
 
 
 def test_what_failed_on_the_way_is_the_lesson() -> None:
     kept = experience.experience("t", [BAD, GOOD], [], None, "It is 1.")
-    assert kept["outcome"] == "unverified"
+    assert kept["outcome"] == "unknown"
     assert kept["lesson"] == "run_python failed first: ZeroDivisionError: x"
     assert "1/0" not in kept["strategy"]
 
 
 def test_no_answer_is_a_failure_of_fitness_zero() -> None:
     kept = experience.experience("t", [], [], None, "")
-    assert (kept["outcome"], kept["fitness"]) == ("failure", 0.0)
+    assert (kept["outcome"], kept["fitness"]) == ("failed", 0.0)
 
 
 def test_only_near_experiences_are_shown_and_at_most_two() -> None:

@@ -144,7 +144,7 @@ async def test_a_run_that_takes_too_long_is_stopped_and_kept_as_a_failure(
         with pytest.raises(TimedOut):
             await _run(task, services, declared, agent="APEX", limits=limits)
         kept = await services.find_experiences(task)
-    assert [one["outcome"] for one in kept] == ["failure"]
+    assert [one["outcome"] for one in kept] == ["failed"]
 
 
 async def test_cancellation_takes_effect_at_once_and_leaves_no_experience(

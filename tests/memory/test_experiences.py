@@ -69,10 +69,10 @@ def test_a_rating_outweighs_what_the_run_thought(store: MemoryStore) -> None:
 
 
 def test_weights_rise_with_fitness_and_failures_are_negative() -> None:
-    assert experience_weight("success", 0.8) == 0.8
-    assert 0 < experience_weight("unverified", 0.8) < 0.8
-    assert experience_weight("failure", 0.0) < experience_weight("failure", 0.9) <= 0
-    assert experience_weight("success", 0.9, rating=0.0) == pytest.approx(-0.3)
+    assert experience_weight("verified", 0.8) == 0.8
+    assert 0 < experience_weight("unknown", 0.8) < 0.8
+    assert experience_weight("failed", 0.0) < experience_weight("failed", 0.9) <= 0
+    assert experience_weight("verified", 0.9, rating=0.0) == pytest.approx(-0.3)
 
 
 def test_what_a_model_wrote_is_repaired_rather_than_refused(store: MemoryStore) -> None:

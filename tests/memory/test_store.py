@@ -176,7 +176,7 @@ def test_stats_count_what_is_there(store: MemoryStore) -> None:
     stats = store.stats()
     counts = (stats.memories, stats.superseded, stats.experiences, stats.runs)
     assert counts == (1, 1, 1, 1)
-    assert stats.by_kind == {"event": 1} and stats.by_outcome == {"failure": 1}
+    assert stats.by_kind == {"event": 1} and stats.by_outcome == {"failed": 1}
     assert stats.full_text == "fts5" and (stats.bytes or 0) > 0
 
 

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from ryzanstein.memory.migrations.fts5 import available, drop_full_text, make_full_text
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -18,16 +20,16 @@ def upgrade() -> None:
     _experiences()
     _embeddings()
     _bookkeeping()
-    if op.get_bind().dialect.name == "sqlite" and _has_fts5():
+    if available():
         for table, columns in _FULL_TEXT.items():
-            _full_text(table, columns)
+            make_full_text(table, columns)
 
 
 def downgrade() -> None:
     """Drops everything again."""
-    if op.get_bind().dialect.name == "sqlite":
+    if available():
         for table in _FULL_TEXT:
-            op.execute(f"DROP TABLE IF EXISTS {table}_fts")
+            drop_full_text(table)
     for table in (
         "embeddings",
         "memory_tags",
@@ -150,28 +152,3 @@ def _bookkeeping() -> None:
         sa.Column("updated", sa.DateTime(), nullable=False),
     )
     op.create_index("ix_runs_created", "runs", ["created"])
-
-
-def _has_fts5() -> bool:
-    options = op.get_bind().exec_driver_sql("PRAGMA compile_options").scalars().all()
-    return "ENABLE_FTS5" in options
-
-
-def _full_text(table: str, columns: tuple[str, ...]) -> None:
-    # An external-content table keeps no second copy of the text; the triggers keep it in step
-    # inside the writer's own transaction, whoever the writer is.
-    names = ", ".join(columns)
-    new = ", ".join(f"new.{column}" for column in columns)
-    old = ", ".join(f"old.{column}" for column in columns)
-    add = f"INSERT INTO {table}_fts(rowid, {names}) VALUES (new.row, {new});"
-    drop = f"INSERT INTO {table}_fts({table}_fts, rowid, {names}) VALUES('delete', old.row, {old});"
-    op.execute(
-        f"CREATE VIRTUAL TABLE {table}_fts USING fts5({names}, content='{table}', "
-        "content_rowid='row', tokenize='porter unicode61 remove_diacritics 2')"
-    )
-    op.execute(f"CREATE TRIGGER {table}_fts_insert AFTER INSERT ON {table} BEGIN {add} END")
-    op.execute(f"CREATE TRIGGER {table}_fts_delete AFTER DELETE ON {table} BEGIN {drop} END")
-    op.execute(
-        f"CREATE TRIGGER {table}_fts_update AFTER UPDATE OF {names} ON {table} "
-        f"BEGIN {drop} {add} END"
-    )

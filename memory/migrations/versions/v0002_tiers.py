@@ -1,0 +1,156 @@
+"""Second form: tiers and standing of memories, conversations, links, a journal; richer experiences.
+
+What the first form held becomes long-term memory. Its outcomes get the new words: success is
+verified, failure is failed, unverified is unknown, or rated where a person had rated it.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from ryzanstein.memory.migrations.fts5 import available, drop_full_text, make_full_text
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_NEVER_REUSED = {"sqlite_autoincrement": True}
+_INDEXES = {
+    "memories": {
+        "tier": ["tier", "archived", "row"],
+        "conversation": ["conversation", "turn"],
+        "source": ["source"],
+        "task": ["task"],
+    },
+    "experiences": {"strategy_key": ["strategy_key"], "breakthrough": ["breakthrough"]},
+}
+_OUTCOMES = {"success": "verified", "failure": "failed", "unverified": "unknown"}
+
+
+def upgrade() -> None:
+    """Adds columns and tables, then indexes the words of both text and context."""
+    for table, columns in _new_columns().items():
+        for column in columns:
+            op.add_column(table, column)
+        for name, indexed in _INDEXES[table].items():
+            op.create_index(f"ix_{table}_{name}", table, indexed)
+    _outcomes(_OUTCOMES)
+    op.execute(
+        "UPDATE experiences SET outcome = 'rated' WHERE outcome = 'unknown' AND rating IS NOT NULL"
+    )
+    _relations()
+    _bookkeeping()
+    if available():
+        drop_full_text("memories")
+        make_full_text("memories", ("text", "context"))
+
+
+def downgrade() -> None:
+    """Goes back to the first form; tiers, links, journal and lessons are lost."""
+    if available():
+        drop_full_text("memories")
+    for table in ("sketches", "cursors", "calibrations", "journal", "memory_links"):
+        op.drop_table(table)
+    _outcomes({new: old for old, new in _OUTCOMES.items()} | {"rated": "unverified"})
+    for table, columns in _new_columns().items():
+        for name in _INDEXES[table]:
+            op.drop_index(f"ix_{table}_{name}", table)
+        for column in columns:
+            op.drop_column(table, column.name)
+    if available():
+        make_full_text("memories", ("text",))
+
+
+def _new_columns() -> dict[str, list[sa.Column]]:
+    def text(name: str, length: int | None = None) -> sa.Column:
+        return sa.Column(name, sa.String(length) if length else sa.Text())
+
+    def filled(name: str, kind: sa.types.TypeEngine, value: str) -> sa.Column:
+        return sa.Column(name, kind, nullable=False, server_default=value)
+
+    moments = ("last_used", "happened", "valid_from", "valid_until", "archived")
+    return {
+        "memories": [
+            filled("tier", sa.String(12), "long_term"),
+            text("place"),
+            text("speaker", 120),
+            text("context"),
+            text("conversation", 80),
+            text("session", 80),
+            sa.Column("turn", sa.Integer()),
+            text("task", 80),
+            sa.Column("mark", sa.Float()),
+            filled("novelty", sa.Float(), "0.5"),
+            filled("outcome", sa.Float(), "0"),
+            filled("uses", sa.Integer(), "0"),
+            *(sa.Column(name, sa.DateTime()) for name in moments),
+        ],
+        "experiences": [
+            filled("steps", sa.Text(), "[]"),
+            filled("reason", sa.Text(), ""),
+            filled("lessons", sa.Text(), "[]"),
+            text("trace_id", 80),
+            sa.Column("tier", sa.Integer()),
+            text("strategy_key", 64),
+            sa.Column("breakthrough", sa.Float()),
+            sa.Column("refuted", sa.Boolean(), nullable=False, server_default=sa.false()),
+        ],
+    }
+
+
+def _outcomes(words: dict[str, str]) -> None:
+    table = sa.table("experiences", sa.column("outcome"))
+    for old, new in words.items():
+        op.execute(sa.update(table).where(table.c.outcome == old).values(outcome=new))
+
+
+def _memory_row(name: str, **options: bool) -> sa.Column:
+    owner = sa.ForeignKey("memories.row", ondelete="CASCADE")
+    return sa.Column(name, sa.Integer(), owner, nullable=False, **options)
+
+
+def _relations() -> None:
+    op.create_table(
+        "memory_links",
+        _memory_row("from_row", primary_key=True, autoincrement=False),
+        _memory_row("to_row", primary_key=True, autoincrement=False),
+        sa.Column("kind", sa.String(20), primary_key=True),
+        sa.Column("score", sa.Float(), nullable=False),
+        sa.Column("created", sa.DateTime(), nullable=False),
+    )
+    op.create_index("ix_memory_links_to", "memory_links", ["to_row"])
+    op.create_table(
+        "journal",
+        sa.Column("row", sa.Integer(), primary_key=True, autoincrement=True),
+        _memory_row("memory_row"),
+        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("action", sa.String(20), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        **_NEVER_REUSED,
+    )
+    op.create_index("ix_journal_memory", "journal", ["memory_row"])
+
+
+def _bookkeeping() -> None:
+    op.create_table(
+        "calibrations",
+        sa.Column("model_id", sa.String(120), primary_key=True),
+        sa.Column("proposes", sa.Float(), nullable=False),
+        sa.Column("merges", sa.Float(), nullable=False),
+        sa.Column("pairs", sa.Integer(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("created", sa.DateTime(), nullable=False),
+    )
+    op.create_table(
+        "cursors",
+        sa.Column("name", sa.String(120), primary_key=True),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("updated", sa.DateTime(), nullable=False),
+    )
+    op.create_table(
+        "sketches",
+        sa.Column("name", sa.String(120), primary_key=True),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+    )
