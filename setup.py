@@ -6,7 +6,10 @@ follows the directory tree, and the per-instruction-set objects, which setuptool
 
 from __future__ import annotations
 
+import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -48,7 +51,15 @@ def isas() -> dict[str, list[str]]:
 
 
 class BuildKernels(build_ext):
-    """Compiles isa/*.c once per instruction set and links the objects into every extension."""
+    """Compiles isa/*.c once per instruction set and links the objects into every extension.
+
+    As many compilers run at a time as there are CPUs.
+    """
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = os.cpu_count()
 
     def build_extensions(self) -> None:
         # Contraction is off for the same bits on every set: what is to be fused says so.
@@ -83,16 +94,17 @@ class BuildKernels(build_ext):
         headers: list[str],
     ) -> list[str]:
         generated = {source.with_suffix(".c").name for source in KERNELS.glob("*.pyx")}
-        return list(
-            self.compiler.compile(
-                [str(source) for source in sources if source.name not in generated],
-                output_dir=str(Path(self.build_temp) / folder),
-                macros=macros,
-                include_dirs=[str(KERNELS)],
-                extra_preargs=flags,
-                depends=headers,
-            )
+        compile_one = partial(
+            self.compiler.compile,
+            output_dir=str(Path(self.build_temp) / folder),
+            macros=macros,
+            include_dirs=[str(KERNELS)],
+            extra_preargs=flags,
+            depends=headers,
         )
+        own = [[str(source)] for source in sources if source.name not in generated]
+        with ThreadPoolExecutor(self.parallel) as pool:
+            return [name for names in pool.map(compile_one, own) for name in names]
 
 
 def extensions() -> list[Extension]:
