@@ -48,6 +48,7 @@ __all__ = [
     "Lesson",
     "Link",
     "Memory",
+    "Page",
     "Reason",
     "Run",
     "Standing",
@@ -164,6 +165,14 @@ class Link:
     memory: Memory
     score: float
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a list; `cursor` asks for what follows, None means that this was the end."""
+
+    memories: tuple[Memory, ...]
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +398,8 @@ class StoreStats:
     dimension: int
     full_text: str
     index: dict[str, str] = field(default_factory=dict)
+    by_tier: dict[str, int] = field(default_factory=dict)
+    archived: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,11 @@ class Base(DeclarativeBase):
 
 
 class MemoryRow(Base):
-    """One version of a memory; `identity` is unique among current ones and NULL once superseded."""
+    """One version of a memory; `identity` is unique among current ones and NULL once superseded.
+
+    `retention` orders the memories of a tier by strength at any time (policies.retention); it is
+    NULL for those that no policy moves.
+    """
 
     __tablename__ = "memories"
     __table_args__ = (
@@ -84,6 +88,7 @@ class MemoryRow(Base):
         Index("ix_memories_revision", "revision"),
         Index("ix_memories_superseded_by", "superseded_by"),
         Index("ix_memories_tier", "tier", "archived", "row"),
+        Index("ix_memories_retention", "tier", "retention"),
         Index("ix_memories_conversation", "conversation", "turn"),
         Index("ix_memories_source", "source"),
         Index("ix_memories_task", "task"),
@@ -119,6 +124,7 @@ class MemoryRow(Base):
     valid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     superseded_by: Mapped[str | None] = mapped_column(String(40))
     archived: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    retention: Mapped[float | None] = mapped_column(Float)
     revision: Mapped[int]
 
 

@@ -4,6 +4,9 @@ What the first form held becomes long-term memory. Its outcomes get the new word
 verified, failure is failed, unverified is unknown, or rated where a person had rated it.
 """
 
+import math
+from datetime import UTC
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,10 +17,12 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+_HALF_LIFE = 90 * 86_400.0  # of long-term memory, in seconds
 _NEVER_REUSED = {"sqlite_autoincrement": True}
 _INDEXES = {
     "memories": {
         "tier": ["tier", "archived", "row"],
+        "retention": ["tier", "retention"],
         "conversation": ["conversation", "turn"],
         "source": ["source"],
         "task": ["task"],
@@ -34,6 +39,7 @@ def upgrade() -> None:
             op.add_column(table, column)
         for name, indexed in _INDEXES[table].items():
             op.create_index(f"ix_{table}_{name}", table, indexed)
+    _retentions()
     _outcomes(_OUTCOMES)
     op.execute(
         "UPDATE experiences SET outcome = 'rated' WHERE outcome = 'unknown' AND rating IS NOT NULL"
@@ -84,6 +90,7 @@ def _new_columns() -> dict[str, list[sa.Column]]:
             filled("outcome", sa.Float(), "0"),
             filled("uses", sa.Integer(), "0"),
             *(sa.Column(name, sa.DateTime()) for name in moments),
+            sa.Column("retention", sa.Float()),
         ],
         "experiences": [
             filled("steps", sa.Text(), "[]"),
@@ -96,6 +103,34 @@ def _new_columns() -> dict[str, list[sa.Column]]:
             sa.Column("refuted", sa.Boolean(), nullable=False, server_default=sa.false()),
         ],
     }
+
+
+def _retentions() -> None:
+    """Orders what there is by importance and age, as long-term memory is ordered."""
+    table = sa.table(
+        "memories",
+        *(sa.column(name) for name in ("row", "importance", "superseded_by", "retention")),
+        sa.column("updated", sa.DateTime()),
+    )
+    query = sa.select(table.c.row, table.c.importance, table.c.updated).where(
+        table.c.superseded_by.is_(None)
+    )
+    bind = op.get_bind()
+    change = (
+        sa.update(table)
+        .where(table.c.row == sa.bindparam("at"))
+        .values(retention=sa.bindparam("value"))
+    )
+    values = [
+        {
+            "at": row,
+            "value": math.log2(max(importance, 2.0**-20))
+            + updated.replace(tzinfo=UTC).timestamp() / _HALF_LIFE,
+        }
+        for row, importance, updated in bind.execute(query)
+    ]
+    if values:
+        bind.execute(change, values)
 
 
 def _outcomes(words: dict[str, str]) -> None:
