@@ -34,7 +34,7 @@ from ryzanstein.memory.records import (
 from ryzanstein.memory.schema import ExperienceRow, RemovalRow
 from ryzanstein.memory.search import Searcher
 from ryzanstein.memory.spaces import EXPERIENCES
-from ryzanstein.memory.sync import store_vectors
+from ryzanstein.memory.vectors.sync import store_vectors
 
 if TYPE_CHECKING:
     from ryzanstein.memory.embed import Embedder

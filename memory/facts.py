@@ -30,7 +30,7 @@ from ryzanstein.memory.records import Hit, Memory
 from ryzanstein.memory.schema import EmbeddingRow, MemoryRow, MemoryTagRow, RemovalRow
 from ryzanstein.memory.search import Searcher
 from ryzanstein.memory.spaces import MEMORIES
-from ryzanstein.memory.sync import store_vectors
+from ryzanstein.memory.vectors.sync import store_vectors
 
 if TYPE_CHECKING:
     from ryzanstein.memory.embed import Embedder

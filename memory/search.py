@@ -31,8 +31,8 @@ from sqlalchemy import (
 
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.records import Reason
-from ryzanstein.memory.sync import SyncedIndex
 from ryzanstein.memory.text import match_query, overlap_scores, terms
+from ryzanstein.memory.vectors.sync import SyncedIndex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,7 +18,6 @@ from ryzanstein.memory.database import Database
 from ryzanstein.memory.embed import Embedder, get_embedder
 from ryzanstein.memory.experiences import Experiences
 from ryzanstein.memory.facts import Facts
-from ryzanstein.memory.index import GRAPH_FROM
 from ryzanstein.memory.records import (
     AgentPrototypes,
     Experience,
@@ -31,6 +30,7 @@ from ryzanstein.memory.records import (
 from ryzanstein.memory.runs import RunStore
 from ryzanstein.memory.schema import ExperienceRow, MemoryRow, RunRow
 from ryzanstein.memory.transfer import export_jsonl, import_jsonl
+from ryzanstein.memory.vectors.index import GRAPH_FROM
 
 if TYPE_CHECKING:
     from ryzanstein.config import Settings

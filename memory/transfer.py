@@ -35,7 +35,7 @@ from ryzanstein.memory.facts import identity, insert_memories, load_memories
 from ryzanstein.memory.records import OUTCOMES, Experience, ImportReport, Memory
 from ryzanstein.memory.schema import ExperienceRow, MemoryRow
 from ryzanstein.memory.spaces import EXPERIENCES, MEMORIES
-from ryzanstein.memory.sync import store_vectors
+from ryzanstein.memory.vectors.sync import store_vectors
 
 if TYPE_CHECKING:
     from ryzanstein.memory.embed import Embedder

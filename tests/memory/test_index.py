@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ryzanstein.memory.index import VectorIndex
+from ryzanstein.memory.vectors.index import VectorIndex
 
 DIMENSION = 16
 

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, delete, exists, insert, select
 
 from ryzanstein.errors import StorageError
 from ryzanstein.memory.database import Database
-from ryzanstein.memory.index import VectorIndex
 from ryzanstein.memory.schema import EmbeddingRow, RemovalRow, RevisionRow
+from ryzanstein.memory.vectors.index import VectorIndex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

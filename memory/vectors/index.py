@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ryzanstein.memory.graph import Graph
-from ryzanstein.memory.locks import ReadWriteLock
+from ryzanstein.memory.vectors.graph import Graph
+from ryzanstein.memory.vectors.locks import ReadWriteLock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
