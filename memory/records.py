@@ -151,14 +151,6 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some memories of a list, and the cursor of those that follow; None at the end."""
-
-    memories: tuple[Memory, ...]
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Link:
     """How a memory is related to another one.
 
@@ -406,8 +398,6 @@ class StoreStats:
     dimension: int
     full_text: str
     index: dict[str, str] = field(default_factory=dict)
-    by_tier: dict[str, int] = field(default_factory=dict)
-    archived: int = 0
     by_tier: dict[str, int] = field(default_factory=dict)
     archived: int = 0
 

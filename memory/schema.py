@@ -32,7 +32,6 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
-    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -93,13 +92,6 @@ class MemoryRow(Base):
         Index("ix_memories_conversation", "conversation", "turn"),
         Index("ix_memories_source", "source"),
         Index("ix_memories_task", "task"),
-        Index(
-            "ix_memories_retention",
-            "tier",
-            "retention",
-            sqlite_where=text("retention IS NOT NULL"),
-            postgresql_where=text("retention IS NOT NULL"),
-        ),
         _NEVER_REUSED,
     )
 

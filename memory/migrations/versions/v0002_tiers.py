@@ -29,7 +29,6 @@ _INDEXES = {
     },
     "experiences": {"strategy_key": ["strategy_key"], "breakthrough": ["breakthrough"]},
 }
-_RETENTION = "ix_memories_retention"
 _OUTCOMES = {"success": "verified", "failure": "failed", "unverified": "unknown"}
 
 
@@ -41,14 +40,6 @@ def upgrade() -> None:
         for name, indexed in _INDEXES[table].items():
             op.create_index(f"ix_{table}_{name}", table, indexed)
     _retentions()
-    owned = sa.text("retention IS NOT NULL")
-    op.create_index(
-        _RETENTION,
-        "memories",
-        ["tier", "retention"],
-        sqlite_where=owned,
-        postgresql_where=owned,
-    )
     _outcomes(_OUTCOMES)
     op.execute(
         "UPDATE experiences SET outcome = 'rated' WHERE outcome = 'unknown' AND rating IS NOT NULL"
@@ -67,7 +58,6 @@ def downgrade() -> None:
     for table in ("sketches", "cursors", "calibrations", "journal", "memory_links"):
         op.drop_table(table)
     _outcomes({new: old for old, new in _OUTCOMES.items()} | {"rated": "unverified"})
-    op.drop_index(_RETENTION, "memories")
     for table, columns in _new_columns().items():
         for name in _INDEXES[table]:
             op.drop_index(f"ix_{table}_{name}", table)
@@ -96,7 +86,6 @@ def _new_columns() -> dict[str, list[sa.Column]]:
             sa.Column("turn", sa.Integer()),
             text("task", 80),
             sa.Column("mark", sa.Float()),
-            sa.Column("retention", sa.Float()),
             filled("novelty", sa.Float(), "0.5"),
             filled("outcome", sa.Float(), "0"),
             filled("uses", sa.Integer(), "0"),
