@@ -8,9 +8,11 @@ was added never looks new.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ryzanstein.memory.sketches.payload import MOST_HASHES, BrokenSketch, hashes, pack, unpack
 
@@ -36,14 +38,14 @@ class BloomFilter:
         bits = math.ceil(capacity * math.log2(math.e) * math.log2(1 / error))
         self._bytes = np.zeros((bits + 7) // 8, dtype=np.uint8)
 
-    def add(self, item: str) -> None:
-        """Adds a text."""
-        places, masks = self._places(item)
+    def add(self, *items: str) -> None:
+        """Adds texts."""
+        places, masks = self._places(items)
         np.bitwise_or.at(self._bytes, places, masks)
 
     def __contains__(self, item: str) -> bool:
         """Whether the text may have been added; False is certain."""
-        places, masks = self._places(item)
+        places, masks = self._places((item,))
         return bool((self._bytes[places] & masks).all())
 
     @property
@@ -82,6 +84,6 @@ class BloomFilter:
         made._bytes = np.frombuffer(data, dtype=np.uint8).copy()
         return made
 
-    def _places(self, item: str) -> tuple[np.ndarray, np.ndarray]:
-        bits = hashes(item, self._hashes) % np.uint64(8 * len(self._bytes))
+    def _places(self, items: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        bits = hashes(items, self._hashes) % np.uint64(8 * len(self._bytes))
         return (bits >> np.uint64(3)).astype(np.int64), np.uint8(1) << (bits & 7).astype(np.uint8)

@@ -8,9 +8,11 @@ sum of all counts.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ryzanstein.memory.sketches.payload import MOST_HASHES, BrokenSketch, hashes, pack, unpack
 
@@ -36,15 +38,13 @@ class CountMin:
         self._counts = np.zeros((depth, width), dtype=np.uint32)
         self._rows = np.arange(depth)
 
-    def add(self, item: str, times: int = 1) -> None:
-        """Counts a text once, or several times."""
-        if times < 0:
-            raise ValueError("a count-min sketch cannot take back")
-        self._counts[self._rows, self._columns(item)] += np.uint32(times)
+    def add(self, *items: str) -> None:
+        """Counts each text once, one that is given twice twice."""
+        np.add.at(self._counts, (self._rows, self._columns(items)), 1)
 
     def __getitem__(self, item: str) -> int:
         """How often it was added: at least the truth, above it by at most `bound` as a rule."""
-        return int(self._counts[self._rows, self._columns(item)].min())
+        return int(self._counts[self._rows, self._columns((item,))].min())
 
     @property
     def total(self) -> int:
@@ -86,6 +86,6 @@ class CountMin:
         made._counts = counts.reshape(made._counts.shape)
         return made
 
-    def _columns(self, item: str) -> np.ndarray:
+    def _columns(self, items: Sequence[str]) -> NDArray[np.int64]:
         depth, width = self._counts.shape
-        return (hashes(item, depth) % np.uint64(width)).astype(np.int64)
+        return (hashes(items, depth) % np.uint64(width)).astype(np.int64)

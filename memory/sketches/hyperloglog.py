@@ -32,13 +32,14 @@ class HyperLogLog:
         self.precision = precision
         self._registers = np.zeros(1 << precision, dtype=np.uint8)
 
-    def add(self, item: str) -> None:
-        """Adds a text; again is the same as once."""
-        hashed = int(hashes(item, 1)[0])
+    def add(self, *items: str) -> None:
+        """Adds texts; again is the same as once."""
         rest = 64 - self.precision
-        register, tail = hashed >> rest, hashed & ((1 << rest) - 1)
-        rank = rest - tail.bit_length() + 1
-        self._registers[register] = max(int(self._registers[register]), rank)
+        for hashed in hashes(items, 1)[:, 0].tolist():
+            register, tail = hashed >> rest, hashed & ((1 << rest) - 1)
+            rank = rest - tail.bit_length() + 1
+            if rank > self._registers[register]:
+                self._registers[register] = rank
 
     @property
     def standard_error(self) -> float:

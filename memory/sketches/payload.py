@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,13 @@ class BrokenSketch(ValueError):
     """A payload is damaged or of another form; the sketch has to be counted again."""
 
 
-def hashes(item: str, count: int) -> NDArray[np.uint64]:
-    """Returns `count` (at most 8) independent hashes of a text, uint64."""
-    digest = hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=8 * count).digest()
-    return np.frombuffer(digest, dtype="<u8")
+def hashes(items: Sequence[str], count: int) -> NDArray[np.uint64]:
+    """Returns `count` (at most 8) independent hashes of each text, uint64 [items, count]."""
+    digests = [
+        hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=8 * count).digest()
+        for item in items
+    ]
+    return np.frombuffer(b"".join(digests), dtype="<u8").reshape(len(items), count)
 
 
 def pack(kind: str, header: dict[str, Any], data: bytes) -> bytes:

@@ -12,8 +12,7 @@ from ryzanstein.memory.sketches.payload import BrokenSketch
 
 def filled(items: list[str], capacity: int = 100, error: float = 0.01) -> BloomFilter:
     made = BloomFilter(capacity, error)
-    for item in items:
-        made.add(item)
+    made.add(*items)
     return made
 
 
