@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.vectors.index import VectorIndex
 
 DIMENSION = 16
@@ -45,8 +46,24 @@ def test_an_empty_index_and_too_many_wanted_are_fine() -> None:
 
 
 def test_vectors_of_another_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match="not"):
-        VectorIndex(DIMENSION).add(rows(1), unit(1, 1, 8))
+    index = VectorIndex(DIMENSION)
+    with pytest.raises(InvalidRequest, match="not"):
+        index.add(rows(1), unit(1, 1, 8))
+    with pytest.raises(InvalidRequest, match="not"):
+        index.search(unit(1, 1, 8)[0], 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_no_numbers_are_refused_and_change_nothing(value: float) -> None:
+    index = VectorIndex(DIMENSION)
+    vectors = unit(3, 1)
+    index.add(rows(1), vectors[:1])
+    vectors[1, 5] = value
+    with pytest.raises(InvalidRequest, match="NaN or infinity"):
+        index.add(rows(2, 3), vectors[1:])
+    with pytest.raises(InvalidRequest, match="NaN or infinity"):
+        index.search(vectors[1], 3)
+    assert len(index) == 1
 
 
 def test_above_the_threshold_a_graph_answers_nearly_as_the_scan_does() -> None:
@@ -75,7 +92,7 @@ def test_rows_added_while_a_graph_stands_are_found_at_once() -> None:
     assert "pending" in index.form
     index.add(np.arange(2_000, 2_100), unit(100, 7))
     index.wait()
-    assert index.form == "hnsw"
+    assert index.stats()["pending"] == 0
     assert index.search(fresh[3], 1)[0].tolist() == [1_003]
     index.close()
 
@@ -92,7 +109,9 @@ def test_removed_rows_never_come_back_and_their_vectors_are_overwritten() -> Non
         assert row not in index.search(vectors[row], 20)[0].tolist()
     kept, matrix = index.snapshot()
     assert len(kept) == len(matrix) == 400 - len(gone)
-    assert not index._vectors[len(kept) :].any()
+    table = index._table
+    freed = np.setdiff1d(np.arange(table.size), table.alive())
+    assert len(freed) == len(gone) and not table.vectors(freed).any()
     index.close()
 
 

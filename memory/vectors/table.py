@@ -1,0 +1,217 @@
+"""The exact vectors of an index, float32, by slot; blocks of them, so that growing copies none.
+
+    row number ──▶ slot ──▶ block = slot // 65,536, place = slot % 65,536
+
+A slot keeps its vector until its row leaves; then it is zeroed and given to the next new row. A
+block is memory of its own, or a private view of an index file: pages of a file are shared among
+processes and can be dropped by the system. Not thread-safe: the owner holds a lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ryzanstein.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["BLOCK", "VectorTable", "best", "checked_vectors"]
+
+BLOCK = 65_536
+# Vectors picked from here and there are copied; more than these at a time leave the cache.
+_PICKED = 2_048
+_EMPTY = -1
+
+
+class VectorTable:
+    """Vectors by slot, and which row each belongs to.
+
+    Args:
+        dimension: Length of a vector.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self._blocks: list[NDArray[np.float32]] = []
+        self._rows = np.zeros(0, dtype=np.int64)
+        self._slots = np.zeros(0, dtype=np.int32)  # by row number; 0 means none, else slot + 1
+        self._free: list[int] = []
+        self.size = 0
+
+    def __len__(self) -> int:
+        return self.size - len(self._free)
+
+    def put(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Stores vectors [n, dimension], in place of those the rows had; returns their slots.
+
+        A row given twice keeps its last vector.
+        """
+        if not len(rows):
+            return np.zeros(0, dtype=np.int64)
+        rows, last = np.unique(rows[::-1], return_index=True)
+        vectors = vectors[::-1][last]
+        slots = self.slots(rows)
+        fresh = np.flatnonzero(slots == _EMPTY)
+        slots[fresh] = self._new_slots(len(fresh))
+        self._know_rows(int(rows[-1]))
+        self._rows[slots] = rows
+        self._slots[rows] = slots + 1
+        for number, inside, places in _by_block(slots):
+            self._blocks[number][places] = vectors[inside]
+        return slots
+
+    def drop(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Zeroes and frees the slots of rows, unknown ones aside; returns the slots."""
+        rows = np.unique(rows)
+        slots = self.slots(rows)
+        rows, slots = rows[slots != _EMPTY], slots[slots != _EMPTY]
+        self._rows[slots] = _EMPTY
+        self._slots[rows] = 0
+        for number, _, places in _by_block(slots):
+            self._blocks[number][places] = 0
+        self._free += slots.tolist()
+        return slots
+
+    def slots(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the slot of each row, -1 where it has none."""
+        known = (rows >= 0) & (rows < len(self._slots))
+        slots = np.full(len(rows), _EMPTY, dtype=np.int64)
+        slots[known] = self._slots[rows[known]] - 1
+        return slots
+
+    def rows(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the row of each slot, -1 of free ones."""
+        return self._rows[slots]
+
+    def alive(self, start: int = 0, end: int | None = None) -> NDArray[np.int64]:
+        """Returns the slots in use from `start` to before `end`."""
+        end = self.size if end is None else min(end, self.size)
+        return np.flatnonzero(self._rows[start:end] != _EMPTY) + start
+
+    def vectors(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns copies of vectors, [n, dimension]."""
+        result = np.empty((len(slots), self.dimension), dtype=np.float32)
+        for number, inside, places in _by_block(slots):
+            result[inside] = self._blocks[number][places]
+        return result
+
+    def cosines(self, query: NDArray[np.float32], slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the inner product of the query with each slot's vector."""
+        scores = np.empty(len(slots), dtype=np.float32)
+        for number, inside, places in _by_block(slots):
+            block = self._blocks[number]
+            for start in range(0, len(places), _PICKED):
+                part = slice(start, start + _PICKED)
+                scores[inside[part]] = _run(block, places[part]) @ query
+        return scores
+
+    def nearest(
+        self, query: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Returns the k best slots in use and their cosines, in no order."""
+        slots, scores = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
+        for start, block in zip(range(0, self.size, BLOCK), self._blocks, strict=False):
+            used = min(BLOCK, self.size - start)
+            found = block[:used] @ query
+            if self._free:
+                found[self._rows[start : start + used] == _EMPTY] = -np.inf
+            kept = best(found, k)
+            kept = kept[found[kept] != -np.inf]
+            slots.append(kept + start)
+            scores.append(found[kept])
+        joined, values = np.concatenate(slots), np.concatenate(scores)
+        kept = best(values, k)
+        return joined[kept], values[kept]
+
+    def block(self, number: int) -> NDArray[np.float32]:
+        """Returns the used part of a block itself, not a copy."""
+        return self._blocks[number][: min(BLOCK, self.size - number * BLOCK)]
+
+    def replace_block(self, number: int, block: NDArray[np.float32]) -> None:
+        """Puts another array of the same vectors, [65,536, dimension], in a block's place."""
+        self._blocks[number] = block
+
+    def restore(self, rows: NDArray[np.int64], blocks: list[NDArray[np.float32]]) -> None:
+        """Takes over rows by slot, -1 for free ones, and blocks [65,536, dimension] of vectors."""
+        self.size = len(rows)
+        self._rows, self._blocks = rows, blocks
+        self._free = np.flatnonzero(rows == _EMPTY).tolist()
+        used = self.alive()
+        self._slots = np.zeros(0, dtype=np.int32)
+        if len(used):
+            self._know_rows(int(rows.max()))
+            self._slots[rows[used]] = used + 1
+
+    def _new_slots(self, count: int) -> NDArray[np.int64]:
+        reused = self._free[len(self._free) - min(count, len(self._free)) :]
+        del self._free[len(self._free) - len(reused) :]
+        added = count - len(reused)
+        slots = np.array([*reused, *range(self.size, self.size + added)], dtype=np.int64)
+        self.size += added
+        while len(self._blocks) * BLOCK < self.size:
+            # Zeroed memory is lent page by page, as it is first written.
+            self._blocks.append(np.zeros((BLOCK, self.dimension), dtype=np.float32))
+        if self.size > len(self._rows):
+            self._rows = _grown(self._rows, self.size, _EMPTY)
+        return slots
+
+    def _know_rows(self, largest: int) -> None:
+        if largest >= len(self._slots):
+            self._slots = _grown(self._slots, largest + 1, 0)
+
+
+def checked_vectors(
+    vectors: NDArray[np.float32], count: int, dimension: int
+) -> NDArray[np.float32]:
+    """Returns vectors as float32 [count, dimension].
+
+    Raises:
+        InvalidRequest: They have another shape, or hold NaN or infinity.
+    """
+    if vectors.shape != (count, dimension):
+        raise InvalidRequest(
+            f"The vectors are {vectors.shape}, not {(count, dimension)}.",
+            hint="Every vector of a store comes from one embedding model.",
+        )
+    # One pass and no temporary of its size: a sum is finite only if no term is NaN or infinite.
+    if not np.isfinite(np.einsum("nd,nd->n", vectors, vectors)).all():
+        raise InvalidRequest(
+            "A vector holds NaN or infinity.", hint="Check the embedding model that made it."
+        )
+    return vectors.astype(np.float32, copy=False)
+
+
+def best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Returns where the k largest scores are, in no order."""
+    if k >= len(scores):
+        return np.arange(len(scores))
+    return np.argpartition(-scores, k)[:k] if k > 0 else np.zeros(0, dtype=np.int64)
+
+
+def _by_block(
+    slots: NDArray[np.int64],
+) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """Splits slots into (block, where in `slots`, places in the block)."""
+    numbers = slots // BLOCK
+    found = []
+    for number in np.unique(numbers).tolist():
+        inside = np.flatnonzero(numbers == number)
+        found.append((number, inside, slots[inside] - number * BLOCK))
+    return found
+
+
+def _run(block: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Returns the vectors at places, without a copy where they follow each other."""
+    first, last = int(places[0]), int(places[-1])
+    if last - first + 1 == len(places) and (np.diff(places) == 1).all():
+        return block[first : last + 1]
+    return block[places]
+
+
+def _grown(array: NDArray, need: int, fill: int) -> NDArray:  # type: ignore[type-arg]
+    larger = np.full(max(need, len(array) + len(array) // 2, 64), fill, dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
