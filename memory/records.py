@@ -39,6 +39,8 @@ __all__ = [
     "AgentPrototypes",
     "Calibration",
     "ConsolidationReport",
+    "ConversationReport",
+    "DocumentReport",
     "Draft",
     "Experience",
     "ExperienceHit",
@@ -441,3 +443,47 @@ class ImportReport:
     memories: int
     experiences: int
     skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationReport:
+    """What the import of a transcript did.
+
+    Attributes:
+        conversations: Ids, in the file's order.
+        turns: Turns that it holds.
+        added: Records stored; a long turn is several.
+        known: Records that were there already.
+        left_out: Messages that nobody said: of systems and tools, and empty ones.
+    """
+
+    conversations: tuple[str, ...]
+    turns: int
+    added: int
+    known: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentReport:
+    """What the import of a document did.
+
+    Attributes:
+        source: Its path or URL.
+        title: Of the document; None where it has none.
+        passages: Passages that it holds now.
+        added: Passages stored that were not there.
+        kept: Passages that were there, moved or not.
+        replaced: Older passages that new ones took the place of; their history shows them.
+        ended: Older passages that are gone from the document; they are no longer valid.
+        pages_without_text: Pages of a PDF on which there was nothing to read.
+    """
+
+    source: str
+    title: str | None
+    passages: int
+    added: int
+    kept: int
+    replaced: int
+    ended: int
+    pages_without_text: int = 0
