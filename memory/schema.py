@@ -35,6 +35,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from ryzanstein.memory.postgres import PgVector
+
 __all__ = [
     "Base",
     "CalibrationRow",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 _NEVER_REUSED = {"sqlite_autoincrement": True}
+_VECTOR = LargeBinary().with_variant(PgVector(), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -229,7 +232,7 @@ class EmbeddingRow(Base):
     )
     model_id: Mapped[str] = mapped_column(String(120))
     dimension: Mapped[int]
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
+    vector: Mapped[bytes] = mapped_column(_VECTOR)
     revision: Mapped[int]
 
 

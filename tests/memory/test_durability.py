@@ -36,7 +36,8 @@ def test_two_processes_writing_at_once_lose_nothing(url: str) -> None:
         assert store.recall("ann writes note 41", limit=1)[0].memory.text.startswith("ann")
 
 
-def test_a_killed_writer_loses_nothing_it_had_acknowledged(url: str) -> None:
+def test_a_killed_writer_loses_nothing_it_had_acknowledged(sqlite_url: str) -> None:
+    url = sqlite_url
     chooser = random.Random(5)
     acknowledged: list[str] = []
     for turn in range(4):

@@ -34,32 +34,32 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> N
     assert path.read_bytes().startswith(b"this is a text file")
 
 
-def test_a_database_damaged_in_the_middle_says_so(url: str, tmp_path: Path) -> None:
-    with MemoryStore(url) as store:
+def test_a_database_damaged_in_the_middle_says_so(sqlite_url: str, tmp_path: Path) -> None:
+    with MemoryStore(sqlite_url) as store:
         for number in range(200):
             store.remember(f"note {number} of some length to fill the pages of this file")
     path = tmp_path / "memory.db"
     content = bytearray(path.read_bytes())
     content[4096:-4096] = b"\xa5" * (len(content) - 8192)
     path.write_bytes(content)
-    with pytest.raises(StorageError, match="damaged"), MemoryStore(url) as store:
+    with pytest.raises(StorageError, match="damaged"), MemoryStore(sqlite_url) as store:
         store.recall("note 17")
 
 
-def test_a_database_of_a_newer_version_is_refused(url: str, tmp_path: Path) -> None:
-    MemoryStore(url).close()
+def test_a_database_of_a_newer_version_is_refused(sqlite_url: str, tmp_path: Path) -> None:
+    MemoryStore(sqlite_url).close()
     connection = sqlite3.connect(tmp_path / "memory.db")
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.commit()
     connection.close()
     with pytest.raises(StorageError, match="newer version"):
-        MemoryStore(url)
+        MemoryStore(sqlite_url)
 
 
 def test_a_read_only_database_is_read_and_says_that_it_cannot_be_written(
-    url: str, tmp_path: Path
+    sqlite_url: str, tmp_path: Path
 ) -> None:
-    with MemoryStore(url) as store:
+    with MemoryStore(sqlite_url) as store:
         kept = store.remember("Whales are mammals")
     with MemoryStore(f"sqlite:///file:{tmp_path / 'memory.db'}?mode=ro&uri=true") as store:
         assert store.recall("are whales mammals")[0].memory.id == kept.id
@@ -75,8 +75,8 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         MemoryStore(f"sqlite:///{tmp_path}")
 
 
-def test_a_database_that_stays_locked_ends_in_a_time_out(url: str, tmp_path: Path) -> None:
-    with MemoryStore(url, busy_seconds=0.1) as store:
+def test_a_database_that_stays_locked_ends_in_a_time_out(sqlite_url: str, tmp_path: Path) -> None:
+    with MemoryStore(sqlite_url, busy_seconds=0.1) as store:
         other = sqlite3.connect(tmp_path / "memory.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(TimedOut, match="locked"):
@@ -104,9 +104,9 @@ with MemoryStore(sys.argv[1]) as store:
 """
 
 
-def test_a_full_disk_is_told_and_loses_nothing(url: str) -> None:
+def test_a_full_disk_is_told_and_loses_nothing(sqlite_url: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-c", FILL, url],
+        [sys.executable, "-P", "-c", FILL, sqlite_url],
         capture_output=True,
         text=True,
         timeout=60,
@@ -117,6 +117,6 @@ def test_a_full_disk_is_told_and_loses_nothing(url: str) -> None:
     assert sum(line.startswith("FULL") and "disk is full" in line for line in lines) == 1
     ids = [line for line in lines if line.startswith("mem_")]
     assert len(ids) > 10
-    with MemoryStore(url) as store:
+    with MemoryStore(sqlite_url) as store:
         assert all(store.get(id) is not None for id in ids)
         assert store.stats().memories == len(ids) + 1

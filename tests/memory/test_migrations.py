@@ -44,7 +44,8 @@ def test_opening_again_changes_nothing_and_keeps_everything(url: str) -> None:
         assert store.get(kept.id) == kept
 
 
-def test_the_last_migration_can_be_undone(url: str) -> None:
+def test_the_last_migration_can_be_undone(sqlite_url: str) -> None:
+    url = sqlite_url
     from alembic import command
 
     MemoryStore(url).close()
