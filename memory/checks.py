@@ -1,54 +1,96 @@
-"""Bounds of what may be stored or asked; each fault is one InvalidRequest with what to do."""
+"""Bounds of what may be stored or asked; each fault is one InvalidRequest with what to do.
+
+A text with NUL, broken Unicode or control characters is refused rather than changed behind the
+caller's back: it would come back to a terminal, and a terminal obeys escapes. White space of every
+kind is fine. `cleaned` repairs such a text for callers that must keep what they got.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.memory.records import TIERS
+
+if TYPE_CHECKING:
+    from ryzanstein.memory.records import Draft
 
 __all__ = [
     "MAX_TEXT",
+    "checked_draft",
+    "checked_ids",
     "checked_limit",
+    "checked_moment",
     "checked_name",
+    "checked_outcome",
     "checked_share",
     "checked_tags",
     "checked_text",
+    "checked_tier",
     "cleaned",
 ]
 
 MAX_TEXT = 1_000_000
 _MAX_LIMIT = 1_000
 _MAX_TAGS = 32
+# As long as their columns; the last three only so that a mistake is noticed.
+_LENGTHS: Sequence[tuple[str, int]] = (
+    ("speaker", 120),
+    ("conversation", 80),
+    ("session", 80),
+    ("task", 80),
+    ("source", 4_000),
+    ("place", 4_000),
+    ("context", 20_000),
+)
 _NAME = re.compile(r"[\w.:@/+-]{1,80}")
+_MAX_IDS = 10_000
+# Enough for a plan of a lifetime; further away it is a wrong number.
+_HORIZON = timedelta(days=36_525)
 # A NUL ends strings in some databases; a lone surrogate cannot be written as UTF-8.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_CONTROL = re.compile("[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_ESCAPES = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 
 
-def checked_text(text: str, what: str) -> str:
+def checked_text(text: str, what: str, limit: int = MAX_TEXT) -> str:
     """Returns the text without white space around it.
 
     Raises:
-        InvalidRequest: It is empty, too long, or holds what cannot be stored.
+        InvalidRequest: It is no text, empty, too long, or holds what cannot be stored.
     """
+    if not isinstance(text, str):
+        raise InvalidRequest(f"The {what} is no text but {type(text).__name__}.")
     stripped = text.strip()
     if not stripped:
         raise InvalidRequest(f"The {what} is empty.", hint="Give some text.")
-    if len(stripped) > MAX_TEXT:
+    if len(stripped) > limit:
         raise InvalidRequest(
-            f"The {what} has {len(stripped):,} characters; at most {MAX_TEXT:,} are kept.",
+            f"The {what} has {len(stripped):,} characters; at most {limit:,} are kept.",
             hint="Split it into parts.",
         )
     if _UNSTORABLE.search(stripped):
         raise InvalidRequest(
             f"The {what} holds NUL or broken Unicode characters.", hint="Send it as UTF-8 text."
         )
+    found = _CONTROL.search(stripped)
+    if found:
+        raise InvalidRequest(
+            f"The {what} holds the control character U+{ord(found[0]):04X} "
+            f"at position {found.start()}.",
+            hint="Take terminal escapes and control characters out first.",
+        )
     return stripped
 
 
 def cleaned(text: str) -> str:
     """Returns what can be stored of a text that a model or a tool made: cut and repaired."""
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text[:MAX_TEXT]).strip()
+    plain = _CONTROL.sub("", _ESCAPES.sub("", text[:MAX_TEXT]))
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", plain).strip()
 
 
 def checked_name(name: str, what: str) -> str:
@@ -86,6 +128,111 @@ def checked_share(value: float, what: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise InvalidRequest(f"{what} is {value}.", hint="Give a number from 0 to 1.")
     return float(value)
+
+
+def checked_outcome(value: float) -> float:
+    """Returns a number between -1 and 1.
+
+    Raises:
+        InvalidRequest: It is not one, or NaN.
+    """
+    if not -1.0 <= value <= 1.0:
+        raise InvalidRequest(
+            f"The outcome is {value}.", hint="Give a number from -1 (misled) to 1 (helped)."
+        )
+    return float(value)
+
+
+def checked_tier(tier: str) -> str:
+    """Returns the tier.
+
+    Raises:
+        InvalidRequest: There is no such tier.
+    """
+    if tier not in TIERS:
+        raise InvalidRequest(f"{tier!r} is no tier.", hint=f"Use one of {', '.join(TIERS)}.")
+    return tier
+
+
+def checked_moment(moment: datetime, what: str) -> datetime:
+    """Returns a time in UTC.
+
+    Raises:
+        InvalidRequest: It is no time with a zone, or more than a century ahead.
+    """
+    if not isinstance(moment, datetime) or moment.tzinfo is None or moment.utcoffset() is None:
+        raise InvalidRequest(
+            f"{what} is {moment!s:.40}, which is no time with a zone.",
+            hint="Give a datetime with a time zone, for example of UTC.",
+        )
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidRequest(f"{what} is before the year 1 or after 9999 in UTC.") from None
+    if utc > datetime.now(UTC) + _HORIZON:
+        raise InvalidRequest(
+            f"{what} is {utc.date().isoformat()}, more than a century ahead.",
+            hint="Check the year.",
+        )
+    return utc
+
+
+def checked_ids(ids: Iterable[str]) -> list[str]:
+    """Returns ids, each once, in order.
+
+    Raises:
+        InvalidRequest: There are none, or too many.
+    """
+    chosen = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
+    if not 1 <= len(chosen) <= _MAX_IDS:
+        raise InvalidRequest(f"{len(chosen)} ids were given.", hint=f"Give 1 to {_MAX_IDS:,}.")
+    return chosen
+
+
+def checked_draft(draft: Draft) -> Draft:
+    """Returns a draft with every field in bounds, its tier chosen and its times in UTC.
+
+    Raises:
+        InvalidRequest: The first field that does not fit, by name.
+    """
+    tier = draft.tier or ("working" if draft.task is not None else "short_term")
+    if checked_tier(tier) == "working" and draft.task is None:
+        raise InvalidRequest("A working memory belongs to a task.", hint="Give `task`, a run's id.")
+    if draft.turn is not None and not 0 <= draft.turn < 2**31:
+        raise InvalidRequest(f"The turn is {draft.turn}.", hint="Count turns from 0.")
+    mark = draft.importance
+    return replace(
+        draft,
+        text=checked_text(draft.text, "text"),
+        kind=checked_name(draft.kind, "kind"),
+        tier=tier,
+        agent=None if draft.agent is None else checked_name(draft.agent, "codename"),
+        tags=checked_tags(draft.tags),
+        importance=None if mark is None else checked_share(mark, "The importance"),
+        **{name: _optional(getattr(draft, name), name, size) for name, size in _LENGTHS},
+        **_moments(draft),
+    )
+
+
+def _optional(text: str | None, what: str, limit: int) -> str | None:
+    return None if text is None else checked_text(text, what, limit)
+
+
+def _moments(draft: Draft) -> dict[str, datetime | None]:
+    moments = {
+        name: None if value is None else checked_moment(value, f"`{name}`")
+        for name, value in (
+            ("happened", draft.happened),
+            ("valid_from", draft.valid_from),
+            ("valid_until", draft.valid_until),
+        )
+    }
+    begins, ends = moments["valid_from"], moments["valid_until"]
+    if begins and ends and ends <= begins:
+        raise InvalidRequest(
+            "`valid_until` is not after `valid_from`.", hint="Swap the two times, or leave one out."
+        )
+    return moments
 
 
 def checked_limit(limit: int) -> int:

@@ -1,46 +1,62 @@
-"""Memories in SQL: remember, correct, forget, recall.
+"""Memories in SQL: remember, correct, forget, look up, recall.
 
 The same text of the same kind and agent is one row: remembering it again reinforces that row.
 A correction is a new row; the old one stays readable through its chain and leaves the search.
 Forgetting deletes a row and the older versions it replaced from the table, the full text index,
-the vectors and the database's freed pages.
+the vectors, the links, the journal and the database's freed pages.
 """
 
 from __future__ import annotations
 
-import hashlib
+import builtins
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
+from sqlalchemy import select
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.memory import journal, policies
 from ryzanstein.memory.checks import (
+    checked_draft,
     checked_limit,
-    checked_name,
-    checked_share,
-    checked_tags,
+    checked_moment,
     checked_text,
 )
 from ryzanstein.memory.database import Database
-from ryzanstein.memory.records import Hit, Memory
-from ryzanstein.memory.schema import EmbeddingRow, MemoryRow, MemoryTagRow, RemovalRow
+from ryzanstein.memory.filters import Filter
+from ryzanstein.memory.novelty import Novelty
+from ryzanstein.memory.records import TIERS, Draft, Hit, JournalEntry, Memory, Page
+from ryzanstein.memory.rows import (
+    add_tags,
+    identity_of,
+    insert_memories,
+    load_known,
+    load_memories,
+    load_one,
+    remove_rows,
+    save_standing,
+    supersede,
+    versions,
+)
+from ryzanstein.memory.schema import MemoryRow
 from ryzanstein.memory.search import Searcher
 from ryzanstein.memory.spaces import MEMORIES
+from ryzanstein.memory.tiers import Change, Tiers, arranged
 from ryzanstein.memory.vectors.sync import store_vectors
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ryzanstein.memory.embed import Embedder
 
-__all__ = ["Facts", "load_memories"]
+__all__ = ["Facts"]
 
-_FIELDS = tuple(name for name in Memory.__slots__ if name != "tags")
-_COLUMNS = (MemoryRow.row, *(getattr(MemoryRow, name) for name in _FIELDS))
-# Remembering again moves the importance this share of the way to 1.
-_REINFORCEMENT = 0.1
+_DRAFTED = tuple(one.name for one in fields(Draft) if one.name != "importance")
+_FORGETTING = 500
 
 
 class Facts:
@@ -54,79 +70,120 @@ class Facts:
 
     def __init__(self, database: Database, embedder: Embedder, *, graph_from: int) -> None:
         self.searcher = Searcher(database, MEMORIES, embedder, graph_from=graph_from)
+        self.tiers = Tiers(database)
         self._database = database
         self._embedder = embedder
+        self._novelty = Novelty(database, self.searcher.synced, embedder.dimension)
 
-    def remember(
-        self,
-        text: str,
-        *,
-        kind: str = "fact",
-        agent: str | None = None,
-        tags: Iterable[str] = (),
-        source: str | None = None,
-        importance: float = 0.5,
-    ) -> Memory:
-        """Stores a text, or reinforces the row that holds it already; durable on return."""
+    def remember(self, drafts: Sequence[Draft]) -> builtins.list[Memory]:
+        """Stores texts in one transaction, or reinforces what holds them; durable on return."""
+        if not drafts:
+            return []
+        memories, vectors = self.prepare(drafts)
+        with self.tiers.changing(len(memories)) as change:
+            return self.add(change, memories, vectors)
+
+    def prepare(self, drafts: Sequence[Draft]) -> tuple[builtins.list[Memory], NDArray[np.float32]]:
+        """Checks drafts and gives them ids, novelty and vectors; writes nothing.
+
+        Raises:
+            InvalidRequest: A field of one does not fit; with several drafts its number is told.
+        """
+        checked = [_checked(draft, at, len(drafts)) for at, draft in enumerate(drafts)]
+        vectors = self._embedder.embed([draft.text for draft in checked])
+        novelties = self._novelty.of(vectors).tolist()
         now = datetime.now(UTC)
-        memory = Memory(
-            id=f"mem_{secrets.token_hex(8)}",
-            text=checked_text(text, "text"),
-            tier="short_term",
-            kind=checked_name(kind, "kind"),
-            agent=None if agent is None else checked_name(agent, "codename"),
-            tags=checked_tags(tags),
-            source=None if source is None else checked_text(source, "source"),
-            importance=checked_share(importance, "The importance"),
-            reinforced=0,
-            created=now,
-            updated=now,
-        )
-        vectors = self._embedder.embed([memory.text])
-        with self._database.write() as (connection, revision):
-            known = _with_identity(connection, memory)
-            if known is not None:
-                return _reinforce(connection, known, memory)
-            rows = insert_memories(connection, [memory], revision)
-            store_vectors(connection, MEMORIES, self._embedder, rows, vectors, revision)
-        return memory
+        memories = [
+            policies.weighed(
+                Memory(
+                    id=new_id(),
+                    created=now,
+                    updated=now,
+                    mark=draft.importance,
+                    novelty=round(novelty, 4),
+                    **{name: getattr(draft, name) for name in _DRAFTED},
+                )
+            )
+            for draft, novelty in zip(checked, novelties, strict=True)
+        ]
+        return memories, vectors
 
-    def correct(self, id: str, text: str) -> Memory:
+    def add(
+        self, change: Change, memories: Sequence[Memory], vectors: NDArray[np.float32]
+    ) -> builtins.list[Memory]:
+        """Stores prepared memories inside a transaction; those known already are reinforced.
+
+        Returns:
+            What is stored now, one for each given.
+        """
+        connection = change.connection
+        digests = [identity_of(memory) for memory in memories]
+        known = load_known(connection, memories)
+        again: dict[int, Memory] = {}
+        fresh: dict[str, Memory] = {}
+        places: builtins.list[int] = []
+        for place, (digest, memory) in enumerate(zip(digests, memories, strict=True)):
+            if digest in known:
+                row, old = known[digest]
+                again[row] = _reinforced(change, row, old, memory)
+                known[digest] = row, again[row]
+            elif digest in fresh:
+                fresh[digest] = _repeated(fresh[digest], memory)
+            else:
+                fresh[digest] = memory
+                places.append(place)
+        save_standing(connection, again)
+        self._insert(change, list(fresh.values()), vectors[places])
+        return [known[one][1] if one in known else fresh[one] for one in digests]
+
+    def correct(self, id: str, text: str, since: datetime | None = None) -> Memory:
         """Replaces a current memory by a new text and keeps the old version in its history."""
+        now = datetime.now(UTC)
+        at = now if since is None else checked_moment(since, "`since`")
         text = checked_text(text, "text")
         vectors = self._embedder.embed([text])
-        now = datetime.now(UTC)
-        with self._database.write() as (connection, revision):
-            row, old = _current(connection, id)
-            new = replace(
-                old,
-                id=f"mem_{secrets.token_hex(8)}",
-                text=text,
-                created=now,
-                updated=now,
-                reinforced=0,
-            )
-            known = _with_identity(connection, new)
-            if known is not None and known[1].id == old.id:
+        novelty = round(float(self._novelty.of(vectors)[0]), 4)
+        with self.tiers.changing(1) as change:
+            row, old = load_one(change.connection, id, current=True)
+            new = _corrected(old, text, novelty, at, now)
+            known = load_known(change.connection, [new]).get(identity_of(new))
+            if known is not None and known[0] == row:
                 return old
-            if known is not None:
-                new = _reinforce(connection, known, new)
-            _supersede(connection, row, new.id, revision)
-            if known is None:
-                added = insert_memories(connection, [new], revision)
-                store_vectors(connection, MEMORIES, self._embedder, added, vectors, revision)
+            new = self.add(change, [new], vectors)[0]
+            supersede(change.connection, [row], new.id, change.revision, at)
+            journal.write(change.connection, [row], "superseded", f"by {new.id}", now)
+            added, _ = load_one(change.connection, new.id)
+            journal.write(change.connection, [added], "corrected", f"replaces {old.id}", now)
         return new
 
     def forget(self, id: str) -> bool:
         """Deletes a memory and the older versions it replaced; False where there is none."""
         with self._database.write() as (connection, revision):
-            rows = _versions(connection, id)
+            rows = versions(connection, id)
             if not rows:
                 return False
-            connection.execute(delete(MemoryRow).where(MemoryRow.row.in_(rows)))
-            _record_removal(connection, rows, revision)
+            remove_rows(connection, rows, revision)
         self._database.scrub()
         return True
+
+    def forget_archived(self, before: datetime | None = None) -> int:
+        """Deletes what was archived (before a time), with its older versions; returns how many."""
+        where = [MemoryRow.archived.is_not(None), MemoryRow.superseded_by.is_(None)]
+        if before is not None:
+            where.append(MemoryRow.archived < checked_moment(before, "`before`"))
+        count = 0
+        while True:
+            with self._database.write() as (connection, revision):
+                query = select(MemoryRow.id).where(*where).limit(_FORGETTING)
+                ids = connection.execute(query).scalars().all()
+                rows = [row for id in ids for row in versions(connection, id)]
+                remove_rows(connection, rows, revision)
+            count += len(ids)
+            if len(ids) < _FORGETTING:
+                break
+        if count:
+            self._database.scrub()
+        return count
 
     def get(self, id: str) -> Memory | None:
         """Returns one version of a memory by its id."""
@@ -134,167 +191,139 @@ class Facts:
             found = load_memories(connection, [MemoryRow.id == id])
         return next(iter(found.values()), None)
 
-    def history(self, id: str) -> list[Memory]:
+    def history(self, id: str) -> builtins.list[Memory]:
         """Returns a memory and the older versions it replaced, oldest first."""
         with self._database.read() as connection:
-            rows = _versions(connection, id)
+            rows = versions(connection, id)
             found = load_memories(connection, [MemoryRow.row.in_(rows)])
         return [found[row] for row in sorted(found)]
 
-    def recall(
-        self,
-        query: str,
-        *,
-        limit: int = 5,
-        agent: str | None = None,
-        tags: Iterable[str] = (),
-        kind: str | None = None,
-    ) -> list[Hit]:
-        """Finds current memories by meaning and words; an agent sees its own and everybody's."""
+    def journal(self, id: str) -> builtins.list[JournalEntry]:
+        """Returns what happened to a memory, oldest first."""
+        with self._database.read() as connection:
+            row, _ = load_one(connection, id)
+            return journal.read(connection, row)
+
+    def list(self, chosen: Filter, limit: int, cursor: str | None) -> Page:
+        """Returns memories, the newest first, from where the cursor of the last page points."""
+        where = chosen.narrowing() + chosen.standing(working=True)
+        if chosen.at is None:
+            where.append(MemoryRow.superseded_by.is_(None))
+        if cursor is not None:
+            where.append(MemoryRow.row < _place(cursor))
+        query = select(MemoryRow.row).where(*where).order_by(MemoryRow.row.desc())
+        with self._database.read() as connection:
+            rows = connection.execute(query.limit(checked_limit(limit) + 1)).scalars().all()
+            found = load_memories(connection, [MemoryRow.row.in_(rows[:limit])])
+        more = str(rows[limit - 1]) if len(rows) > limit else None
+        return Page(tuple(found[row] for row in rows[:limit]), more)
+
+    def recall(self, query: str, chosen: Filter, limit: int) -> builtins.list[Hit]:
+        """Finds current memories by meaning and words, and counts a use of each."""
+        now = datetime.now(UTC)
         if not query.strip():
             raise InvalidRequest("The query is empty.", hint="Say what to look for.")
-        where = _conditions(agent, checked_tags(tags), kind)
+        chosen = replace(chosen, at=chosen.at or now)
+        where = chosen.narrowing() + chosen.standing()
         found = self.searcher.search(query, checked_limit(limit), where)
         with self._database.read() as connection:
             rows = [one.row for one in found]
             records = load_memories(connection, [MemoryRow.row.in_(rows)])
+        self.tiers.uses.count(records, now)
         return [
             Hit(records[one.row], one.score, one.similarity, one.reasons)
             for one in found
             if one.row in records
         ]
 
-
-def identity(text: str, kind: str, agent: str | None) -> str:
-    """Returns the digest under which a text is stored once: letter case and spacing ignored."""
-    words = " ".join(text.split()).casefold()
-    return hashlib.sha256("\x00".join((kind, agent or "", words)).encode()).hexdigest()
-
-
-def insert_memories(connection: Connection, memories: Sequence[Memory], revision: int) -> list[int]:
-    """Inserts rows with their tags and returns their numbers, in order."""
-    if not memories:
-        return []
-    values = []
-    for memory in memories:
-        fields = {name: getattr(memory, name) for name in _FIELDS}
-        current = memory.superseded_by is None
-        digest = identity(memory.text, memory.kind, memory.agent) if current else None
-        values.append({**fields, "identity": digest, "revision": revision})
-    connection.execute(insert(MemoryRow), values)
-    ids = [memory.id for memory in memories]
-    inserted = select(MemoryRow.id, MemoryRow.row).where(MemoryRow.id.in_(ids))
-    rows = {found.id: found.row for found in connection.execute(inserted)}
-    for memory in memories:
-        _add_tags(connection, rows[memory.id], memory.tags)
-    return [rows[id] for id in ids]
+    def _insert(
+        self, change: Change, memories: Sequence[Memory], vectors: NDArray[np.float32]
+    ) -> None:
+        rows = insert_memories(change.connection, memories, change.revision)
+        store_vectors(change.connection, MEMORIES, self._embedder, rows, vectors, change.revision)
+        entries = [
+            (row, "stored", f"into {memory.tier}: {_because(memory)}")
+            for row, memory in zip(rows, memories, strict=True)
+        ]
+        journal.write_each(change.connection, entries, change.now)
+        change.filled.update(memory.tier for memory in memories)
 
 
-def load_memories(
-    connection: Connection, where: Sequence[ColumnElement[bool]]
-) -> dict[int, Memory]:
-    """Returns the memories that meet all conditions, by row number."""
-    rows = connection.execute(select(*_COLUMNS).where(*where).order_by(MemoryRow.row)).all()
-    wanted = select(MemoryRow.row).where(*where)
-    tags: dict[int, list[str]] = {}
-    tagged = (
-        select(MemoryTagRow.memory_row, MemoryTagRow.tag)
-        .where(MemoryTagRow.memory_row.in_(wanted))
-        .order_by(MemoryTagRow.tag)
-    )
-    for row, tag in connection.execute(tagged):
-        tags.setdefault(row, []).append(tag)
-    found: dict[int, Memory] = {}
-    for one in rows:
-        fields: dict[str, Any] = dict(one._mapping)
-        row = fields.pop("row")
-        found[row] = Memory(**fields, tags=tuple(tags.get(row, ())))
-    return found
+def new_id() -> str:
+    """Returns an id that no memory has."""
+    return f"mem_{secrets.token_hex(8)}"
 
 
-def _with_identity(connection: Connection, memory: Memory) -> tuple[int, Memory] | None:
-    wanted = identity(memory.text, memory.kind, memory.agent)
-    found = load_memories(connection, [MemoryRow.identity == wanted])
-    return next(iter(found.items()), None)
+def _checked(draft: Draft, at: int, count: int) -> Draft:
+    try:
+        return checked_draft(draft)
+    except InvalidRequest as error:
+        if count == 1:
+            raise
+        raise InvalidRequest(f"Draft {at}: {error.message}", hint=error.hint) from error
 
 
-def _reinforce(connection: Connection, known: tuple[int, Memory], again: Memory) -> Memory:
-    row, old = known
-    importance = max(old.importance, again.importance)
-    connection.execute(
-        update(MemoryRow)
-        .where(MemoryRow.row == row)
-        .values(
-            reinforced=old.reinforced + 1,
-            importance=importance + _REINFORCEMENT * (1 - importance),
-            source=old.source or again.source,
-            updated=again.updated,
-        )
-    )
-    _add_tags(connection, row, [tag for tag in again.tags if tag not in old.tags])
-    return load_memories(connection, [MemoryRow.row == row])[row]
+def _because(memory: Memory) -> str:
+    if memory.mark is not None:
+        return f"marked {memory.mark:.2f}"
+    return f"importance {memory.importance:.2f}, novelty {memory.novelty:.2f}"
 
 
-def _current(connection: Connection, id: str) -> tuple[int, Memory]:
-    found = load_memories(connection, [MemoryRow.id == id])
-    if not found:
-        raise InvalidRequest(f"No memory has the id {id!r}.", hint="Search for it first.")
-    row, memory = next(iter(found.items()))
-    if memory.superseded_by is not None:
+def _corrected(old: Memory, text: str, novelty: float, at: datetime, now: datetime) -> Memory:
+    if old.valid_from is not None and at < old.valid_from:
         raise InvalidRequest(
-            f"{id} was replaced already.", hint=f"Correct {memory.superseded_by} instead."
+            f"{old.id} holds only from {old.valid_from.isoformat()} on.",
+            hint="Correct it from then on or later.",
         )
-    return row, memory
-
-
-def _supersede(connection: Connection, row: int, by: str, revision: int) -> None:
-    connection.execute(
-        update(MemoryRow)
-        .where(MemoryRow.row == row)
-        .values(superseded_by=by, identity=None, revision=revision)
+    ends = old.valid_until if old.valid_until is not None and old.valid_until > at else None
+    return policies.weighed(
+        replace(
+            old,
+            id=new_id(),
+            text=text,
+            created=now,
+            updated=now,
+            novelty=novelty,
+            outcome=0.0,
+            reinforced=0,
+            archived=None,
+            valid_from=at,
+            valid_until=ends,
+        )
     )
-    connection.execute(delete(EmbeddingRow).where(MEMORIES.owner == row))
-    _record_removal(connection, [row], revision)
 
 
-def _versions(connection: Connection, id: str) -> list[int]:
-    """Rows of a memory and of everything it replaced, directly or not."""
-    rows: list[int] = []
-    ids = [id]
-    while ids:
-        query = select(MemoryRow.row, MemoryRow.id)
-        first = MemoryRow.id.in_(ids) if not rows else MemoryRow.superseded_by.in_(ids)
-        found = [one for one in connection.execute(query.where(first)) if one.row not in rows]
-        rows += [one.row for one in found]
-        ids = [one.id for one in found]
-    return rows
-
-
-def _record_removal(connection: Connection, rows: Sequence[int], revision: int) -> None:
-    values = [{"space": MEMORIES.name, "item_row": row, "revision": revision} for row in rows]
-    connection.execute(insert(RemovalRow), values)
-
-
-def _add_tags(connection: Connection, row: int, tags: Iterable[str]) -> None:
-    values = [{"memory_row": row, "tag": tag} for tag in tags]
-    if values:
-        connection.execute(insert(MemoryTagRow), values)
-
-
-def _conditions(
-    agent: str | None, tags: Sequence[str], kind: str | None
-) -> list[ColumnElement[bool]]:
-    where: list[ColumnElement[bool]] = []
-    if agent is not None:
-        where.append(or_(MemoryRow.agent == agent, MemoryRow.agent.is_(None)))
-    if kind is not None:
-        where.append(MemoryRow.kind == kind)
-    if tags:
-        holding = (
-            select(MemoryTagRow.memory_row)
-            .where(MemoryTagRow.tag.in_(tags))
-            .group_by(MemoryTagRow.memory_row)
-            .having(func.count() == len(tags))
+def _repeated(old: Memory, again: Memory) -> Memory:
+    """Returns a memory after its text was said again."""
+    marks = [mark for mark in (old.mark, again.mark) if mark is not None]
+    over = old.valid_until is not None and old.valid_until <= again.updated
+    ends = again.valid_until if again.valid_until or over else old.valid_until
+    return policies.weighed(
+        replace(
+            old,
+            mark=max(marks, default=None),
+            reinforced=old.reinforced + 1,
+            updated=again.updated,
+            source=old.source or again.source,
+            tags=tuple(sorted({*old.tags, *again.tags})),
+            valid_from=again.valid_from or old.valid_from,
+            valid_until=ends,
         )
-        where.append(MemoryRow.row.in_(holding))
-    return where
+    )
+
+
+def _reinforced(change: Change, row: int, old: Memory, again: Memory) -> Memory:
+    memory = _repeated(old, again)
+    add_tags(change.connection, row, [tag for tag in memory.tags if tag not in old.tags])
+    if TIERS.index(again.tier) > TIERS.index(old.tier):
+        detail = f"{old.tier} to {again.tier}: remembered again"
+        journal.write(change.connection, [row], "promoted", detail, change.now)
+        change.filled.add(again.tier)
+        memory = replace(memory, tier=again.tier)
+    return arranged(change, row, memory, "remembered again")
+
+
+def _place(cursor: str) -> int:
+    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 18:
+        raise InvalidRequest(f"{cursor[:40]!r} is no cursor.", hint="Use the one of a page.")
+    return int(cursor)

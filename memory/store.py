@@ -6,25 +6,33 @@ disk. Searches catch up first with what other processes wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import builtins
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from ryzanstein.memory.checks import checked_ids, checked_outcome, checked_share
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.embed import Embedder, get_embedder
 from ryzanstein.memory.experiences import Experiences
 from ryzanstein.memory.facts import Facts
+from ryzanstein.memory.filters import Filter, FilterFields
 from ryzanstein.memory.records import (
     AgentPrototypes,
+    Draft,
     Experience,
     ExperienceHit,
     Hit,
     ImportReport,
+    JournalEntry,
     Memory,
+    Page,
+    Standing,
     StoreStats,
 )
 from ryzanstein.memory.runs import RunStore
@@ -34,6 +42,7 @@ from ryzanstein.memory.vectors.index import GRAPH_FROM
 
 if TYPE_CHECKING:
     from ryzanstein.config import Settings
+    from ryzanstein.memory.sketches.thompson import Draw
 
 __all__ = ["MemoryStore", "open_store"]
 
@@ -95,7 +104,8 @@ class MemoryStore:
         self.close()
 
     def close(self) -> None:
-        """Stops index workers and closes the database."""
+        """Writes what was counted, stops index workers and closes the database."""
+        self._facts.tiers.flush()
         for searcher in (self._facts.searcher, self._experiences.searcher):
             searcher.synced.index.close()
         self._database.close()
@@ -110,56 +120,108 @@ class MemoryStore:
         text: str,
         *,
         kind: str = "fact",
+        tier: str | None = None,
         agent: str | None = None,
         tags: Iterable[str] = (),
         source: str | None = None,
-        importance: float = 0.5,
+        place: str | None = None,
+        speaker: str | None = None,
+        context: str | None = None,
+        importance: float | None = None,
+        happened: datetime | None = None,
+        valid_from: datetime | None = None,
+        valid_until: datetime | None = None,
+        conversation: str | None = None,
+        session: str | None = None,
+        turn: int | None = None,
+        task: str | None = None,
     ) -> Memory:
         """Stores a text; durable on return.
 
-        A text that is there already (same kind and agent, letter case and spacing aside) is not
-        stored twice: the memory returned is the old one, and its `reinforced` has gone up.
+        A text that is there already (same kind and agent, letter case and spacing aside; of a
+        conversation also the same turn) is not stored twice: the memory returned is the old one,
+        and its `reinforced` has gone up. The arguments are the fields of Memory; `importance` is
+        a mark, and what is marked 1.0 is never moved. Without a tier it goes to short-term memory,
+        or to the working memory of its task.
 
         Raises:
-            InvalidRequest: The text is empty or too long, or a name or number does not fit.
+            InvalidRequest: The text is empty, too long or holds control characters, or a name, a
+                number or a time does not fit.
             StorageError: It could not be written; nothing was stored.
         """
-        return self._facts.remember(
-            text, kind=kind, agent=agent, tags=tags, source=source, importance=importance
+        draft = Draft(
+            text,
+            kind=kind,
+            tier=tier,
+            agent=agent,
+            tags=tuple(tags),
+            source=source,
+            place=place,
+            speaker=speaker,
+            context=context,
+            importance=importance,
+            happened=happened,
+            valid_from=valid_from,
+            valid_until=valid_until,
+            conversation=conversation,
+            session=session,
+            turn=turn,
+            task=task,
         )
+        return self._facts.remember([draft])[0]
+
+    def remember_many(self, drafts: Sequence[Draft]) -> builtins.list[Memory]:
+        """Stores texts in one transaction, all or none; returns one memory for each draft."""
+        return self._facts.remember(drafts)
 
     def recall(
-        self,
-        query: str,
-        *,
-        limit: int = 5,
-        agent: str | None = None,
-        tags: Iterable[str] = (),
-        kind: str | None = None,
-    ) -> list[Hit]:
+        self, query: str, *, limit: int = 5, **where: Unpack[FilterFields]
+    ) -> builtins.list[Hit]:
         """Finds memories by meaning and words, best first; fewer than `limit` where little fits.
+
+        What was found counts as used, and comes back where it had been archived. Left out is what
+        does not hold now (or at the moment `at`), and what other tasks are working with.
 
         Args:
             query: What to look for, in any words.
             limit: 1 to 1,000.
-            agent: Only this agent's memories and those that belong to no agent.
-            tags: Only memories that have all of these.
-            kind: Only memories of this kind.
+            **where: Which memories are meant: the fields of Filter.
 
         Raises:
-            InvalidRequest: The query is empty, or the limit is out of bounds.
+            InvalidRequest: The query is empty, or the limit or a filter is out of bounds.
         """
-        return self._facts.recall(query, limit=limit, agent=agent, tags=tags, kind=kind)
+        return self._facts.recall(query, Filter(**where), limit)
 
-    def correct(self, id: str, text: str) -> Memory:
+    def list(
+        self, *, limit: int = 50, cursor: str | None = None, **where: Unpack[FilterFields]
+    ) -> Page:
+        """Returns what is stored, newest first, a page at a time; archived memories too.
+
+        Args:
+            limit: 1 to 1,000.
+            cursor: That of the page before; None starts with the newest.
+            **where: Which memories are meant: the fields of Filter. With `at`, what held at that
+                moment, though it was replaced since.
+
+        Raises:
+            InvalidRequest: The cursor, the limit or a filter is none.
+        """
+        return self._facts.list(Filter(**where), limit, cursor)
+
+    def correct(self, id: str, text: str, *, since: datetime | None = None) -> Memory:
         """Replaces a memory's text; the old version stays in `history` and leaves the search.
+
+        Args:
+            id: Of the current version.
+            text: What holds instead.
+            since: From when on the new text holds and the old one no longer; None means now.
 
         Raises:
             InvalidRequest: There is no such memory, or it was replaced already.
         """
-        return self._facts.correct(id, text)
+        return self._facts.correct(id, text, since)
 
-    def history(self, id: str) -> list[Memory]:
+    def history(self, id: str) -> builtins.list[Memory]:
         """Returns a memory and the older versions it replaced, oldest first."""
         return self._facts.history(id)
 
@@ -170,12 +232,69 @@ class MemoryStore:
     def forget(self, id: str) -> bool:
         """Really deletes a memory, with the older versions it replaced, or an experience.
 
-        Text, full text index and vector are deleted and overwritten in the database file.
+        Text, full text index, vector, links and journal are deleted and overwritten in the file.
 
         Returns:
             False where nothing has that id.
         """
         return self._facts.forget(id) or self._experiences.forget(id)
+
+    def forget_archived(self, *, before: datetime | None = None) -> int:
+        """Really deletes what has been archived, before a time where given; returns how many."""
+        return self._facts.forget_archived(before)
+
+    def use(self, ids: Iterable[str], *, outcome: float | None = None) -> builtins.list[Memory]:
+        """Says that memories were used, and whether it helped; archived ones come back.
+
+        Args:
+            ids: Of current versions.
+            outcome: -1 (it misled) to 1 (it helped); None where that is not known.
+
+        Raises:
+            InvalidRequest: An id is unknown, and nothing was changed; or the outcome is none.
+        """
+        chosen = None if outcome is None else checked_outcome(outcome)
+        return self._facts.tiers.use(checked_ids(ids), chosen)
+
+    def mark(self, id: str, importance: float | None) -> Memory:
+        """Says how much a memory matters, 0 to 1; at 1 no policy moves it; None takes it back.
+
+        Raises:
+            InvalidRequest: There is no such memory, or the number is out of bounds.
+        """
+        chosen = None if importance is None else checked_share(importance, "The importance")
+        return self._facts.tiers.mark(id, chosen)
+
+    def end_task(self, task: str) -> int:
+        """Ends a task: its working memories are promoted or archived; returns how many."""
+        return self._facts.tiers.end_task(task)
+
+    def settle(self, seconds: float = 1.0) -> int:
+        """Writes counted uses and makes room in full tiers until done or the time is over.
+
+        Every write does a small part of this; returns how many memories changed their tier.
+        """
+        return self._facts.tiers.settle(seconds)
+
+    def explain(self, id: str) -> Standing:
+        """Says why a memory is where it is, how strong it is, and what would happen to it next.
+
+        Raises:
+            InvalidRequest: No memory has that id.
+        """
+        return self._facts.tiers.explain(id)
+
+    def next_out(self, tier: str, *, limit: int = 10) -> builtins.list[Standing]:
+        """Returns what would leave a tier next, the first one first; none where none leaves."""
+        return self._facts.tiers.next_out(tier, limit)
+
+    def journal(self, id: str) -> builtins.list[JournalEntry]:
+        """Returns what happened to a memory and why, oldest first.
+
+        Raises:
+            InvalidRequest: No memory has that id.
+        """
+        return self._facts.journal(id)
 
     def record_experience(
         self,
@@ -183,19 +302,28 @@ class MemoryStore:
         task: str,
         agent: str,
         outcome: str,
-        fitness: float,
+        fitness: float | None = None,
         strategy: str = "",
         tools: Iterable[str] = (),
+        steps: Iterable[str] = (),
+        reason: str = "",
         lesson: str = "",
+        lessons: Iterable[Lesson | Mapping[str, str]] = (),
         answer: str = "",
         run_id: str | None = None,
+        trace_id: str | None = None,
+        tier: int | None = None,
         tokens: int = 0,
         seconds: float = 0.0,
     ) -> Experience:
-        """Stores how a run went; durable on return. Texts are cut at 1,000,000 characters.
+        """Stores how a finished run went; durable on return. Texts are cut at 1,000,000 characters.
+
+        A fitness of None is made of the outcome and of the cost among similar runs. A run that says
+        the same as an earlier one (task, agent, strategy, outcome) renews that one. What is far
+        better than its neighbourhood ever was comes back with `breakthrough` set.
 
         Raises:
-            InvalidRequest: The task is empty, or outcome, fitness or cost do not fit.
+            InvalidRequest: The task is empty, or outcome, fitness, cost or lessons do not fit.
         """
         return self._experiences.record(
             task=task,
@@ -204,18 +332,62 @@ class MemoryStore:
             fitness=fitness,
             strategy=strategy,
             tools=tools,
+            steps=steps,
+            reason=reason,
             lesson=lesson,
+            lessons=lessons,
             answer=answer,
             run_id=run_id,
+            trace_id=trace_id,
+            tier=tier,
             tokens=tokens,
             seconds=seconds,
         )
 
     def find_experiences(
-        self, task: str, *, agent: str | None = None, limit: int = 3
+        self, task: str, *, agent: str | None = None, tier: int | None = None, limit: int = 2
     ) -> list[ExperienceHit]:
-        """Finds experiences of similar tasks: similarity together with how well they went."""
-        return self._experiences.find(task, agent=agent, limit=limit)
+        """Finds the one or two most useful experiences of similar tasks, and says why each is.
+
+        Args:
+            task: What is to be done.
+            agent: Only this agent's experiences, and breakthroughs of the tier.
+            tier: The asking agent's, for which breakthroughs of its tier are brought up.
+            limit: 1 to 1,000.
+
+        Raises:
+            InvalidRequest: The task is empty, or the limit or the tier is out of bounds.
+        """
+        return self._experiences.find(task, agent=agent, tier=tier, limit=limit)
+
+    def breakthroughs(
+        self, *, tier: int | None = None, refuted: bool | None = None, limit: int = 20
+    ) -> list[Experience]:
+        """Returns experiences flagged as breakthroughs, newest first; refuted None means all."""
+        return self._experiences.breakthroughs(tier=tier, refuted=refuted, limit=limit)
+
+    def consult(
+        self, candidates: Sequence[str], task: str, *, seed: int | None = None
+    ) -> list[Draw]:
+        """Draws whom to ask about a task (Thompson sampling); the first is the one to ask.
+
+        Args:
+            candidates: Codenames, 1 to 1,000.
+            task: What it is about.
+            seed: For the same draws again.
+
+        Raises:
+            InvalidRequest: The task is empty, or there is no candidate or a wrong name.
+        """
+        return self._experiences.consult(candidates, task, seed=seed)
+
+    def tool_uses(self, tools: Iterable[str]) -> dict[str, int]:
+        """About how often runs used each tool: never too low, too high by .1 % of all uses."""
+        return self._experiences.uses(tools)
+
+    def distinct_tasks(self) -> dict[str, int]:
+        """About how many different tasks each agent has done, within 3 %; "" is all together."""
+        return self._experiences.distinct_tasks()
 
     def get_experience(self, id: str) -> Experience | None:
         """Returns an experience by its id; None where there is none."""
@@ -266,6 +438,8 @@ class MemoryStore:
                 by_agent=grouped(ExperienceRow.agent),
                 by_outcome=grouped(ExperienceRow.outcome),
                 database=self._database.name,
+                by_tier=grouped(MemoryRow.tier, current),
+                archived=count(MemoryRow, current, MemoryRow.archived.is_not(None)),
                 bytes=self._database.bytes,
                 model_id=self._embedder.model_id,
                 dimension=self._embedder.dimension,

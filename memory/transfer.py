@@ -30,8 +30,8 @@ from ryzanstein.memory.checks import (
     cleaned,
 )
 from ryzanstein.memory.database import Database
-from ryzanstein.memory.experiences import insert_experiences, load_experiences
-from ryzanstein.memory.facts import identity, insert_memories, load_memories
+from ryzanstein.memory.experience_rows import insert_experiences, load_experiences
+from ryzanstein.memory.rows import identity_of, insert_memories, load_memories
 from ryzanstein.memory.records import OUTCOMES, Experience, ImportReport, Memory
 from ryzanstein.memory.schema import ExperienceRow, MemoryRow
 from ryzanstein.memory.spaces import EXPERIENCES, MEMORIES
@@ -44,6 +44,7 @@ __all__ = ["export_jsonl", "import_jsonl"]
 
 _HEADER = {"type": "ryzanstein-memory", "version": 1}
 _BATCH = 500
+_MOMENTS = ("last_used", "happened", "valid_from", "valid_until", "archived")
 
 
 def export_jsonl(database: Database, path: Path) -> int:
@@ -153,6 +154,7 @@ def _memory(fields: dict[str, Any]) -> Memory:
             "tier": "long_term",
             **fields,
             "updated": _moment(fields["updated"]),
+            **{name: _moment(fields[name]) for name in _MOMENTS if fields.get(name) is not None},
             "tags": checked_tags(fields["tags"]),
         }
     )
@@ -192,10 +194,7 @@ def _add_memories(database: Database, embedder: Embedder, memories: Sequence[Mem
     if not memories:
         return 0
     vectors = embedder.embed([memory.text for memory in memories])
-    digests = [
-        identity(one.text, one.kind, one.agent) if one.superseded_by is None else None
-        for one in memories
-    ]
+    digests = [identity_of(one) if one.superseded_by is None else None for one in memories]
     with database.write() as (connection, revision):
         ids = select(MemoryRow.id).where(MemoryRow.id.in_([one.id for one in memories]))
         taken = set(connection.execute(ids).scalars())

@@ -106,14 +106,15 @@ def _new_columns() -> dict[str, list[sa.Column]]:
 
 
 def _retentions() -> None:
-    """Orders what there is by importance and age, as long-term memory is ordered."""
+    """Takes an importance that is not the default for a mark; orders all by strength."""
+    op.execute("UPDATE memories SET mark = importance WHERE importance <> 0.5")
     table = sa.table(
         "memories",
         *(sa.column(name) for name in ("row", "importance", "superseded_by", "retention")),
         sa.column("updated", sa.DateTime()),
     )
     query = sa.select(table.c.row, table.c.importance, table.c.updated).where(
-        table.c.superseded_by.is_(None)
+        table.c.superseded_by.is_(None), table.c.importance < 1
     )
     bind = op.get_bind()
     change = (
