@@ -1,17 +1,16 @@
-"""Experiences in SQL: record, find similar ones, rate, and add them up for routing."""
+"""Experiences in SQL: recorded once their outcome is known, found, rated, added up for routing."""
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.checks import (
@@ -22,27 +21,51 @@ from ryzanstein.memory.checks import (
     cleaned,
 )
 from ryzanstein.memory.database import Database
+from ryzanstein.memory.experience_fields import (
+    checked_cost,
+    checked_lesson,
+    checked_tier,
+    flattened,
+    known_outcome,
+)
+from ryzanstein.memory.experience_rows import (
+    as_columns,
+    insert_experiences,
+    load_experiences,
+    strategy_key,
+)
+from ryzanstein.memory.fitness import QUALITIES, expense, joined, own_fitness, rerated
+from ryzanstein.memory.insight import ALIKE, Insight, Neighbour
 from ryzanstein.memory.records import (
-    OUTCOMES,
     AgentPrototype,
     AgentPrototypes,
     Experience,
     ExperienceHit,
     Lesson,
+    Reason,
     experience_weight,
 )
-from ryzanstein.memory.schema import ExperienceRow, RemovalRow
+from ryzanstein.memory.schema import ExperienceRow, RemovalRow, RevisionRow, SketchRow
 from ryzanstein.memory.search import Searcher
+from ryzanstein.memory.sketches.kept import Sketches, identity
 from ryzanstein.memory.spaces import EXPERIENCES
+from ryzanstein.memory.useful import lifted, useful
 from ryzanstein.memory.vectors.sync import store_vectors
 
 if TYPE_CHECKING:
-    from ryzanstein.memory.embed import Embedder
+    from numpy.typing import NDArray
 
-__all__ = ["Experiences", "load_experiences"]
+    from ryzanstein.memory.embed import Embedder
+    from ryzanstein.memory.sketches.thompson import Draw
+
+__all__ = ["Experiences"]
 
 _MAX_TOOLS = 1_000
-_FORMER_OUTCOMES = {"success": "verified", "failure": "failed", "unverified": "unknown"}
+_MAX_STEPS = 100
+_MAX_LESSONS = 20
+_MAX_CANDIDATES = 1_000
+# Experiences from which the one or two most useful are chosen.
+_CONSIDERED = 24
 
 
 class Experiences:
@@ -56,6 +79,8 @@ class Experiences:
 
     def __init__(self, database: Database, embedder: Embedder, *, graph_from: int) -> None:
         self.searcher = Searcher(database, EXPERIENCES, embedder, graph_from=graph_from)
+        self._insight = Insight(self.searcher.synced.index, embedder.model_id)
+        self._sketches = Sketches()
         self._database = database
         self._embedder = embedder
         self._lock = threading.Lock()
@@ -67,56 +92,135 @@ class Experiences:
         task: str,
         agent: str,
         outcome: str,
-        fitness: float,
+        fitness: float | None = None,
         strategy: str = "",
         tools: Iterable[str] = (),
+        steps: Iterable[str] = (),
+        reason: str = "",
         lesson: str = "",
+        lessons: Iterable[Lesson | Mapping[str, str]] = (),
         answer: str = "",
         run_id: str | None = None,
+        trace_id: str | None = None,
+        tier: int | None = None,
         tokens: int = 0,
         seconds: float = 0.0,
     ) -> Experience:
         """Stores how a run went; durable on return."""
-        outcome = _FORMER_OUTCOMES.get(outcome, outcome)
-        if outcome not in OUTCOMES:
-            raise InvalidRequest(
-                f"{outcome!r} is no outcome.", hint=f"Use one of {', '.join(OUTCOMES)}."
-            )
-        if tokens < 0 or not 0.0 <= seconds < float("inf"):
-            raise InvalidRequest("Tokens and seconds cannot be negative or without end.")
-        experience = Experience(
+        taught = tuple(checked_lesson(one) for one in lessons)[:_MAX_LESSONS]
+        used = tuple(checked_name(tool, "tool") for tool in tools)[:_MAX_TOOLS]
+        done = cleaned(strategy)
+        given = Experience(
             id=f"exp_{secrets.token_hex(8)}",
             task=checked_text(cleaned(task), "task"),
             agent=checked_name(agent, "codename"),
-            outcome=outcome,
-            fitness=checked_share(fitness, "The fitness"),
-            strategy=cleaned(strategy),
-            tools=tuple(checked_name(tool, "tool") for tool in tools)[:_MAX_TOOLS],
-            lesson=cleaned(lesson),
+            outcome=known_outcome(outcome),
+            fitness=0.0 if fitness is None else checked_share(fitness, "The fitness"),
+            strategy=done,
+            tools=used,
+            lesson=flattened(cleaned(lesson), taught),
             answer=cleaned(answer),
             run_id=None if run_id is None else checked_name(run_id, "run id"),
-            tokens=int(tokens),
-            seconds=float(seconds),
+            tokens=int(checked_cost(tokens)),
+            seconds=float(checked_cost(seconds)),
             rating=None,
             created=datetime.now(UTC),
+            steps=tuple(cleaned(step) for step in steps)[:_MAX_STEPS],
+            reason=cleaned(reason),
+            lessons=taught,
+            trace_id=None if trace_id is None else checked_name(trace_id, "trace id"),
+            tier=checked_tier(tier),
+            strategy_key=strategy_key(done, used),
         )
-        vectors = self._embedder.embed([experience.task])
+        return self._store(given, fitness is not None)
+
+    def _store(self, given: Experience, judged: bool) -> Experience:
+        """Writes an experience; `judged` says that its fitness is the caller's own."""
+        vectors = self._embedder.embed([given.task])
+        self.searcher.synced.catch_up()
         with self._database.write() as (connection, revision):
-            rows = insert_experiences(connection, [experience], revision)
+            self._sketches.catch_up(connection, revision - 1, save=True)
+            before = self._insight.neighbours(connection, vectors[0])
+            kept = given if judged else replace(given, fitness=_fitness(given, before))
+            twin = self._twin(connection, kept)
+            if twin is not None:
+                return self._refreshed(connection, *twin, kept, vectors[0])
+            found = self._insight.breakthrough(kept.outcome, kept.fitness, before)
+            kept = replace(kept, breakthrough=found)
+            rows = insert_experiences(connection, [kept], revision)
             store_vectors(connection, EXPERIENCES, self._embedder, rows, vectors, revision)
-        return experience
+            self._insight.refute(connection, kept.strategy_key, vectors[0], rows[0])
+        return kept
+
+    def _twin(self, connection: Connection, one: Experience) -> tuple[int, Experience] | None:
+        """The experience that says the same already, with its row; seldom asked of SQL."""
+        key = identity(one.task, one.agent, one.strategy_key, one.outcome)
+        if self._sketches.surely_new(key):
+            return None
+        same_strategy = (
+            ExperienceRow.strategy_key.is_(None)
+            if one.strategy_key is None
+            else ExperienceRow.strategy_key == one.strategy_key
+        )
+        where = [
+            ExperienceRow.agent == one.agent,
+            ExperienceRow.outcome == one.outcome,
+            same_strategy,
+            ExperienceRow.task == one.task,
+        ]
+        return next(iter(load_experiences(connection, where).items()), None)
+
+    def _refreshed(
+        self,
+        connection: Connection,
+        row: int,
+        twin: Experience,
+        again: Experience,
+        vector: NDArray[np.float32],
+    ) -> Experience:
+        """The twin with what the latest run of it says; what people said of it stays."""
+        kept = replace(
+            again,
+            id=twin.id,
+            created=twin.created,
+            rating=twin.rating,
+            fitness=joined(again.fitness, twin.rating),
+            breakthrough=twin.breakthrough,
+            refuted=twin.refuted,
+            steps=again.steps or twin.steps,
+            lesson=again.lesson or twin.lesson,
+            lessons=again.lessons or twin.lessons,
+            reason=again.reason or twin.reason,
+        )
+        values = as_columns(kept)
+        connection.execute(update(ExperienceRow).where(ExperienceRow.row == row).values(values))
+        self._insight.refute(connection, kept.strategy_key, vector, row)
+        return _one(connection, ExperienceRow.row == row)
 
     def rate(self, id: str, rating: float) -> Experience:
-        """Keeps what a person said of an experience, 0 to 1."""
+        """Keeps what a person said of an experience, 0 to 1, and joins it to the fitness."""
         rating = checked_share(rating, "The rating")
-        with self._database.write() as (connection, _):
-            connection.execute(
-                update(ExperienceRow).where(ExperienceRow.id == id).values(rating=rating)
-            )
-            found = load_experiences(connection, [ExperienceRow.id == id])
-        if not found:
-            raise InvalidRequest(f"No experience has the id {id!r}.", hint="Search for it first.")
-        return next(iter(found.values()))
+        found = self.get(id)
+        if found is None:
+            raise _unknown(id)
+        vector = self._embedder.embed([found.task])[0]
+        self.searcher.synced.catch_up()
+        with self._database.write() as (connection, revision):
+            rows = load_experiences(connection, [ExperienceRow.id == id])
+            if not rows:
+                raise _unknown(id)
+            row, one = next(iter(rows.items()))
+            outcome = "rated" if one.outcome == "unknown" else one.outcome
+            fitness = rerated(one.fitness, one.rating, rating)
+            before = self._insight.neighbours(connection, vector, before=row)
+            score = one.breakthrough or self._insight.breakthrough(outcome, fitness, before)
+            changed: dict[str, Any] = {"rating": rating, "outcome": outcome, "fitness": fitness}
+            if outcome != one.outcome:
+                changed["revision"] = revision  # so that every process counts its new identity
+            where = update(ExperienceRow).where(ExperienceRow.row == row)
+            connection.execute(where.values(**changed, breakthrough=score))
+            self._insight.refute(connection, one.strategy_key, vector, row)
+            return _one(connection, ExperienceRow.row == row)
 
     def forget(self, id: str) -> bool:
         """Deletes an experience; False where there is none."""
@@ -127,6 +231,8 @@ class Experiences:
                 return False
             removal = {"space": EXPERIENCES.name, "item_row": row, "revision": revision}
             connection.execute(insert(RemovalRow).values(**removal))
+            # A filter could still be asked whether the task was ever there.
+            connection.execute(delete(SketchRow))
         self._database.scrub()
         return True
 
@@ -136,20 +242,92 @@ class Experiences:
             found = load_experiences(connection, [ExperienceRow.id == id])
         return next(iter(found.values()), None)
 
-    def find(self, task: str, *, agent: str | None = None, limit: int = 3) -> list[ExperienceHit]:
-        """Finds experiences of similar tasks; good ones come first, failures are not hidden."""
+    def find(
+        self, task: str, *, agent: str | None = None, tier: int | None = None, limit: int = 2
+    ) -> list[ExperienceHit]:
+        """Finds the most useful experiences of similar tasks, and says why each is."""
         if not task.strip():
             raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
-        where = [] if agent is None else [ExperienceRow.agent == agent]
-        found = self.searcher.search(task, checked_limit(limit), where)
+        limit, tier = checked_limit(limit), checked_tier(tier)
+        mine: list[ColumnElement[bool]] = []
+        if agent is not None:
+            shared = _standing() & (ExperienceRow.tier == tier)
+            mine = [or_(ExperienceRow.agent == agent, shared)]
+        found = self.searcher.search(task, max(limit, _CONSIDERED), mine)
+        vector = self._embedder.embed([task])[0]
         with self._database.read() as connection:
+            near = self._near_breakthroughs(connection, vector)
             rows = [one.row for one in found]
-            records = load_experiences(connection, [ExperienceRow.row.in_(rows)])
-        return [
+            records = load_experiences(connection, [ExperienceRow.row.in_([*rows, *near])])
+        hits = [
             ExperienceHit(records[one.row], one.score, one.similarity, one.reasons)
             for one in found
             if one.row in records
         ]
+        lifts = {records[row].strategy_key for row in near if row in records}
+        hits += [
+            _brought(records[row], cosine)
+            for row, cosine in near.items()
+            if row not in rows and row in records and tier is not None and records[row].tier == tier
+        ]
+        return useful([lifted(hit, tier, lifts) for hit in hits], tier, limit)
+
+    def _near_breakthroughs(
+        self, connection: Connection, vector: NDArray[np.float32]
+    ) -> dict[int, float]:
+        """Rows of the breakthroughs that stand and are of a task like this one, with cosines."""
+        query = select(ExperienceRow.row).where(_standing())
+        rows = np.array(connection.execute(query).scalars().all(), dtype=np.int64)
+        cosines = self.searcher.synced.index.cosines(vector, rows)
+        near = cosines >= ALIKE
+        return dict(zip(rows[near].tolist(), cosines[near].tolist(), strict=True))
+
+    def breakthroughs(
+        self, *, tier: int | None = None, refuted: bool | None = None, limit: int = 20
+    ) -> list[Experience]:
+        """Returns breakthroughs, the newest first; `refuted` None means standing ones and not."""
+        where: list[ColumnElement[bool]] = [ExperienceRow.breakthrough.is_not(None)]
+        if tier is not None:
+            where.append(ExperienceRow.tier == checked_tier(tier))
+        if refuted is not None:
+            where.append(ExperienceRow.refuted.is_(refuted))
+        newest = select(ExperienceRow.row).where(*where).order_by(ExperienceRow.row.desc())
+        with self._database.read() as connection:
+            rows = connection.execute(newest.limit(checked_limit(limit))).scalars().all()
+            found = load_experiences(connection, [ExperienceRow.row.in_(rows)])
+        return list(found.values())[::-1]
+
+    def consult(
+        self, candidates: Sequence[str], task: str, *, seed: int | None = None
+    ) -> list[Draw]:
+        """Draws whom to ask about a task from what is known of each; the first is the one."""
+        if not task.strip():
+            raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
+        names = {checked_name(name, "codename") for name in candidates}
+        if not 1 <= len(names) <= _MAX_CANDIDATES:
+            raise InvalidRequest(
+                f"{len(names)} candidates were given.", hint=f"Name 1 to {_MAX_CANDIDATES} agents."
+            )
+        vector = self._embedder.embed([task])[0]
+        self.searcher.synced.catch_up()
+        with self._database.read() as connection:
+            random = np.random.default_rng(seed)
+            return self._insight.draw(connection, sorted(names), vector, random)
+
+    def uses(self, tools: Iterable[str]) -> dict[str, int]:
+        """About how often each tool was used: never too low, too high by .1 % of all uses."""
+        names = {f"tool:{tool}": tool for tool in tools}
+        return {names[name]: count for name, count in self._counted().uses(names).items()}
+
+    def distinct_tasks(self) -> dict[str, int]:
+        """About how many different tasks each agent has done, within 3 %; "" is all together."""
+        return self._counted().distinct_tasks()
+
+    def _counted(self) -> Sketches:
+        with self._database.read() as connection:
+            revision = connection.execute(select(RevisionRow.value)).scalar_one()
+            self._sketches.catch_up(connection, revision)
+        return self._sketches
 
     def prototypes(self) -> AgentPrototypes:
         """Adds up every agent's experiences; kept until the database changes."""
@@ -185,38 +363,32 @@ class Experiences:
         return AgentPrototypes(self._embedder.model_id, dimension, agents, mean, len(known))
 
 
-def insert_experiences(
-    connection: Connection, experiences: Sequence[Experience], revision: int
-) -> list[int]:
-    """Inserts rows and returns their numbers, in order."""
-    if not experiences:
-        return []
-    values = []
-    for one in experiences:
-        fields = {name: getattr(one, name) for name in Experience.__slots__}
-        lessons = json.dumps([asdict(lesson) for lesson in one.lessons])
-        lists = {name: json.dumps(fields[name]) for name in ("tools", "steps")}
-        values.append({**fields, **lists, "lessons": lessons, "revision": revision})
-    connection.execute(insert(ExperienceRow), values)
-    ids = [one.id for one in experiences]
-    inserted = select(ExperienceRow.id, ExperienceRow.row).where(ExperienceRow.id.in_(ids))
-    rows = {found.id: found.row for found in connection.execute(inserted)}
-    return [rows[id] for id in ids]
+def _one(connection: Connection, where: ColumnElement[bool]) -> Experience:
+    return next(iter(load_experiences(connection, [where]).values()))
 
 
-def load_experiences(
-    connection: Connection, where: Sequence[ColumnElement[bool]]
-) -> dict[int, Experience]:
-    """Returns the experiences that meet all conditions, by row number."""
-    columns = [ExperienceRow.row, *(getattr(ExperienceRow, n) for n in Experience.__slots__)]
-    found: dict[int, Experience] = {}
-    for one in connection.execute(select(*columns).where(*where).order_by(ExperienceRow.row)):
-        fields: dict[str, Any] = dict(one._mapping)
-        row = fields.pop("row")
-        lists = {name: tuple(json.loads(fields[name])) for name in ("tools", "steps")}
-        lessons = tuple(Lesson(**one) for one in json.loads(fields["lessons"]))
-        found[row] = Experience(**{**fields, **lists, "lessons": lessons})
-    return found
+def _standing() -> ColumnElement[bool]:
+    return ExperienceRow.breakthrough.is_not(None) & ExperienceRow.refuted.is_(False)
+
+
+def _brought(one: Experience, cosine: float) -> ExperienceHit:
+    """A breakthrough that the search did not bring, for it is near among very many."""
+    reasons = (
+        Reason("meaning", f"similarity {cosine:.2f}", cosine),
+        Reason("outcome", f"{one.outcome}, fitness {one.fitness:.2f}", one.weight),
+    )
+    return ExperienceHit(one, sum(reason.weight for reason in reasons), cosine, reasons)
+
+
+def _fitness(one: Experience, neighbours: Sequence[Neighbour]) -> float:
+    """What a run's outcome and its cost among its neighbours come to."""
+    quality = QUALITIES[one.outcome] if one.answer or one.outcome != "failed" else 0.0
+    tokens = expense(one.tokens, [near.tokens for near in neighbours])
+    return own_fitness(quality, tokens, expense(one.seconds, [near.seconds for near in neighbours]))
+
+
+def _unknown(id: str) -> InvalidRequest:
+    return InvalidRequest(f"No experience has the id {id!r}.", hint="Search for it first.")
 
 
 def _weight(one: Any) -> float:

@@ -7,7 +7,7 @@ disk. Searches catch up first with what other processes wrote.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from ryzanstein.memory.records import (
     Hit,
     ImportReport,
     JournalEntry,
+    Lesson,
     Memory,
     Page,
     Standing,
@@ -346,7 +347,7 @@ class MemoryStore:
 
     def find_experiences(
         self, task: str, *, agent: str | None = None, tier: int | None = None, limit: int = 2
-    ) -> list[ExperienceHit]:
+    ) -> builtins.list[ExperienceHit]:
         """Finds the one or two most useful experiences of similar tasks, and says why each is.
 
         Args:
@@ -362,13 +363,13 @@ class MemoryStore:
 
     def breakthroughs(
         self, *, tier: int | None = None, refuted: bool | None = None, limit: int = 20
-    ) -> list[Experience]:
+    ) -> builtins.list[Experience]:
         """Returns experiences flagged as breakthroughs, newest first; refuted None means all."""
         return self._experiences.breakthroughs(tier=tier, refuted=refuted, limit=limit)
 
     def consult(
         self, candidates: Sequence[str], task: str, *, seed: int | None = None
-    ) -> list[Draw]:
+    ) -> builtins.list[Draw]:
         """Draws whom to ask about a task (Thompson sampling); the first is the one to ask.
 
         Args:

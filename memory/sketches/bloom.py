@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ryzanstein.memory.sketches.payload import MOST_HASHES, BrokenSketch, hashes, pack, unpack
 
 __all__ = ["BloomFilter"]
-
-_KIND = "bloom"
 
 
 class BloomFilter:
@@ -28,6 +26,8 @@ class BloomFilter:
         capacity: Items until the error is reached.
         error: Share of new items that look known then, from 1/256 to 1/2.
     """
+
+    kind: ClassVar[str] = "bloom"
 
     def __init__(self, capacity: int, error: float = 0.01) -> None:
         if capacity < 1 or not 2.0**-MOST_HASHES <= error <= 0.5:
@@ -68,7 +68,7 @@ class BloomFilter:
     def to_bytes(self) -> bytes:
         """The stored form."""
         header = {"capacity": self.capacity, "error": self.error}
-        return pack(_KIND, header, self._bytes.tobytes())
+        return pack(self.kind, header, self._bytes.tobytes())
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Self:
@@ -77,7 +77,7 @@ class BloomFilter:
         Raises:
             BrokenSketch: It is damaged.
         """
-        header, data = unpack(payload, _KIND)
+        header, data = unpack(payload, cls.kind)
         made = cls(**header)
         if len(data) != len(made._bytes):
             raise BrokenSketch("The filter has another length than its header says.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ryzanstein.memory.sketches.payload import MOST_HASHES, BrokenSketch, hashes, pack, unpack
 
 __all__ = ["CountMin"]
-
-_KIND = "count-min"
 
 
 class CountMin:
@@ -28,6 +26,8 @@ class CountMin:
         error: ε, share of the total by which an estimate may be too high.
         doubt: δ, probability that it is more; at least e^-8.
     """
+
+    kind: ClassVar[str] = "count-min"
 
     def __init__(self, error: float = 0.001, doubt: float = 0.01) -> None:
         if not (0 < error < 1 and math.exp(-MOST_HASHES) <= doubt < 1):
@@ -69,7 +69,7 @@ class CountMin:
     def to_bytes(self) -> bytes:
         """The stored form."""
         header = {"error": self.error, "doubt": self.doubt}
-        return pack(_KIND, header, self._counts.astype("<u4").tobytes())
+        return pack(self.kind, header, self._counts.astype("<u4").tobytes())
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Self:
@@ -78,7 +78,7 @@ class CountMin:
         Raises:
             BrokenSketch: It is damaged.
         """
-        header, data = unpack(payload, _KIND)
+        header, data = unpack(payload, cls.kind)
         made = cls(**header)
         if len(data) != made._counts.nbytes:
             raise BrokenSketch("The sketch has another size than its header says.")

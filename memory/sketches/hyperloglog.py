@@ -8,15 +8,13 @@ tables of corrections and has no bias at either end.
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from ryzanstein.memory.sketches.payload import BrokenSketch, hashes, pack, unpack
 
 __all__ = ["HyperLogLog"]
-
-_KIND = "hyperloglog"
 
 
 class HyperLogLog:
@@ -25,6 +23,8 @@ class HyperLogLog:
     Args:
         precision: p, from 4 to 16: m = 2^p registers of one byte.
     """
+
+    kind: ClassVar[str] = "hyperloglog"
 
     def __init__(self, precision: int = 10) -> None:
         if not 4 <= precision <= 16:
@@ -72,7 +72,7 @@ class HyperLogLog:
 
     def to_bytes(self) -> bytes:
         """The stored form."""
-        return pack(_KIND, {"precision": self.precision}, self._registers.tobytes())
+        return pack(self.kind, {"precision": self.precision}, self._registers.tobytes())
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Self:
@@ -81,7 +81,7 @@ class HyperLogLog:
         Raises:
             BrokenSketch: It is damaged.
         """
-        header, data = unpack(payload, _KIND)
+        header, data = unpack(payload, cls.kind)
         made = cls(**header)
         if len(data) != len(made._registers):
             raise BrokenSketch("The sketch has another size than its header says.")

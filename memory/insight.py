@@ -1,0 +1,181 @@
+"""What a neighbourhood of experiences says: whether a run is a breakthrough, and whom to consult.
+
+    neighbourhood   the 32 runs most like this one, of any agent, with a cosine of .5 or more
+    breakthrough    checked or rated, and 3.5 robust standard deviations above the median fitness of
+                    the 8 or more neighbours that came before it: so never the first of its kind
+    refuted         the median of the same strategy's later runs near it fell below that old median,
+                    or a rating took its own fitness there
+
+A breakthrough is judged by what was known before it, so that its history can be read again at any
+time; the flag of a refuted one stays, with the mark that it was refuted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import Connection, select, update
+
+from ryzanstein.memory.fitness import robust_z
+from ryzanstein.memory.schema import EmbeddingRow, ExperienceRow
+from ryzanstein.memory.sketches.thompson import Draw, belief, ranked
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ryzanstein.memory.vectors.index import VectorIndex
+
+__all__ = ["ALIKE", "LEAST_NEIGHBOURS", "Insight", "Neighbour"]
+
+# Cosine from which a task is like another: of CLINC150's pairs above it 55 % are of one intent, of
+# all its pairs 0.7 %.
+ALIKE = 0.5
+LEAST_NEIGHBOURS = 8
+OUTLIER = 3.5  # Iglewicz and Hoaglin's, 1993
+_NEIGHBOURS = 32
+_SOUGHT = 256
+_CONSULTED = 512
+# Nobody checked these runs, so they tell less of how good an agent is.
+_UNCHECKED = 0.3
+_CHECKED = ("verified", "rated")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A run like the one in question."""
+
+    row: int
+    similarity: float
+    agent: str
+    outcome: str
+    fitness: float
+    tokens: int
+    seconds: float
+
+
+class Insight:
+    """Questions about the neighbourhood of a task.
+
+    Args:
+        index: Vectors of the experiences' tasks; must have caught up.
+        model_id: Embedding model of the index.
+    """
+
+    def __init__(self, index: VectorIndex, model_id: str) -> None:
+        self._index = index
+        self._model_id = model_id
+
+    def neighbours(
+        self,
+        connection: Connection,
+        vector: NDArray[np.float32],
+        *,
+        before: int | None = None,
+        most: int = _NEIGHBOURS,
+        sought: int = _SOUGHT,
+    ) -> list[Neighbour]:
+        """Runs of tasks like a vector's, nearest first; only those with a row below `before`."""
+        rows, cosines = self._index.search(vector, sought)
+        near = {
+            row: cosine
+            for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True)
+            if cosine >= ALIKE and (before is None or row < before)
+        }
+        nearest = sorted(near, key=lambda row: -near[row])[:most]
+        names = ("row", "agent", "outcome", "fitness", "tokens", "seconds")
+        query = select(*(getattr(ExperienceRow, name) for name in names))
+        found = connection.execute(query.where(ExperienceRow.row.in_(nearest)))
+        made = [Neighbour(similarity=near[one.row], **one._mapping) for one in found]
+        return sorted(made, key=lambda one: (-one.similarity, one.row))
+
+    def breakthrough(
+        self, outcome: str, fitness: float, neighbours: Sequence[Neighbour]
+    ) -> float | None:
+        """The robust z of a run that is a breakthrough among those before it, else None."""
+        if outcome not in _CHECKED or len(neighbours) < LEAST_NEIGHBOURS:
+            return None
+        score = robust_z(fitness, [one.fitness for one in neighbours])
+        return round(score, 3) if score >= OUTLIER else None
+
+    def refute(
+        self,
+        connection: Connection,
+        strategy_key: str | None,
+        vector: NDArray[np.float32],
+        row: int,
+    ) -> None:
+        """Marks the breakthroughs of a strategy near a task that its runs took back.
+
+        Args:
+            connection: The transaction that wrote the run.
+            strategy_key: Strategy of the run.
+            vector: Of its task.
+            row: Of the run, which the index need not have yet.
+        """
+        if strategy_key is None:
+            return
+        standing = select(ExperienceRow.row, ExperienceRow.fitness).where(
+            ExperienceRow.strategy_key == strategy_key,
+            ExperienceRow.breakthrough.is_not(None),
+            ExperienceRow.refuted.is_(False),
+        )
+        found = connection.execute(standing).all()
+        rows = np.array([one.row for one in found], dtype=np.int64)
+        cosines = self._index.cosines(vector, rows)
+        taken_back = [
+            one.row
+            for one, cosine in zip(found, cosines.tolist(), strict=True)
+            if (one.row == row or cosine >= ALIKE)
+            and self._taken_back(connection, one, strategy_key, row)
+        ]
+        if taken_back:
+            marked = update(ExperienceRow).where(ExperienceRow.row.in_(taken_back))
+            connection.execute(marked.values(refuted=True))
+
+    def draw(
+        self,
+        connection: Connection,
+        candidates: Sequence[str],
+        vector: NDArray[np.float32],
+        random: np.random.Generator,
+    ) -> list[Draw]:
+        """Draws from what is known of each candidate at such tasks; whom to ask comes first."""
+        known = self.neighbours(connection, vector, most=_CONSULTED, sought=_CONSULTED)
+        beliefs = {
+            name: belief((one.fitness, _trust(one)) for one in known if one.agent == name)
+            for name in candidates
+        }
+        return ranked(beliefs, random)
+
+    def _taken_back(self, connection: Connection, one: Any, strategy_key: str, newest: int) -> bool:
+        vector = self._vector(connection, one.row)
+        if vector is None:
+            return False
+        history = self.neighbours(connection, vector, before=one.row)
+        if not history:
+            return False
+        old = float(np.median([past.fitness for past in history]))
+        later = select(ExperienceRow.row, ExperienceRow.fitness).where(
+            ExperienceRow.strategy_key == strategy_key, ExperienceRow.row > one.row
+        )
+        found = connection.execute(later).all()
+        rows = np.array([run.row for run in found], dtype=np.int64)
+        near = (self._index.cosines(vector, rows) >= ALIKE) | (rows == newest)
+        fitness = [run.fitness for run, is_near in zip(found, near, strict=True) if is_near]
+        return one.fitness < old or (bool(fitness) and float(np.median(fitness)) < old)
+
+    def _vector(self, connection: Connection, row: int) -> NDArray[np.float32] | None:
+        query = select(EmbeddingRow.vector).where(
+            EmbeddingRow.experience_row == row, EmbeddingRow.model_id == self._model_id
+        )
+        blob = connection.execute(query).scalar_one_or_none()
+        return None if blob is None else np.frombuffer(blob, dtype="<f4").astype(np.float32)
+
+
+def _trust(one: Neighbour) -> float:
+    """What a run says of its agent: the more, the nearer it is, and more where it was checked."""
+    nearness = (one.similarity - ALIKE) / (1 - ALIKE)
+    return nearness * (_UNCHECKED if one.outcome == "unknown" else 1.0)
