@@ -7,7 +7,7 @@ disk. Searches catch up first with what other processes wrote.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,8 @@ from ryzanstein.memory.facts import Facts
 from ryzanstein.memory.filters import Filter, FilterFields
 from ryzanstein.memory.records import (
     AgentPrototypes,
+    ConversationReport,
+    DocumentReport,
     Draft,
     Experience,
     ExperienceHit,
@@ -38,6 +40,8 @@ from ryzanstein.memory.records import (
 )
 from ryzanstein.memory.runs import RunStore
 from ryzanstein.memory.schema import ExperienceRow, MemoryRow, RunRow
+from ryzanstein.memory.sources.conversation import Reading, import_conversations
+from ryzanstein.memory.sources.revised import import_document
 from ryzanstein.memory.transfer import export_jsonl, import_jsonl
 from ryzanstein.memory.vectors.index import GRAPH_FROM
 
@@ -405,6 +409,78 @@ class MemoryStore:
     def prototypes(self) -> AgentPrototypes:
         """Adds up every agent's experiences for routing; kept until the database changes."""
         return self._experiences.prototypes()
+
+    def import_conversation(
+        self,
+        transcript: Path | object,
+        how: Reading | None = None,
+        *,
+        agent: str | None = None,
+        tags: Iterable[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ConversationReport:
+        """Stores the turns of a transcript that are not there yet, as episodic memories.
+
+        Args:
+            transcript: A file, or what such a JSON file holds.
+            how: Its format, id, time zone and encoding; None means what it looks like.
+            agent: Whose memories they are; None means everybody's.
+            tags: Of every memory.
+            progress: Called with turns done and turns in all.
+
+        Raises:
+            InvalidRequest: It cannot be read as a conversation; nothing was stored.
+            StorageError: It cannot be read, or not be written; what was stored stays, and the
+                import goes on from there when it is called again.
+        """
+        chosen = tuple(tags)
+        return import_conversations(
+            self._database,
+            self.remember_many,
+            transcript,
+            how,
+            agent=agent,
+            tags=chosen,
+            progress=progress,
+        )
+
+    def import_document(
+        self,
+        document: Path | str,
+        *,
+        source: str | None = None,
+        format: str | None = None,
+        encoding: str | None = None,
+        agent: str | None = None,
+        tags: Iterable[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> DocumentReport:
+        """Stores a document's passages as semantic memories, or brings them up to date.
+
+        Args:
+            document: A file (Markdown, text or PDF), or a text itself.
+            source: How it is cited, a path or URL; None means the file's path.
+            format: markdown, text or pdf; None means what the file's name says.
+            encoding: Of a text; None means UTF-8 or what a byte order mark says.
+            agent: Whose memories they are; None means everybody's.
+            tags: Of every new memory.
+            progress: Called with passages embedded and passages to embed.
+
+        Raises:
+            InvalidRequest: It cannot be read as a document; nothing was stored.
+            StorageError: It cannot be read, or not be written; nothing was stored.
+        """
+        return import_document(
+            self._database,
+            self._facts,
+            document,
+            source=source,
+            format=format,
+            encoding=encoding,
+            agent=agent,
+            tags=tuple(tags),
+            progress=progress,
+        )
 
     def export_jsonl(self, path: Path) -> int:
         """Writes all memories and experiences to a file; returns how many."""

@@ -34,7 +34,7 @@ from ryzanstein.memory.sources.subtitles import is_subtitles, read_subtitles
 from ryzanstein.memory.sources.transcripts import read_transcript
 from ryzanstein.memory.sources.turns import Conversation, Turn, conversation_id, drafts
 
-__all__ = ["FORMATS", "import_conversations", "read_conversations"]
+__all__ = ["FORMATS", "Reading", "import_conversations", "read_conversations"]
 
 FORMATS = ("json", "jsonl", "text", "vtt")
 _MOST = 256_000_000
@@ -89,12 +89,12 @@ def import_conversations(
         StorageError: It cannot be read, or a batch not be written; earlier batches stay.
     """
     checked_tags(tags)
-    source = str(transcript) if isinstance(transcript, Path) else None
+    source = str(transcript.absolute()) if isinstance(transcript, Path) else None
     conversations = list(read_conversations(transcript, how))
     total = sum(len(one.turns) for one in conversations)
     added = known = done = 0
     for conversation in conversations:
-        stored = _stored(database, conversation.id)
+        stored = _stored(database, conversation.id, agent)
         every = drafts(conversation, source=source, agent=agent, tags=tags)
         while batch := list(islice(every, _BATCH)):
             new = [one for one in batch if not _taken(stored, one)]
@@ -217,10 +217,11 @@ def _named(found: Iterator[Conversation], how: Reading) -> Iterator[Conversation
             yield Conversation(conversation_id(how.id, "", one.turns), one.turns, one.left_out)
 
 
-def _stored(database: Database, conversation: str) -> Counter[str]:
+def _stored(database: Database, conversation: str, agent: str | None) -> Counter[str]:
     """What is stored of a conversation, corrected and merged turns too, by key."""
     columns = MemoryRow.speaker, MemoryRow.happened, MemoryRow.text
-    query = select(*columns).where(MemoryRow.conversation == conversation)
+    where = MemoryRow.conversation == conversation, MemoryRow.agent == agent
+    query = select(*columns).where(*where)
     with database.read() as connection:
         rows = connection.execute(query.execution_options(yield_per=4096))
         return Counter(_key(one.speaker, one.happened, one.text) for one in rows)

@@ -90,7 +90,7 @@ def drafts(
 ) -> Iterator[Draft]:
     """Yields the records to remember, in order."""
     for number, turn in enumerate(conversation.turns):
-        parts = _parts(cleaned(turn.text))
+        parts = [text for text in map(cleaned, _parts(turn.text)) if text]
         for part, text in enumerate(parts, start=1):
             yield Draft(
                 text=text,
@@ -116,7 +116,7 @@ def short(name: str | None) -> str | None:
 
 def _parts(text: str) -> list[str]:
     if size(text) <= MOST:
-        return [text] if text else []
+        return [text]
     # Long turns are mostly a model's, and models write Markdown.
     return [passage.text for passage in markdown_passages(text)]
 
