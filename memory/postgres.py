@@ -54,7 +54,7 @@ class PgVector(UserDefinedType[bytes]):
 
     def column_expression(self, colexpr: ColumnElement[Any]) -> ColumnElement[Any]:
         """Reads the binary form, which costs no parsing of numbers."""
-        return func.vector_send(colexpr)
+        return func.vector_send(colexpr, type_=self)
 
     def result_processor(
         self, dialect: Dialect, coltype: object

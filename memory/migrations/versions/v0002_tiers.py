@@ -10,7 +10,8 @@ from datetime import UTC
 import sqlalchemy as sa
 from alembic import op
 
-from ryzanstein.memory.migrations.fts5 import available, drop_full_text, make_full_text
+from ryzanstein.memory.migrations import fts5, pgvector
+from ryzanstein.memory.postgres import PgVector
 
 revision = "0002"
 down_revision = "0001"
@@ -29,6 +30,7 @@ _INDEXES = {
     },
     "experiences": {"strategy_key": ["strategy_key"], "breakthrough": ["breakthrough"]},
 }
+_WORDS = {"memories": {"text": "A", "context": "B"}, "experiences": {"task": "A", "lesson": "B"}}
 _OUTCOMES = {"success": "verified", "failure": "failed", "unverified": "unknown"}
 
 
@@ -46,15 +48,25 @@ def upgrade() -> None:
     )
     _relations()
     _bookkeeping()
-    if available():
-        drop_full_text("memories")
-        make_full_text("memories", ("text", "context"))
+    if fts5.available():
+        fts5.drop_full_text("memories")
+        fts5.make_full_text("memories", ("text", "context"))
+    if pgvector.available():
+        pgvector.make_words()
+        for table, texts in _WORDS.items():
+            pgvector.make_full_text(table, texts)
+        pgvector.vectors_to(PgVector)
 
 
 def downgrade() -> None:
     """Goes back to the first form; tiers, links, journal and lessons are lost."""
-    if available():
-        drop_full_text("memories")
+    if fts5.available():
+        fts5.drop_full_text("memories")
+    if pgvector.available():
+        pgvector.vectors_to(sa.LargeBinary)
+        for table in _WORDS:
+            pgvector.drop_full_text(table)
+        pgvector.drop_words()
     for table in ("sketches", "cursors", "calibrations", "journal", "memory_links"):
         op.drop_table(table)
     _outcomes({new: old for old, new in _OUTCOMES.items()} | {"rated": "unverified"})
@@ -63,8 +75,8 @@ def downgrade() -> None:
             op.drop_index(f"ix_{table}_{name}", table)
         for column in columns:
             op.drop_column(table, column.name)
-    if available():
-        make_full_text("memories", ("text",))
+    if fts5.available():
+        fts5.make_full_text("memories", ("text",))
 
 
 def _new_columns() -> dict[str, list[sa.Column]]:
