@@ -2,7 +2,9 @@
 
 An embedder gives float32 [n, dimension] of unit length. Its model id is kept with every stored
 vector, so vectors of two models are never compared. wordllama is a table of token vectors that
-are averaged: 256 dimensions, 0.15 ms a short text, no network, weights inside its wheel.
+are averaged: 256 dimensions, 0.15 ms a short text, no network, weights inside its wheel. The
+setting `embedding` (RYZANSTEIN_EMBEDDING) chooses another of EMBEDDINGS; a store then makes new
+vectors in slices and keeps the old ones until their items go.
 """
 
 from __future__ import annotations
@@ -14,11 +16,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ryzanstein.errors import ConfigError
+from ryzanstein.memory.text import without_surrogates
+from ryzanstein.nearest import did_you_mean
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MAX_EMBEDDED", "Embedder", "WordLlamaEmbedder", "get_embedder"]
+__all__ = ["EMBEDDINGS", "MAX_EMBEDDED", "Embedder", "WordLlamaEmbedder", "get_embedder"]
+
+EMBEDDINGS = ("wordllama", "minilm")
 
 # A mean over more tokens says no more of what a text is about, and costs a second a megabyte.
 MAX_EMBEDDED = 20_000
@@ -81,8 +89,7 @@ class WordLlamaEmbedder:
 
 
 def _tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    # Lone surrogates cannot cross into the tokenizer.
-    cut = [text[:MAX_EMBEDDED].encode("utf-8", "replace").decode("utf-8") for text in texts]
+    cut = [without_surrogates(text[:MAX_EMBEDDED]) for text in texts]
     if len(cut) < _POOLED_FROM:
         return [tokenizer.encode(text, add_special_tokens=False).ids for text in cut]
     encoded = tokenizer.encode_batch(cut, add_special_tokens=False)
@@ -104,7 +111,28 @@ def _load_wordllama() -> Any:
     return model
 
 
+def get_embedder(name: str | None = None) -> Embedder:
+    """Returns this process's embedder of a name from EMBEDDINGS.
+
+    Args:
+        name: None means the default, wordllama.
+
+    Raises:
+        ConfigError: There is no such embedding, or its packages are not installed.
+    """
+    return _embedder(name or EMBEDDINGS[0])
+
+
 @cache
-def get_embedder() -> Embedder:
-    """Returns the default embedder of this process."""
-    return WordLlamaEmbedder()
+def _embedder(name: str) -> Embedder:
+    if name == "wordllama":
+        return WordLlamaEmbedder()
+    if name == "minilm":
+        from ryzanstein.memory.minilm import MiniLMEmbedder
+
+        return MiniLMEmbedder()
+    known = ", ".join(EMBEDDINGS)
+    raise ConfigError(
+        f"There is no embedding {name!r}.",
+        hint=did_you_mean(name, EMBEDDINGS) or f"Known embeddings: {known}.",
+    )

@@ -1,37 +1,31 @@
-"""Hybrid search: nearest vectors and best words together, each hit with its reasons.
+"""Hybrid search of one space: what is near in meaning, what shares words, what stands beside it.
 
-    score = z(cosine) + 0.7 · z(BM25) + the record's own standing
+    query ─┬─ vector ──> nearest rows ─┐
+           └─ words  ──> best rows ────┴─> + turns around them ─> fuse ─> best, with reasons
 
-over the candidates that either side proposes; z standardises each side by its mean and spread
-among them, which beat reciprocal-rank fusion by 3-5 points of recall on LoCoMo. Never the vectors
-alone: names, numbers and identifiers are found by their words. Words come from FTS5 on SQLite;
-elsewhere LIKE proposes and BM25 over what it found scores.
+Never the vectors alone: names, numbers and identifiers are found by their words. A question and
+the turn that answers it often share nothing, but the turns around it do. What a caller asks for
+(agent, tier, time, ...) holds before the search. See `fusion` for what counts how much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Float,
-    Integer,
-    column,
-    func,
-    literal_column,
-    or_,
-    select,
-    table,
-    text,
-)
+from sqlalchemy import ColumnElement, Connection, Row, select, tuple_
 
 from ryzanstein.memory.database import Database
+from ryzanstein.memory.fulltext import full_text_of
+from ryzanstein.memory.fusion import WEIGHTS, Candidates, Shares, fuse, unrelated
+from ryzanstein.memory.links import link_reasons
+from ryzanstein.memory.neighbours import TURN_COLUMNS, no_sides, places_around, turn_sides
 from ryzanstein.memory.records import Reason
-from ryzanstein.memory.text import match_query, overlap_scores, terms
+from ryzanstein.memory.schema import MemoryRow
+from ryzanstein.memory.text import terms
 from ryzanstein.memory.vectors.sync import SyncedIndex
 
 if TYPE_CHECKING:
@@ -42,18 +36,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Searcher"]
 
-_CANDIDATES = 50
-_WORDS = 0.7
-# A spread below these is noise among equals and must not be blown up to one.
-_COSINE_SPREAD = 0.05
-_WORDS_SPREAD = 0.5
-# Without a word in common, a cosine below this says nothing: among CLINC150's requests eight pairs
-# in ten of different intents lie below it, and one in ten of the same intent.
-_UNRELATED = 0.12
-# BM25 of 20,000 rows takes 30 ms, and what only frequent words match is found by its meaning.
-_RANKED = 5_000
-_LIKE_ROWS = 500
-_LIKE_TERMS = 8
+_NEAR = 50
+_BY_WORDS = 200
+# Turns are looked at around so many of the best of either side.
+_WIDENED = 50
+# A filter that leaves few rows is met by enumerating them; first the search is asked for more.
+_WIDER = (4, 20)
+_IN_LIST = 5_000
+
+_SAYS = {
+    "neighbours": "words of the turns around it",
+    "session": "words of its whole session",
+    "speaker": "said by somebody the query names",
+    "substance": "how much it states",
+    "time": "when the query says, or near",
+}
+
+Conditions = Sequence[ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +79,22 @@ class Searcher:
         self, database: Database, space: Space, embedder: Embedder, *, graph_from: int
     ) -> None:
         self.synced = SyncedIndex(database, space, embedder, graph_from=graph_from)
+        self.full_text = full_text_of(database)
         self._database = database
         self._space = space
         self._embedder = embedder
+        extra = TURN_COLUMNS if space.has_turns else ()
+        self._columns = (space.table.row, *extra, *space.standing_columns)
+        self._own = 1 + len(extra)  # where the columns of its standing begin
 
     def search(
-        self, query: str, limit: int, where: Sequence[ColumnElement[bool]] = ()
+        self,
+        query: str,
+        limit: int,
+        where: Conditions = (),
+        standing: Conditions = (),
+        *,
+        now: datetime | None = None,
     ) -> list[Found]:
         """Returns at most `limit` rows, best first.
 
@@ -93,140 +102,131 @@ class Searcher:
             query: What to look for.
             limit: How many.
             where: Conditions on the space's table; they hold before the search, not after.
+            standing: Likewise, but nearly every row meets them.
+            now: What "last week" in the query refers to; None means the present.
         """
+        now = now or datetime.now(UTC)
         vector = self._embedder.embed([query])[0]
         self.synced.catch_up()
-        wanted = max(_CANDIDATES, limit)
+        conditions = (self._space.live, *where, *standing)
         with self._database.read() as connection:
-            words = self._by_words(connection, query, wanted, where)
-            allowed = self._allowed(connection, where)
-            near, _ = self.synced.index.search(vector, wanted, allowed)
-            rows = np.union1d(near, np.fromiter(words, dtype=np.int64, count=len(words)))
-            priors = self._priors(connection, rows)
-        kept = np.array([row for row in rows.tolist() if row in priors], dtype=np.int64)
-        cosines = self.synced.index.cosines(vector, kept)
-        return _fuse(kept, cosines, words, priors)[:limit]
+            near = self._nearest(connection, vector, max(_NEAR, limit), conditions)
+            words = self.full_text.search(
+                connection, self._space, terms(query), max(_BY_WORDS, limit), conditions
+            )
+            known = self._known(connection, near, words, conditions)
+            if not known:
+                return []
+            found = self._candidates(query, vector, list(known.values()), words, now)
+            shares = fuse(found)
+            best = _best(found, shares, limit)
+            rows = found.rows[best].tolist()
+            linked = link_reasons(connection, rows) if self._space.has_turns else {}
+        return [
+            Found(
+                row,
+                float(shares.total[at]),
+                float(found.cosines[at]),
+                (
+                    *_told(at, found, shares),
+                    *self._space.standing(now, *known[row][self._own :]),
+                    *linked.get(row, ()),
+                ),
+            )
+            for at, row in zip(best, rows, strict=True)
+        ]
 
-    def _allowed(
-        self, connection: Connection, where: Sequence[ColumnElement[bool]]
-    ) -> NDArray[np.int64] | None:
-        if not where:
-            return None
-        query = select(self._space.table.row).where(self._space.live, *where)
-        return np.array(connection.execute(query).scalars().all(), dtype=np.int64)
+    def _nearest(
+        self, connection: Connection, vector: NDArray[np.float32], wanted: int, where: Conditions
+    ) -> list[int]:
+        """Rows nearest to the query among those that meet all conditions, best first."""
+        index = self.synced.index
+        for factor in _WIDER:
+            near = index.search(vector, factor * wanted)[0].tolist()
+            meeting = self._meeting(connection, near, where)
+            kept = [row for row in near if row in meeting]
+            if len(kept) >= wanted or len(near) < factor * wanted:
+                return kept[:wanted]
+        allowed = connection.execute(select(self._space.table.row).where(*where)).scalars()
+        rows = np.fromiter(allowed, dtype=np.int64)
+        kept = index.search(vector, wanted, rows)[0].tolist()
+        return kept
 
-    def _priors(self, connection: Connection, rows: NDArray[np.int64]) -> dict[int, Reason]:
+    def _meeting(self, connection: Connection, rows: Sequence[int], where: Conditions) -> set[int]:
+        row = self._space.table.row
+        meeting: set[int] = set()
+        for start in range(0, len(rows), _IN_LIST):
+            query = select(row).where(row.in_(rows[start : start + _IN_LIST]), *where)
+            meeting.update(connection.execute(query).scalars())
+        return meeting
+
+    def _known(
+        self,
+        connection: Connection,
+        near: Sequence[int],
+        words: Mapping[int, float],
+        where: Conditions,
+    ) -> dict[int, Row[Any]]:
+        """Reads what either side has found and, of turns, those around the best of them."""
+        query = select(*self._columns)
+        rows = list(dict.fromkeys([*near, *words]))
         # Also drops rows that went away after the index had caught up.
-        space = self._space
-        query = select(space.table.row, *space.prior_columns).where(
-            space.table.row.in_(rows.tolist()), space.live
-        )
-        return {row: space.prior(*rest) for row, *rest in connection.execute(query)}
+        found = connection.execute(query.where(self._space.table.row.in_(rows), *where))
+        known = {one.row: one for one in found}
+        if not self._space.has_turns:
+            return known
+        best = [*near[:_WIDENED], *sorted(words, key=lambda row: -words[row])[:_WIDENED]]
+        chosen = [known[row] for row in best if row in known]
+        places = places_around(chosen, known.values(), WEIGHTS.reach)
+        if places:
+            beside = tuple_(MemoryRow.conversation, MemoryRow.turn).in_(places)
+            around = connection.execute(query.where(beside, *where))
+            known.update((one.row, one) for one in around)
+        return known
 
-    def _by_words(
+    def _candidates(
         self,
-        connection: Connection,
         query: str,
-        limit: int,
-        where: Sequence[ColumnElement[bool]],
-    ) -> dict[int, float]:
-        if not terms(query):
-            return {}
-        if self._database.full_text:
-            return self._by_full_text(connection, query, limit, where)
-        return self._by_like(connection, query, limit, where)
-
-    def _by_full_text(
-        self,
-        connection: Connection,
-        query: str,
-        limit: int,
-        where: Sequence[ColumnElement[bool]],
-    ) -> dict[int, float]:
-        name, items = self._space.full_text, self._space.table
-        words = table(name, column("rowid", Integer))
-        # bm25() is the lower the better; the task counts for more than the lesson.
-        rank = literal_column(f"bm25({name}, 1.0, 0.5)", Float)
-        found = (
-            select(words.c.rowid, -rank)
-            .join_from(words, items, items.row == words.c.rowid)
-            .where(text(f"{name} MATCH :query"), self._space.live, *where)
-            .order_by(rank)
-            .limit(limit)
+        vector: NDArray[np.float32],
+        known: Sequence[Row[Any]],
+        words: Mapping[int, float],
+        now: datetime,
+    ) -> Candidates:
+        rows = np.array([one.row for one in known], dtype=np.int64)
+        standing = [
+            sum(reason.weight for reason in self._space.standing(now, *one[self._own :]))
+            for one in known
+        ]
+        sides = turn_sides(query, known, now) if self._space.has_turns else no_sides(len(known))
+        return Candidates(
+            rows=rows,
+            cosines=self.synced.index.cosines(vector, rows).astype(np.float64),
+            words=np.array([words.get(one.row, 0.0) for one in known]),
+            standing=np.array(standing),
+            **sides,
         )
-        telling = self._telling(connection, terms(query))
-        rows = connection.execute(found, {"query": match_query(telling)})
-        return {row: max(score, 0.0) for row, score in rows}
-
-    def _telling(self, connection: Connection, words: list[str]) -> list[str]:
-        """Keeps the rarest words, as many as together match few enough rows to rank them all."""
-        if len(self.synced.index) <= _RANKED:
-            return words
-        name = self._space.full_text
-        count = text(f"SELECT count(*) FROM {name} WHERE {name} MATCH :query")
-        often = {
-            word: connection.execute(count, {"query": match_query([word])}).scalar_one()
-            for word in words
-        }
-        kept: list[str] = []
-        total = 0
-        for word in sorted(words, key=often.__getitem__):
-            total += often[word]
-            if kept and total > _RANKED:
-                break
-            kept += [word] if often[word] else []
-        return kept or words[:1]
-
-    def _by_like(
-        self,
-        connection: Connection,
-        query: str,
-        limit: int,
-        where: Sequence[ColumnElement[bool]],
-    ) -> dict[int, float]:
-        words = sorted(terms(query), key=len, reverse=True)[:_LIKE_TERMS]
-        texts = self._space.texts
-        holds = or_(
-            *(func.lower(part).contains(word, autoescape=True) for part in texts for word in words)
-        )
-        found = (
-            select(self._space.table.row, *texts)
-            .where(holds, self._space.live, *where)
-            .order_by(self._space.table.row.desc())
-            .limit(_LIKE_ROWS)
-        )
-        documents = {row: " ".join(parts) for row, *parts in connection.execute(found)}
-        scores = overlap_scores(words, documents)
-        best = sorted(scores, key=lambda row: -scores[row])[:limit]
-        return {row: scores[row] for row in best}
 
 
-def _fuse(
-    rows: NDArray[np.int64],
-    cosines: NDArray[np.float32],
-    words: dict[int, float],
-    priors: dict[int, Reason],
-) -> list[Found]:
-    if not len(rows):
-        return []
-    matches = np.array([words.get(row, 0.0) for row in rows.tolist()])
-    meaning = _standardised(cosines.astype(np.float64), _COSINE_SPREAD)
-    wording = _WORDS * _standardised(matches, _WORDS_SPREAD)
-    found = []
-    for at, row in enumerate(rows.tolist()):
-        if row not in words and cosines[at] < _UNRELATED:
-            continue
-        matched = f"word match {matches[at]:.2f}" if row in words else "no words in common"
-        reasons = (
-            Reason("meaning", f"similarity {cosines[at]:.2f}", float(meaning[at])),
-            Reason("words", matched, float(wording[at])),
-            priors[row],
-        )
-        score = sum(reason.weight for reason in reasons)
-        found.append(Found(row, score, float(cosines[at]), reasons))
-    return sorted(found, key=lambda one: (-one.score, -one.row))
+def _best(found: Candidates, shares: Shares, limit: int) -> list[int]:
+    """Positions of the best candidates, the newer first among equals."""
+    order = np.lexsort((-found.rows, -shares.total))
+    best: list[int] = order[~unrelated(found, shares)[order]][:limit].tolist()
+    return best
 
 
-def _standardised(values: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    standardised: NDArray[np.float64] = (values - values.mean()) / max(float(values.std()), least)
-    return standardised
+def _told(at: int, found: Candidates, shares: Shares) -> list[Reason]:
+    """What the sides of the search add to one candidate's score, in words."""
+    words = found.words[at]
+    reasons = [
+        Reason("meaning", f"similarity {found.cosines[at]:.2f}", float(shares.meaning[at])),
+        Reason(
+            "words",
+            f"word match {words:.2f}" if words > 0 else "no words in common",
+            float(shares.words[at]),
+        ),
+    ]
+    for kind, says in _SAYS.items():
+        share = float(getattr(shares, kind)[at])
+        if share:
+            reasons.append(Reason(kind, says, share))
+    return reasons

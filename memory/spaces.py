@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, true
@@ -15,6 +16,10 @@ from ryzanstein.memory.schema import EmbeddingRow, ExperienceRow, MemoryRow
 __all__ = ["EXPERIENCES", "MEMORIES", "Space"]
 
 _IMPORTANCE = 0.4
+_USED = 0.2
+_ARCHIVED = -0.3
+_RECENCY = 0.2
+_RECENT_DAYS = 90.0
 _OUTCOME = 0.5
 
 
@@ -29,9 +34,11 @@ class Space:
         embedded: Column whose text is embedded.
         full_text: Its FTS5 table.
         texts: Columns searched by words.
+        word_weights: What a match in each of them counts for.
         live: Condition of the rows that may be found.
-        prior_columns: Columns that `prior` reads.
-        prior: What a record's own standing adds to its score.
+        has_turns: Whether its records may be turns of a conversation, in time.
+        standing_columns: Columns that `standing` reads.
+        standing: What a record's own standing adds to its score, from those columns and the time.
     """
 
     name: str
@@ -39,21 +46,44 @@ class Space:
     owner: InstrumentedAttribute[int | None]
     embedded: InstrumentedAttribute[str]
     full_text: str
-    texts: tuple[InstrumentedAttribute[str], ...]
+    texts: tuple[InstrumentedAttribute[Any], ...]
+    word_weights: tuple[float, ...]
     live: ColumnElement[bool]
-    prior_columns: tuple[InstrumentedAttribute[Any], ...]
-    prior: Callable[..., Reason]
+    has_turns: bool
+    standing_columns: tuple[InstrumentedAttribute[Any], ...]
+    standing: Callable[..., tuple[Reason, ...]]
 
 
-def _memory_prior(importance: float) -> Reason:
-    weight = _IMPORTANCE * (importance - 0.5)
-    return Reason("importance", f"importance {importance:.2f}", weight)
+def _memory_standing(
+    now: datetime,
+    importance: float,
+    outcome: float,
+    archived: datetime | None,
+    updated: datetime,
+    conversation: str | None,
+) -> tuple[Reason, ...]:
+    reasons = [
+        Reason("importance", f"importance {importance:.2f}", _IMPORTANCE * (importance - 0.5))
+    ]
+    if outcome:
+        says = "helped when used" if outcome > 0 else "misled when used"
+        reasons.append(Reason("outcome", says, _USED * outcome))
+    if archived is not None:
+        reasons.append(Reason("archived", "archived", _ARCHIVED))
+    if conversation is None:
+        # A turn's place in time is its conversation's; of facts the newer one is likelier to hold.
+        days = max((now - updated).total_seconds() / 86_400, 0.0)
+        says = "stored today" if days < 1 else f"stored {days:.0f} days ago"
+        reasons.append(Reason("recency", says, _RECENCY * 2 ** (-days / _RECENT_DAYS)))
+    return tuple(reasons)
 
 
-def _experience_prior(outcome: str, fitness: float, rating: float | None) -> Reason:
+def _experience_standing(
+    now: datetime, outcome: str, fitness: float, rating: float | None
+) -> tuple[Reason, ...]:
     rated = "" if rating is None else f", rated {rating:.2f}"
     weight = _OUTCOME * experience_weight(outcome, fitness, rating)
-    return Reason("outcome", f"{outcome}, fitness {fitness:.2f}{rated}", weight)
+    return (Reason("outcome", f"{outcome}, fitness {fitness:.2f}{rated}", weight),)
 
 
 MEMORIES = Space(
@@ -62,10 +92,18 @@ MEMORIES = Space(
     owner=EmbeddingRow.memory_row,
     embedded=MemoryRow.text,
     full_text="memories_fts",
-    texts=(MemoryRow.text,),
+    texts=(MemoryRow.text, MemoryRow.context),
+    word_weights=(1.0, 0.8),
     live=MemoryRow.superseded_by.is_(None),
-    prior_columns=(MemoryRow.importance,),
-    prior=_memory_prior,
+    has_turns=True,
+    standing_columns=(
+        MemoryRow.importance,
+        MemoryRow.outcome,
+        MemoryRow.archived,
+        MemoryRow.updated,
+        MemoryRow.conversation,
+    ),
+    standing=_memory_standing,
 )
 
 EXPERIENCES = Space(
@@ -75,7 +113,9 @@ EXPERIENCES = Space(
     embedded=ExperienceRow.task,
     full_text="experiences_fts",
     texts=(ExperienceRow.task, ExperienceRow.lesson),
+    word_weights=(1.0, 0.5),
     live=true(),
-    prior_columns=(ExperienceRow.outcome, ExperienceRow.fitness, ExperienceRow.rating),
-    prior=_experience_prior,
+    has_turns=False,
+    standing_columns=(ExperienceRow.outcome, ExperienceRow.fitness, ExperienceRow.rating),
+    standing=_experience_standing,
 )

@@ -7,7 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_TERMS", "distinct_words", "match_query", "overlap_scores", "terms"]
+__all__ = [
+    "MAX_TERMS",
+    "all_words",
+    "distinct_words",
+    "match_query",
+    "overlap_scores",
+    "terms",
+    "without_surrogates",
+]
 
 # A task of 200,000 characters must not become a query of 30,000 terms.
 MAX_TERMS = 32
@@ -36,8 +44,13 @@ def terms(text: str) -> list[str]:
 
 def distinct_words(text: str) -> list[str]:
     """Returns every distinct word in order, without stop words where others are left."""
-    found = list(dict.fromkeys(word.casefold() for word in _WORD.findall(text)))
+    found = list(dict.fromkeys(all_words(text)))
     return [word for word in found if word not in _STOP] or found
+
+
+def all_words(text: str) -> list[str]:
+    """Returns every word in order, without regard to case."""
+    return [word.casefold() for word in _WORD.findall(text)]
 
 
 def match_query(words: Sequence[str]) -> str:
@@ -67,3 +80,8 @@ def overlap_scores(query: Sequence[str], documents: Mapping[int, str]) -> dict[i
             damping = _K1 * (1 - _B + _B * lengths[row] / average)
             scores[row] = scores.get(row, 0.0) + rarity * often * (_K1 + 1) / (often + damping)
     return scores
+
+
+def without_surrogates(text: str) -> str:
+    """Returns the text with lone surrogates, which no tokenizer takes, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -20,7 +20,8 @@ def test_a_question_in_other_words_finds_the_memory_and_says_why(store: MemorySt
     store.remember("Ada prefers tabs over spaces")
     hit = store.recall("what is the name of the database in staging?")[0]
     assert hit.memory == kept
-    assert {reason.kind for reason in hit.reasons} == {"meaning", "words", "importance"}
+    kinds = {reason.kind for reason in hit.reasons}
+    assert kinds == {"meaning", "words", "importance", "recency"}
     assert sum(reason.weight for reason in hit.reasons) == pytest.approx(hit.score)
 
 
