@@ -37,6 +37,7 @@ class Settings:
         cache_dir: What can be made again.
         models_dir: One directory a model; None means data_dir/models.
         database_url: SQLAlchemy URL; None means SQLite in data_dir.
+        embedding: Model of the memory's vectors: wordllama, or minilm where it is installed.
         default_model: Catalogue name or path; None means by available memory.
         threads: Threads of the engine; None means all CPUs of this process.
         pin: Give each of these threads a CPU of its own; on Linux only, ignored elsewhere.
@@ -57,6 +58,7 @@ class Settings:
     cache_dir: Path
     models_dir: Path | None = None
     database_url: str | None = None
+    embedding: str = "wordllama"
     default_model: str | None = None
     threads: int | None = None
     pin: bool = False

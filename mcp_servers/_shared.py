@@ -133,7 +133,7 @@ class Shared:
             from ryzanstein.agents.route import Router
             from ryzanstein.memory.embed import get_embedder
 
-            return Router(self.registry, get_embedder(), None)
+            return Router(self.registry, get_embedder(self.settings.embedding), None)
 
         return self.once("router", make)
 

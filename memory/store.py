@@ -60,17 +60,15 @@ def open_store(url: str | None = None, settings: Settings | None = None) -> Memo
         settings: None means the user's settings.
 
     Raises:
-        ConfigError: The URL is wrong or needs a driver that is not installed.
+        ConfigError: The URL or the embedding is wrong, or needs a package that is not installed.
         StorageError: The file cannot be opened, is damaged, or is of a newer version.
         ConnectionFailed: The database server cannot be reached.
     """
-    if url is None:
-        if settings is None:
-            from ryzanstein.config import load_settings
+    if settings is None:
+        from ryzanstein.config import load_settings
 
-            settings = load_settings()
-        url = settings.database
-    return MemoryStore(url)
+        settings = load_settings()
+    return MemoryStore(url or settings.database, embedder=get_embedder(settings.embedding))
 
 
 class MemoryStore:
