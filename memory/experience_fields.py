@@ -70,7 +70,6 @@ def checked_lesson(given: Lesson | Mapping[str, str]) -> Lesson:
 
 def flattened(lesson: str, lessons: Sequence[Lesson]) -> str:
     """All that was learnt as one text, for the full text search."""
-    texts = [
-        " ".join(filter(None, (f"{one.title}:", one.description, one.content))) for one in lessons
-    ]
+    told = [(one.title, f"{one.description} {one.content}".strip()) for one in lessons]
+    texts = [f"{title}: {rest}" if rest else title for title, rest in told]
     return "\n".join(dict.fromkeys(filter(None, (lesson, *texts))))

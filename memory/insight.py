@@ -38,6 +38,8 @@ OUTLIER = 3.5  # Iglewicz and Hoaglin's, 1993
 _NEIGHBOURS = 32
 _SOUGHT = 256
 _CONSULTED = 512
+# Of CLINC150's pairs with these cosines one in eleven and four in five are of one intent.
+_UNLIKE, _THE_SAME = 0.3, 0.7
 # Nobody checked these runs, so they tell less of how good an agent is.
 _UNCHECKED = 0.3
 _CHECKED = ("verified", "rated")
@@ -75,14 +77,22 @@ class Insight:
         *,
         before: int | None = None,
         most: int = _NEIGHBOURS,
-        sought: int = _SOUGHT,
+        least: float = ALIKE,
     ) -> list[Neighbour]:
-        """Runs of tasks like a vector's, nearest first; only those with a row below `before`."""
-        rows, cosines = self._index.search(vector, sought)
+        """Runs of tasks like a vector's, nearest first.
+
+        Args:
+            connection: A transaction.
+            vector: float32 [dimension], unit length.
+            before: Only runs of a row below this one.
+            most: How many.
+            least: Their least cosine.
+        """
+        rows, cosines = self._index.search(vector, max(_SOUGHT, most))
         near = {
             row: cosine
             for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True)
-            if cosine >= ALIKE and (before is None or row < before)
+            if cosine >= least and (before is None or row < before)
         }
         nearest = sorted(near, key=lambda row: -near[row])[:most]
         names = ("row", "agent", "outcome", "fitness", "tokens", "seconds")
@@ -143,7 +153,7 @@ class Insight:
         random: np.random.Generator,
     ) -> list[Draw]:
         """Draws from what is known of each candidate at such tasks; whom to ask comes first."""
-        known = self.neighbours(connection, vector, most=_CONSULTED, sought=_CONSULTED)
+        known = self.neighbours(connection, vector, most=_CONSULTED, least=_UNLIKE)
         beliefs = {
             name: belief((one.fitness, _trust(one)) for one in known if one.agent == name)
             for name in candidates
@@ -177,5 +187,5 @@ class Insight:
 
 def _trust(one: Neighbour) -> float:
     """What a run says of its agent: the more, the nearer it is, and more where it was checked."""
-    nearness = (one.similarity - ALIKE) / (1 - ALIKE)
+    nearness = min((one.similarity - _UNLIKE) / (_THE_SAME - _UNLIKE), 1.0)
     return nearness * (_UNCHECKED if one.outcome == "unknown" else 1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ryzanstein.errors import InvalidRequest
-from ryzanstein.memory.records import experience_weight
+from ryzanstein.memory.records import Lesson, experience_weight
 from ryzanstein.memory.store import MemoryStore
 
 
@@ -114,3 +114,123 @@ def test_prototypes_add_up_weighted_vectors_and_follow_ratings_and_deletions(
 def test_prototypes_of_an_empty_store_are_empty(store: MemoryStore) -> None:
     made = store.prototypes()
     assert made.count == 0 and made.agents == {} and not made.mean.any()
+
+
+def test_steps_reason_and_lessons_are_kept_and_the_former_words_are_understood(
+    store: MemoryStore,
+) -> None:
+    lesson = {"title": "Gzip first", "description": "Logs of the server", "content": "Unpack them."}
+    kept = store.record_experience(
+        task="count the errors of the log",
+        agent="APEX",
+        outcome="failure",
+        strategy="grep",
+        steps=["read_file: server.log.gz"],
+        reason="The file is gzip.",
+        lesson="Look at the file's kind.",
+        lessons=[lesson, Lesson("Short", "", "")],
+        trace_id="trace-1",
+        tier=3,
+    )
+    assert kept == store.get_experience(kept.id)
+    assert (kept.outcome, kept.steps, kept.tier) == ("failed", ("read_file: server.log.gz",), 3)
+    assert kept.lessons[0] == Lesson(**lesson) and len(kept.lessons) == 2
+    assert kept.lesson.splitlines() == [
+        "Look at the file's kind.",
+        "Gzip first: Logs of the server Unpack them.",
+        "Short",
+    ]
+    assert store.find_experiences("unpack")[0].experience.id == kept.id
+
+
+def test_fitness_joins_the_outcome_the_cost_and_the_rating(store: MemoryStore) -> None:
+    alike = "sort the list of berries by price, shop"
+    cheap = [
+        store.record_experience(
+            task=f"{alike} {number}", agent="APEX", outcome="verified", tokens=100, seconds=1.0
+        )
+        for number in range(3)
+    ]
+    assert [one.fitness for one in cheap] == [1.0] * 3
+    dear = store.record_experience(
+        task=f"{alike} 4", agent="APEX", outcome="verified", tokens=800, seconds=1.0
+    )
+    assert dear.fitness == pytest.approx(0.85)
+    assert store.rate_experience(dear.id, 0.0).fitness == pytest.approx(0.25 * 0.85)
+    assert store.rate_experience(dear.id, 1.0).fitness == pytest.approx(0.25 * 0.85 + 0.75)
+    fields = {"task": f"{alike} 5", "agent": "APEX"}
+    unknown = store.record_experience(**fields, outcome="unknown")
+    answered = store.record_experience(**fields, outcome="failed", answer="42")
+    assert (unknown.fitness, answered.fitness) == (0.6, 0.2)
+    silent = store.record_experience(task=f"{alike} 6", agent="APEX", outcome="failed")
+    assert silent.fitness == 0.0
+
+
+def test_an_exact_repeat_renews_the_experience_and_keeps_what_people_said(
+    store: MemoryStore,
+) -> None:
+    fields = {"strategy": "sorted()", "tools": ["run_python"], "fitness": 0.9}
+    first = record(store, "sort it", run_id="run_1", lesson="works", **fields)
+    store.rate_experience(first, 0.5)
+    again = store.record_experience(
+        task="sort it", agent="APEX", outcome="verified", run_id="run_2", tokens=7, **fields
+    )
+    assert (again.id, again.run_id, again.tokens) == (first, "run_2", 7)
+    assert (again.rating, again.lesson) == (0.5, "works")
+    assert again.fitness == pytest.approx(0.25 * 0.9 + 0.75 * 0.5)
+    assert again == store.get_experience(first) and store.stats().experiences == 1
+    others: list[dict[str, object]] = [
+        {"agent": "PRISM"},
+        {"outcome": "failed"},
+        {"strategy": "heapq"},
+        {"tools": []},
+    ]
+    for other in others:
+        record(store, "sort it", **{**fields, **other})
+    record(store, "sort it now", **fields)
+    assert store.stats().experiences == 6
+
+
+def test_a_repeat_of_what_was_rated_since_is_known_too(store: MemoryStore) -> None:
+    first = record(store, "sort it", outcome="unknown")
+    assert store.rate_experience(first, 0.9).outcome == "rated"
+    assert record(store, "sort it", outcome="rated") == first
+    assert record(store, "sort it", outcome="unknown") != first
+
+
+def test_one_or_two_are_given_a_failure_among_them_where_it_warns(store: MemoryStore) -> None:
+    task = "sort the list of berries by price"
+    for number in range(3):
+        record(store, f"{task}, shop {number}", strategy=f"way {number}")
+    failed = record(
+        store, f"{task}, shop 9", outcome="failed", fitness=0.0, reason="prices are texts"
+    )
+    hits = store.find_experiences(task)
+    assert len(hits) == 2 and hits[1].experience.id == failed
+    assert any("prices are texts" in reason.detail for reason in hits[1].reasons)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("outcome", ["running", "cancelled", "", "Verified"])
+def test_a_run_without_a_known_end_leaves_nothing(store: MemoryStore, outcome: str) -> None:
+    with pytest.raises(InvalidRequest, match="no outcome of a finished run"):
+        record(store, "sort it", outcome=outcome)
+    assert store.stats().experiences == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tier": 0}, "tier is 0"),
+        ({"seconds": float("nan")}, "negative or without end"),
+        ({"trace_id": "a b"}, "cannot be a trace id"),
+        ({"lessons": [{"title": " "}]}, "lesson's title is empty"),
+        ({"lessons": [{"content": "x"}]}, "A lesson has a title"),
+        ({"lessons": [{"title": "x", "colour": "y"}]}, "A lesson has a title"),
+    ],
+)
+def test_wrong_parts_are_refused_by_name(
+    store: MemoryStore, fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        record(store, "sort it", **fields)
