@@ -207,9 +207,8 @@ class TSVector:
             "FROM unnest(CAST(:words AS text[])) word, ryzanstein_query(word) query "
             "WHERE numnode(query) > 0"
         )
-        return dict(
-            connection.execute(count, {"words": list(words), "most": _RANKED + 1}).tuples().all()
-        )
+        found = connection.execute(count, {"words": list(words), "most": _RANKED + 1})
+        return {query: int(number) for query, number in found}
 
     @staticmethod
     def _newest(space: Space, held: ColumnElement[Any], query: str) -> Select[tuple[int]]:
