@@ -195,7 +195,9 @@ def checked_draft(draft: Draft) -> Draft:
     Raises:
         InvalidRequest: The first field that does not fit, by name.
     """
-    tier = draft.tier or ("working" if draft.task is not None else "short_term")
+    tier = draft.tier
+    if tier is None:
+        tier = "short_term" if draft.task is None else "working"
     if checked_tier(tier) == "working" and draft.task is None:
         raise InvalidRequest("A working memory belongs to a task.", hint="Give `task`, a run's id.")
     if draft.turn is not None and not 0 <= draft.turn < 2**31:

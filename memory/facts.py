@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory import journal, policies
@@ -151,9 +151,9 @@ class Facts:
                 return old
             new = self.add(change, [new], vectors)[0]
             supersede(change.connection, [row], new.id, change.revision, at)
-            journal.write(change.connection, [row], "superseded", f"by {new.id}", now)
             added, _ = load_one(change.connection, new.id)
-            journal.write(change.connection, [added], "corrected", f"replaces {old.id}", now)
+            change.note(row, "superseded", f"by {new.id}")
+            change.note(added, "corrected", f"replaces {old.id}")
         return new
 
     def forget(self, id: str) -> bool:
@@ -168,7 +168,10 @@ class Facts:
 
     def forget_archived(self, before: datetime | None = None) -> int:
         """Deletes what was archived (before a time), with its older versions; returns how many."""
-        where = [MemoryRow.archived.is_not(None), MemoryRow.superseded_by.is_(None)]
+        where: builtins.list[ColumnElement[bool]] = [
+            MemoryRow.archived.is_not(None),
+            MemoryRow.superseded_by.is_(None),
+        ]
         if before is not None:
             where.append(MemoryRow.archived < checked_moment(before, "`before`"))
         count = 0
@@ -224,8 +227,9 @@ class Facts:
         if not query.strip():
             raise InvalidRequest("The query is empty.", hint="Say what to look for.")
         chosen = replace(chosen, at=chosen.at or now)
-        where = chosen.narrowing() + chosen.standing()
-        found = self.searcher.search(query, checked_limit(limit), where)
+        found = self.searcher.search(
+            query, checked_limit(limit), chosen.narrowing(), chosen.standing(), now=chosen.at
+        )
         with self._database.read() as connection:
             rows = [one.row for one in found]
             records = load_memories(connection, [MemoryRow.row.in_(rows)])
@@ -240,12 +244,17 @@ class Facts:
         self, change: Change, memories: Sequence[Memory], vectors: NDArray[np.float32]
     ) -> None:
         rows = insert_memories(change.connection, memories, change.revision)
-        store_vectors(change.connection, MEMORIES, self._embedder, rows, vectors, change.revision)
-        entries = [
-            (row, "stored", f"into {memory.tier}: {_because(memory)}")
-            for row, memory in zip(rows, memories, strict=True)
-        ]
-        journal.write_each(change.connection, entries, change.now)
+        store_vectors(
+            change.connection,
+            MEMORIES,
+            self._embedder,
+            rows,
+            vectors,
+            change.revision,
+            fresh=True,
+        )
+        for row, memory in zip(rows, memories, strict=True):
+            change.note(row, "stored", f"into {memory.tier}: {_because(memory)}")
         change.filled.update(memory.tier for memory in memories)
 
 
@@ -316,8 +325,7 @@ def _reinforced(change: Change, row: int, old: Memory, again: Memory) -> Memory:
     memory = _repeated(old, again)
     add_tags(change.connection, row, [tag for tag in memory.tags if tag not in old.tags])
     if TIERS.index(again.tier) > TIERS.index(old.tier):
-        detail = f"{old.tier} to {again.tier}: remembered again"
-        journal.write(change.connection, [row], "promoted", detail, change.now)
+        change.note(row, "promoted", f"{old.tier} to {again.tier}: remembered again")
         change.filled.add(again.tier)
         memory = replace(memory, tier=again.tier)
     return arranged(change, row, memory, "remembered again")

@@ -21,6 +21,8 @@ from ryzanstein.memory.schema import JournalRow
 
 __all__ = ["read", "write", "write_each"]
 
+_INSERT = insert(JournalRow)
+
 
 def write(
     connection: Connection, rows: Sequence[int], action: str, detail: str, at: datetime
@@ -38,7 +40,7 @@ def write_each(
         for row, action, detail in entries
     ]
     if values:
-        connection.execute(insert(JournalRow), values)
+        connection.execute(_INSERT, values)
 
 
 def read(connection: Connection, row: int) -> list[JournalEntry]:

@@ -68,6 +68,7 @@ _USED, _USES_HALF = 0.6, 5
 _REPEATED, _REPEATS_HALF = 0.5, 4
 _HELPED, _MISLED = 0.5, 0.8
 _WORTH_KEEPING = 0.3
+_WORTH_A_LOOK = 0.5
 _EARNED = 3
 _MISLEADING = -0.5
 _NEWEST_OUTCOME = 0.5
@@ -184,32 +185,33 @@ def excess(tier: str, count: int) -> int:
     return count - room + _SLACK[tier]
 
 
-def leaves(tier: str, importance: float, uses: int, reinforced: int, why: str) -> Move:
+def leaves(memory: Memory, why: str) -> Move:
     """Returns where a memory goes that has to leave its tier.
 
     Args:
-        tier: The tier it leaves.
-        importance: Before decay.
-        uses: How often it was found or used.
-        reinforced: How often it was remembered again.
+        memory: With its importance before decay.
         why: What happened: the tier is full, the task has ended.
     """
-    proved = uses + reinforced > 0
-    worth = importance >= _WORTH_KEEPING
-    if tier == "working" and (proved or importance >= 0.5):
-        because = "it was used" if proved else f"its importance is {importance:.2f}"
-        return Move("short_term", "promoted", f"{why}; {because}")
-    if tier == "short_term" and worth:
-        return Move("long_term", "promoted", f"{why}; worth keeping: importance {importance:.2f}")
-    return Move(None, "archived", f"{why}; among the weakest: importance {importance:.2f}")
+    proved = memory.uses + memory.reinforced > 0
+    value = f"importance {memory.importance:.2f}"
+    if memory.outcome <= _MISLEADING:
+        return Move(None, "archived", f"{why}; using it misled: outcome {memory.outcome:+.2f}")
+    if memory.tier == "working" and (proved or memory.importance >= _WORTH_A_LOOK):
+        return Move("short_term", "promoted", f"{why}; {'it was used' if proved else value}")
+    if memory.tier == "short_term" and memory.importance >= _WORTH_KEEPING:
+        return Move("long_term", "promoted", f"{why}; worth keeping: {value}")
+    return Move(None, "archived", f"{why}; among the weakest: {value}")
 
 
-def after_use(tier: str, uses: int, reinforced: int, outcome: float) -> Move | None:
+def after_use(memory: Memory) -> Move | None:
     """Returns where a memory goes for having been used, repeated or rated; None if it stays."""
-    if tier == "long_term" and outcome <= _MISLEADING:
-        return Move("short_term", "demoted", f"using it misled: outcome {outcome:+.2f}")
-    if tier == "short_term" and uses + reinforced >= _EARNED and outcome > _MISLEADING:
-        return Move("long_term", "promoted", f"used {uses} times, remembered again {reinforced}")
+    misled = memory.outcome <= _MISLEADING
+    if memory.tier == "long_term" and misled:
+        reason = f"using it misled: outcome {memory.outcome:+.2f}"
+        return Move("short_term", "demoted", reason)
+    if memory.tier == "short_term" and memory.uses + memory.reinforced >= _EARNED and not misled:
+        reason = f"used {memory.uses} times, remembered again {memory.reinforced} times"
+        return Move("long_term", "promoted", reason)
     return None
 
 

@@ -53,6 +53,9 @@ _STANDING = (
     "archived",
 )
 _BATCH = 500
+# Statements of every write are built once: building one costs as much as running it.
+_INSERT = insert(MemoryRow).returning(MemoryRow.row, sort_by_parameter_order=True)
+_SAME = select(MemoryRow.row).where(MemoryRow.identity.in_(bindparam("identities", expanding=True)))
 
 
 def identity(
@@ -91,8 +94,7 @@ def insert_memories(connection: Connection, memories: Sequence[Memory], revision
         digest = identity_of(memory) if memory.superseded_by is None else None
         extra = {"identity": digest, "retention": retention(memory), "revision": revision}
         values.append({**fields, **extra})
-    inserted = insert(MemoryRow).returning(MemoryRow.row, sort_by_parameter_order=True)
-    rows = list(connection.execute(inserted, values).scalars())
+    rows = list(connection.execute(_INSERT, values).scalars())
     tags = [
         {"memory_row": row, "tag": tag}
         for row, memory in zip(rows, memories, strict=True)
@@ -149,8 +151,10 @@ def load_known(connection: Connection, memories: Sequence[Memory]) -> dict[str, 
     """Returns those that are stored already, current ones, by identity."""
     known: dict[str, tuple[int, Memory]] = {}
     for part in batches(sorted({identity_of(memory) for memory in memories})):
-        for row, memory in load_memories(connection, [MemoryRow.identity.in_(part)]).items():
-            known[identity_of(memory)] = (row, memory)
+        rows = connection.execute(_SAME, {"identities": part}).scalars().all()
+        if rows:
+            for row, memory in load_memories(connection, [MemoryRow.row.in_(rows)]).items():
+                known[identity_of(memory)] = (row, memory)
     return known
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select
 
 from ryzanstein.errors import InvalidRequest, StorageError, TimedOut
 from ryzanstein.memory import journal, policies
@@ -27,10 +27,16 @@ from ryzanstein.memory.uses import Use, UseBuffer
 
 __all__ = ["Change", "Tiers", "arranged"]
 
+# In the order in which memories fall through them.
+_BOUNDED = ("working", "short_term", "long_term")
 _SLICE = 64
 _SETTLING = 500
 # Below every retention: `IS NOT NULL` alone would not make SQLite use the index.
 _LOWEST = -1e300
+_IN_TIER = (MemoryRow.tier == bindparam("tier"), MemoryRow.retention > _LOWEST)
+# Built once, since every write counts.
+_COUNT = select(func.count()).select_from(MemoryRow).where(*_IN_TIER)
+_WEAKEST = select(MemoryRow.row).where(*_IN_TIER).order_by(MemoryRow.retention, MemoryRow.row)
 
 
 @dataclass(slots=True)
@@ -42,12 +48,18 @@ class Change:
         revision: Its number.
         now: When it happens, UTC.
         filled: Tiers that something was put into.
+        noted: Lines for the journal, written at the end all at once.
     """
 
     connection: Connection
     revision: int
     now: datetime
     filled: set[str] = field(default_factory=set)
+    noted: list[tuple[int, str, str]] = field(default_factory=list)
+
+    def note(self, row: int, action: str, detail: str) -> None:
+        """Writes a line into a memory's journal."""
+        self.noted.append((row, action, detail))
 
 
 class Tiers:
@@ -74,9 +86,10 @@ class Tiers:
                 change = Change(connection, revision, datetime.now(UTC))
                 yield change
                 _write_uses(change, taken)
-                for tier in ("working", "short_term", "long_term"):
+                for tier in _BOUNDED:
                     if tier in change.filled:
                         _make_room(change, tier, _SLICE + room_for)
+                journal.write_each(connection, change.noted, change.now)
         except BaseException:
             self.uses.add(taken)
             raise
@@ -137,7 +150,7 @@ class Tiers:
             row, memory = load_one(change.connection, id, current=True)
             changed = policies.weighed(replace(memory, mark=importance, updated=change.now))
             detail = "mark taken back" if importance is None else f"marked {importance:.2f}"
-            journal.write(change.connection, [row], "marked", detail, change.now)
+            change.note(row, "marked", detail)
             change.filled.add(memory.tier)
             if memory.archived is not None and importance == 1.0:
                 changed = _restored(change, row, changed, "marked to be kept")
@@ -180,10 +193,9 @@ class Tiers:
             with self._database.write() as (connection, revision):
                 change = Change(connection, revision, datetime.now(UTC))
                 _write_uses(change, taken)
-                return sum(
-                    _make_room(change, tier, _SETTLING)
-                    for tier in ("working", "short_term", "long_term")
-                )
+                moved = sum(_make_room(change, tier, _SETTLING) for tier in _BOUNDED)
+                journal.write_each(connection, change.noted, change.now)
+                return moved
         except BaseException:
             self.uses.add(taken)
             raise
@@ -224,23 +236,21 @@ def arranged(change: Change, row: int, memory: Memory, why: str) -> Memory:
     """Returns a memory that was used or repeated, back from the archive and in its due tier."""
     if memory.archived is not None:
         memory = _restored(change, row, memory, why)
-    move = policies.after_use(memory.tier, memory.uses, memory.reinforced, memory.outcome)
+    move = policies.after_use(memory)
     if move is None or move.tier is None:
         return memory
     return _moved(change, row, memory, move)
 
 
 def _restored(change: Change, row: int, memory: Memory, why: str) -> Memory:
-    detail = f"back to {memory.tier}: {why}"
-    journal.write(change.connection, [row], "restored", detail, change.now)
+    change.note(row, "restored", f"back to {memory.tier}: {why}")
     change.filled.add(memory.tier)
     return replace(memory, archived=None)
 
 
 def _moved(change: Change, row: int, memory: Memory, move: policies.Move) -> Memory:
     target = move.tier or "the archive"
-    detail = f"{memory.tier} to {target}: {move.reason}"
-    journal.write(change.connection, [row], move.action, detail, change.now)
+    change.note(row, move.action, f"{memory.tier} to {target}: {move.reason}")
     if move.tier is None:
         return replace(memory, archived=change.now)
     change.filled.add(move.tier)
@@ -265,27 +275,22 @@ def _leave(change: Change, rows: Sequence[int], why: str) -> int:
     found = load_memories(change.connection, [MemoryRow.row.in_(rows)])
     changed = {}
     for row, memory in found.items():
-        move = policies.leaves(memory.tier, memory.importance, memory.uses, memory.reinforced, why)
+        move = policies.leaves(memory, why)
         changed[row] = _moved(change, row, memory, move)
     save_standing(change.connection, changed)
     return len(changed)
 
 
-def _in_tier(tier: str) -> tuple[ColumnElement[bool], ...]:
-    return MemoryRow.tier == tier, MemoryRow.retention > _LOWEST
-
-
 def _count(connection: Connection, tier: str, *where: ColumnElement[bool]) -> int:
-    query = select(func.count()).select_from(MemoryRow).where(*_in_tier(tier), *where)
-    return connection.execute(query).scalar_one()
+    query = _COUNT.where(*where) if where else _COUNT
+    return connection.execute(query, {"tier": tier}).scalar_one()
 
 
 def _weakest(
     connection: Connection, tier: str, limit: int, *where: ColumnElement[bool]
 ) -> Sequence[int]:
-    query = select(MemoryRow.row).where(*_in_tier(tier), *where)
-    ordered = query.order_by(MemoryRow.retention, MemoryRow.row).limit(limit)
-    return connection.execute(ordered).scalars().all()
+    query = _WEAKEST.where(*where).limit(limit)
+    return connection.execute(query, {"tier": tier}).scalars().all()
 
 
 def _standing(memory: Memory, now: datetime, before: int, held: int) -> Standing:
@@ -302,7 +307,7 @@ def _next(memory: Memory, before: int, held: int) -> str:
     if policies.retention(memory) is None:
         bound = memory.tier in policies.ROOM or memory.tier == "working"
         return "stays: marked 1.0" if bound else f"stays: {memory.tier} memory has no bound"
-    move = policies.leaves(memory.tier, memory.importance, memory.uses, memory.reinforced, "then")
+    move = policies.leaves(memory, "then")
     target = move.tier or "the archive"
     if memory.tier == "working":
         return f"goes to {target} when the task {memory.task} ends or it fades ({move.reason})"

@@ -140,15 +140,28 @@ def store_vectors(
     rows: Sequence[int],
     vectors: NDArray[np.float32],
     revision: int,
+    *,
+    fresh: bool = False,
 ) -> None:
-    """Writes vectors [n, dimension] of the given items, in place of older ones of the model."""
+    """Writes vectors [n, dimension] of the given items, in place of older ones of the model.
+
+    Args:
+        connection: The caller's transaction.
+        space: Memories or experiences.
+        embedder: The model of the vectors.
+        rows: Their items.
+        vectors: float32 [n, dimension].
+        revision: The transaction's.
+        fresh: Whether the items are new, so that there are no older vectors.
+    """
     if not rows:
         return
-    connection.execute(
-        delete(EmbeddingRow).where(
-            space.owner.in_(rows), EmbeddingRow.model_id == embedder.model_id
+    if not fresh:
+        connection.execute(
+            delete(EmbeddingRow).where(
+                space.owner.in_(rows), EmbeddingRow.model_id == embedder.model_id
+            )
         )
-    )
     values: list[dict[str, Any]] = [
         {
             space.owner.key: row,

@@ -93,7 +93,7 @@ def test_a_write_that_is_interrupted_leaves_nothing_half_done(
 ) -> None:
     from ryzanstein.memory import facts
 
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

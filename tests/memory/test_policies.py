@@ -125,8 +125,8 @@ def test_tiers_hold_a_hundred_and_ten_thousand() -> None:
 
 
 def test_where_a_memory_goes_depends_on_what_it_proved() -> None:
-    def to(tier: str, importance: float, uses: int = 0) -> tuple[str | None, str]:
-        move = policies.leaves(tier, importance, uses, 0, "full")
+    def to(tier: str, importance: float, **proof: float) -> tuple[str | None, str]:
+        move = policies.leaves(replace(memory(tier, importance), **proof), "full")  # type: ignore[arg-type]
         assert move.reason.startswith("full; ")
         return move.tier, move.action
 
@@ -135,26 +135,29 @@ def test_where_a_memory_goes_depends_on_what_it_proved() -> None:
     assert to("working", 0.6) == ("short_term", "promoted")
     assert to("short_term", 0.45) == ("long_term", "promoted")
     assert to("short_term", 0.1) == (None, "archived")
+    assert to("short_term", 0.45, outcome=-0.5) == (None, "archived")
     assert to("long_term", 0.9) == (None, "archived")
 
 
-@given(st.sampled_from(TIERS), SHARES, COUNTS, COUNTS)
+@given(st.sampled_from(TIERS), SHARES, COUNTS, OUTCOMES)
 def test_who_has_to_leave_never_stays_and_never_vanishes(
-    tier: str, importance: float, uses: int, reinforced: int
+    tier: str, importance: float, uses: int, outcome: float
 ) -> None:
-    move = policies.leaves(tier, importance, uses, reinforced, "full")
+    move = policies.leaves(replace(memory(tier, importance), uses=uses, outcome=outcome), "full")
     assert move.tier != tier
     assert (move.tier is None) == (move.action == "archived")
 
 
 def test_use_promotes_and_misleading_demotes() -> None:
-    assert policies.after_use("short_term", 2, 0, 0.0) is None
-    promoted = policies.after_use("short_term", 2, 1, 0.0)
-    assert promoted is not None and (promoted.tier, promoted.action) == ("long_term", "promoted")
-    demoted = policies.after_use("long_term", 9, 0, -0.5)
-    assert demoted is not None and (demoted.tier, demoted.action) == ("short_term", "demoted")
-    assert policies.after_use("short_term", 9, 0, -0.5) is None
-    assert policies.after_use("semantic", 99, 0, -1.0) is None
+    def to(tier: str, **proof: float) -> tuple[str | None, str] | None:
+        move = policies.after_use(replace(memory(tier), **proof))  # type: ignore[arg-type]
+        return None if move is None else (move.tier, move.action)
+
+    assert to("short_term", uses=2) is None
+    assert to("short_term", uses=2, reinforced=1) == ("long_term", "promoted")
+    assert to("short_term", uses=9, outcome=-0.5) is None
+    assert to("long_term", uses=9, outcome=-0.5) == ("short_term", "demoted")
+    assert to("semantic", uses=99, outcome=-1.0) is None
 
 
 @given(OUTCOMES, OUTCOMES)
