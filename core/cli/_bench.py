@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from ryzanstein.cli.ask import bring_model
 from ryzanstein.cli.serving import SERVERS
-from ryzanstein.errors import ServerUnavailable
+from ryzanstein.errors import InvalidRequest, ServerUnavailable
 from ryzanstein.mcp_servers._shared import shared
 
-__all__ = ["inference_speed", "memory_speed", "perplexity", "routing_quality", "server_starts"]
-
-_TOPICS = ("invoice", "server", "garden", "protein", "compiler", "violin", "harbour", "budget")
-_VERBS = ("moved to", "was replaced by", "depends on", "is cheaper than", "was named after")
+__all__ = ["inference_speed", "memory_suite", "perplexity", "routing_quality", "server_starts"]
 
 
 def inference_speed(
@@ -76,37 +71,42 @@ def perplexity(
     )
 
 
-def memory_speed(records: int, queries: int) -> dict[str, Any]:
-    """Speed of storing and recalling in a new SQLite store."""
-    from ryzanstein.memory import open_store
+def memory_suite(
+    suite: str,
+    *,
+    data: Path | None,
+    embedding: str | None,
+    records: int | None,
+    queries: int,
+    sizes: str | None,
+) -> dict[str, Any]:
+    """One suite of the memory; each is a module that is imported when it is asked for."""
+    if suite == "speed":
+        from ryzanstein.memory.bench.speed import run as speed
 
-    texts = [_fact(number) for number in range(records)]
-    with tempfile.TemporaryDirectory() as folder:
-        with open_store(f"sqlite:///{Path(folder) / 'bench.db'}") as store:
-            started = perf_counter()
-            for text in texts:
-                store.remember(text)
-            stored = perf_counter() - started
-            taken, found = [], 0
-            for number in range(queries):
-                wanted = texts[number * len(texts) // queries]
-                began = perf_counter()
-                hits = store.recall(wanted, limit=1)
-                taken.append(1000 * (perf_counter() - began))
-                found += bool(hits) and hits[0].memory.text == wanted
-    return {
-        "records": records,
-        "remember_per_s": round(records / stored, 1),
-        "recall_ms_median": round(statistics.median(taken), 3),
-        "recall_ms_max": round(max(taken), 3),
-        "found_itself": round(found / queries, 4),
-        "machine": platform.machine(),
-    }
+        return speed(records=records or 2000, queries=queries, embedding=embedding)
+    if data is None:
+        raise InvalidRequest(f"The suite {suite} needs a file.", hint="Give one with --data FILE.")
+    if suite == "locomo":
+        from ryzanstein.memory.bench.locomo import run as locomo
+
+        return locomo(data, embedding)
+    if suite == "vectors":
+        from ryzanstein.memory.bench.vectors import run as vectors
+
+        return vectors(data, sizes=None if sizes is None else _numbers(sizes), queries=queries)
+    from ryzanstein.memory.bench.scale import run as scale
+
+    return scale(data, records=records, queries=queries)
 
 
-def _fact(number: int) -> str:
-    one, two = _TOPICS[number % 8], _TOPICS[(number // 8) % 8]
-    return f"The {one} {number} {_VERBS[number % 5]} the {two} {number * 7919 % 10_007}."
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{text!r} is no list of numbers.", hint="For example --sizes 10000,100000."
+        ) from error
 
 
 def routing_quality() -> dict[str, Any]:

@@ -67,14 +67,34 @@ def inference(out: Output, suite: str, data: Path | None, **options: Any) -> Non
 
 
 @bench.add
-@command("memory", "ryzanstein bench memory --records 2000")
-@click.option("--records", type=click.IntRange(10, 1_000_000), default=2000, show_default=True)
+@command(
+    "memory",
+    "ryzanstein bench memory --records 2000",
+    "ryzanstein bench memory --suite locomo --data locomo10.json --embedding minilm",
+    "ryzanstein bench memory --suite vectors --data wikitext2-test.txt --sizes 10000,100000",
+    "ryzanstein bench memory --suite scale --data wikitext2-test.txt --records 1000000",
+)
+@click.option(
+    "--suite",
+    type=click.Choice(["speed", "locomo", "vectors", "scale"]),
+    default="speed",
+    show_default=True,
+    help="Storing and recalling; finding evidence; forms of vectors; the index at a million.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Conversations in LoCoMo's format, or a text to cut passages from.",
+)
+@click.option("--embedding", metavar="NAME", help="Another embedding than the default: minilm.")
+@click.option("--records", type=click.IntRange(10, 10_000_000), help="Of speed and scale.")
 @click.option("--queries", type=click.IntRange(1, 100_000), default=200, show_default=True)
-def memory(out: Output, records: int, queries: int) -> None:
-    """Measure storing and recalling, in a store of its own that is thrown away."""
-    from ryzanstein.cli._bench import memory_speed
+@click.option("--sizes", metavar="N,N,…", help="Of vectors.")
+def memory(out: Output, suite: str, **options: Any) -> None:
+    """Measure the memory, in stores of its own that are thrown away."""
+    from ryzanstein.cli._bench import memory_suite
 
-    emit(out, memory_speed(records, queries))
+    emit(out, memory_suite(suite, **options))
 
 
 @bench.add
