@@ -385,7 +385,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """What a store holds: counts, where it is, and how it searches now."""
+    """What a store holds: counts, where it is, and how it searches now.
+
+    `memories` are the current ones; each is either in its tier or among the archived.
+    """
 
     memories: int
     superseded: int
@@ -443,6 +446,7 @@ class ImportReport:
     memories: int
     experiences: int
     skipped: int
+    links: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import InstrumentedAttribute
-
 from ryzanstein.memory.checks import checked_ids, checked_outcome, checked_share
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.embed import Embedder, get_embedder
@@ -39,9 +36,9 @@ from ryzanstein.memory.records import (
     StoreStats,
 )
 from ryzanstein.memory.runs import RunStore
-from ryzanstein.memory.schema import ExperienceRow, MemoryRow, RunRow
 from ryzanstein.memory.sources.conversation import Reading, import_conversations
 from ryzanstein.memory.sources.revised import import_document
+from ryzanstein.memory.stats import count_store
 from ryzanstein.memory.transfer import export_jsonl, import_jsonl
 from ryzanstein.memory.vectors.index import GRAPH_FROM
 
@@ -490,37 +487,8 @@ class MemoryStore:
 
     def stats(self) -> StoreStats:
         """Counts what is stored, and says where it is and how it is searched."""
-        current = MemoryRow.superseded_by.is_(None)
-        with self._database.read() as connection:
-
-            def count(table: type, *where: ColumnElement[bool]) -> int:
-                query = select(func.count()).select_from(table).where(*where)
-                return connection.execute(query).scalar_one()
-
-            def grouped(
-                column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None],
-                *where: ColumnElement[bool],
-            ) -> dict[str, int]:
-                query = select(column, func.count()).where(*where).group_by(column).order_by(column)
-                return {name or "": number for name, number in connection.execute(query)}
-
-            return StoreStats(
-                memories=count(MemoryRow, current),
-                superseded=count(MemoryRow, ~current),
-                experiences=count(ExperienceRow),
-                runs=count(RunRow),
-                by_kind=grouped(MemoryRow.kind, current),
-                by_agent=grouped(ExperienceRow.agent),
-                by_outcome=grouped(ExperienceRow.outcome),
-                database=self._database.name,
-                by_tier=grouped(MemoryRow.tier, current),
-                archived=count(MemoryRow, current, MemoryRow.archived.is_not(None)),
-                bytes=self._database.bytes,
-                model_id=self._embedder.model_id,
-                dimension=self._embedder.dimension,
-                full_text="fts5" if self._database.full_text else "like",
-                index={
-                    "memories": self._facts.searcher.synced.index.form,
-                    "experiences": self._experiences.searcher.synced.index.form,
-                },
-            )
+        searchers = {
+            "memories": self._facts.searcher,
+            "experiences": self._experiences.searcher,
+        }
+        return count_store(self._database, self._embedder, searchers)
