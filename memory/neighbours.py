@@ -38,18 +38,15 @@ TURN_COLUMNS: tuple[Any, ...] = (
 )
 
 
-def places_around(
-    chosen: Sequence[Row[Any]], known: Iterable[Row[Any]], reach: int
-) -> list[tuple[str, int]]:
-    """Lists the places, (conversation, turn), within reach of the chosen that are not known."""
-    there = {(one.conversation, one.turn) for one in known}
-    around = {
-        (one.conversation, one.turn + offset)
-        for one in chosen
+def places_around(known: Iterable[Row[Any]], reach: int) -> list[tuple[str, int]]:
+    """Lists the places, (conversation, turn), within reach of what is known and not known yet."""
+    there = {
+        (one.conversation, one.turn)
+        for one in known
         if one.conversation is not None and one.turn is not None
-        for offset in range(-reach, reach + 1)
     }
-    return sorted(around - there)
+    offsets = range(-reach, reach + 1)
+    return sorted({(name, turn + offset) for name, turn in there for offset in offsets} - there)
 
 
 def turn_sides(query: str, known: Sequence[Row[Any]], now: datetime) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, and_, select, tuple_
 
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.fulltext import full_text_of
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Searcher"]
 
-_NEAR = 50
-_BY_WORDS = 200
-# Turns are looked at around so many of the best of either side.
-_WIDENED = 50
-# A filter that leaves few rows is met by enumerating them; first the search is asked for more.
-_WIDER = (4, 20)
-_IN_LIST = 5_000
+# So many of the best of either side are candidates, and the turns around them.
+_CANDIDATES = 50
+# Turns around them may match fewer words.
+_MATCHED = 300
+# With a filter so many times the nearest are asked for, and then so many in all.
+_WIDER = 4
+_LONGEST = 2_000
 
 _SAYS = {
     "neighbours": "words of the turns around it",
@@ -84,7 +84,7 @@ class Searcher:
         self._space = space
         self._embedder = embedder
         extra = TURN_COLUMNS if space.has_turns else ()
-        self._columns = (space.table.row, *extra, *space.standing_columns)
+        self._reading = select(space.table.row, *extra, *space.standing_columns)
         self._own = 1 + len(extra)  # where the columns of its standing begin
 
     def search(
@@ -108,13 +108,12 @@ class Searcher:
         now = now or datetime.now(UTC)
         vector = self._embedder.embed([query])[0]
         self.synced.catch_up()
-        conditions = (self._space.live, *where, *standing)
+        wanted = max(_CANDIDATES, limit)
         with self._database.read() as connection:
-            near = self._nearest(connection, vector, max(_NEAR, limit), conditions)
             words = self.full_text.search(
-                connection, self._space, terms(query), max(_BY_WORDS, limit), conditions
+                connection, self._space, terms(query), max(_MATCHED, limit), [*where, *standing]
             )
-            known = self._known(connection, near, words, conditions)
+            known = self._known(connection, vector, words, wanted, where, standing)
             if not known:
                 return []
             found = self._candidates(query, vector, list(known.values()), words, now)
@@ -136,53 +135,67 @@ class Searcher:
             for at, row in zip(best, rows, strict=True)
         ]
 
-    def _nearest(
-        self, connection: Connection, vector: NDArray[np.float32], wanted: int, where: Conditions
-    ) -> list[int]:
-        """Rows nearest to the query among those that meet all conditions, best first."""
-        index = self.synced.index
-        for factor in _WIDER:
-            near = index.search(vector, factor * wanted)[0].tolist()
-            meeting = self._meeting(connection, near, where)
-            kept = [row for row in near if row in meeting]
-            if len(kept) >= wanted or len(near) < factor * wanted:
-                return kept[:wanted]
-        allowed = connection.execute(select(self._space.table.row).where(*where)).scalars()
-        rows = np.fromiter(allowed, dtype=np.int64)
-        kept = index.search(vector, wanted, rows)[0].tolist()
-        return kept
-
-    def _meeting(self, connection: Connection, rows: Sequence[int], where: Conditions) -> set[int]:
-        row = self._space.table.row
-        meeting: set[int] = set()
-        for start in range(0, len(rows), _IN_LIST):
-            query = select(row).where(row.in_(rows[start : start + _IN_LIST]), *where)
-            meeting.update(connection.execute(query).scalars())
-        return meeting
-
     def _known(
         self,
         connection: Connection,
-        near: Sequence[int],
+        vector: NDArray[np.float32],
         words: Mapping[int, float],
+        wanted: int,
         where: Conditions,
+        standing: Conditions,
     ) -> dict[int, Row[Any]]:
-        """Reads what either side has found and, of turns, those around the best of them."""
-        query = select(*self._columns)
-        rows = list(dict.fromkeys([*near, *words]))
-        # Also drops rows that went away after the index had caught up.
-        found = connection.execute(query.where(self._space.table.row.in_(rows), *where))
-        known = {one.row: one for one in found}
-        if not self._space.has_turns:
-            return known
-        best = [*near[:_WIDENED], *sorted(words, key=lambda row: -words[row])[:_WIDENED]]
-        chosen = [known[row] for row in best if row in known]
-        places = places_around(chosen, known.values(), WEIGHTS.reach)
-        if places:
-            beside = tuple_(MemoryRow.conversation, MemoryRow.turn).in_(places)
-            around = connection.execute(query.where(beside, *where))
-            known.update((one.row, one) for one in around)
+        """Reads the best of either side and, of turns, those around them."""
+        row, index = self._space.table.row, self.synced.index
+        conditions = and_(self._space.live, *where, *standing)
+        # Without a filter nearly all of the nearest may be found.
+        asked = _WIDER * wanted if where else wanted
+        near = index.search(vector, asked)[0].tolist()
+        matching = sorted(words, key=lambda one: -words[one])[:wanted]
+        known = self._read(connection, row.in_([*near, *matching]), conditions)
+        kept = [one for one in near if one in known]
+        if len(kept) < wanted and len(near) == asked:
+            near = kept = self._nearest(connection, vector, wanted, conditions)
+            missing = [one for one in kept if one not in known]
+            known |= self._read(connection, row.in_(missing), conditions)
+        best = set(kept[:wanted]).union(matching)
+        known = {one: known[one] for one in known if one in best}
+        if self._space.has_turns:
+            places = places_around(known.values(), WEIGHTS.reach)
+            if places:
+                beside = tuple_(MemoryRow.conversation, MemoryRow.turn).in_(places)
+                known |= self._read(connection, beside, conditions)
         return known
+
+    def _nearest(
+        self,
+        connection: Connection,
+        vector: NDArray[np.float32],
+        wanted: int,
+        conditions: ColumnElement[bool],
+    ) -> list[int]:
+        """Rows nearest to the query among those that meet all conditions, best first.
+
+        A filter that leaves many rows is met by most of a longer list; one that leaves few is
+        enumerated.
+        """
+        row, index = self._space.table.row, self.synced.index
+        asked = min(_LONGEST, len(index))
+        near = index.search(vector, asked)[0].tolist()
+        meeting = set(connection.execute(select(row).where(row.in_(near), conditions)).scalars())
+        kept = [one for one in near if one in meeting]
+        if len(kept) < wanted and asked < len(index):
+            allowed = np.fromiter(
+                connection.execute(select(row).where(conditions)).scalars(), dtype=np.int64
+            )
+            kept = index.search(vector, wanted, allowed)[0].tolist()
+        return kept[:wanted]
+
+    def _read(
+        self, connection: Connection, which: ColumnElement[bool], conditions: ColumnElement[bool]
+    ) -> dict[int, Row[Any]]:
+        # The conditions also drop rows that went away after the index had caught up.
+        found = connection.execute(self._reading.where(which, conditions))
+        return {one.row: one for one in found}
 
     def _candidates(
         self,
