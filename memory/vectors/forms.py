@@ -5,6 +5,8 @@ float32         1024           the vectors
 int8            256            a byte a dimension, one scale
 matryoshka-128  128            the first 128 dimensions in int8
 matryoshka-64   64             the first 64
+sparse-32       64             the 32 largest coordinates and their places
+product         32             for each eight dimensions the nearest of 256 centroids
 bits            32             on which side of the mean each coordinate lies
 """
 
@@ -20,6 +22,8 @@ from ryzanstein.memory.vectors.bits import Bits
 from ryzanstein.memory.vectors.float32 import Float32
 from ryzanstein.memory.vectors.form import Form, checked
 from ryzanstein.memory.vectors.int8 import Int8
+from ryzanstein.memory.vectors.product import Product
+from ryzanstein.memory.vectors.sparse import Sparse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +35,8 @@ FORMS: dict[str, type[Form]] = {
     "int8": Int8,
     "matryoshka-128": Int8,
     "matryoshka-64": Int8,
+    "sparse-32": Sparse,
+    "product": Product,
     "bits": Bits,
 }
 

@@ -61,7 +61,8 @@ class Int8(Form):
             return vectors
         first = vectors[..., : self.width]
         norms = np.linalg.norm(first, axis=-1, keepdims=True)
-        return first / np.maximum(norms, np.float32(1e-12))
+        result: NDArray[np.float32] = first / np.maximum(norms, np.float32(1e-12))
+        return result
 
     def _encode(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
         codes = self._cut(vectors) * np.float32(1 / self._scale)

@@ -21,9 +21,26 @@
 
 /* Rows of a list that are asked for ahead: the hardware cannot guess them. */
 #define AHEAD 16
+/* Bytes that a scan asks for ahead: four long rows at a time look like no stream to the hardware
+ * (22 GB/s of floats instead of 8). */
+#define AHEAD_BYTES 4096
 
 typedef void four_rows(const uint8_t *const rows[4], int64_t bytes, const void *query,
                        int32_t *out);
+
+/* Asks for what is read some rows later than row `at`. */
+RZ_INLINE void fetch(const uint8_t *codes, int64_t bytes, const int64_t *positions, int64_t at,
+                     int64_t count) {
+    if (positions != NULL && at + AHEAD < count) {
+        const uint8_t *row = codes + positions[at + AHEAD] * bytes;
+        for (int64_t line = 0; line < bytes; line += 64)
+            RZ_PREFETCH(row + line);
+    } else if (positions == NULL) {
+        const uint8_t *row = codes + at * bytes + AHEAD_BYTES;
+        for (int64_t line = 0; line < bytes; line += 64)
+            RZ_PREFETCH(row + line);
+    }
+}
 
 RZ_INLINE void by_fours(four_rows *measure, const uint8_t *codes, int64_t bytes,
                         const int64_t *positions, int64_t count, const void *query, int32_t *out) {
@@ -33,9 +50,7 @@ RZ_INLINE void by_fours(four_rows *measure, const uint8_t *codes, int64_t bytes,
         for (int j = 0; j < 4; j++) {
             const int64_t at = i + j < count ? i + j : count - 1;
             rows[j] = codes + (positions == NULL ? at : positions[at]) * bytes;
-            if (positions != NULL && i + j + AHEAD < count)
-                for (int64_t line = 0; line < bytes; line += 64)
-                    RZ_PREFETCH(codes + positions[i + j + AHEAD] * bytes + line);
+            fetch(codes, bytes, positions, at, count);
         }
         if (i + 4 <= count) {
             measure(rows, bytes, query, out + i);
