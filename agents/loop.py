@@ -123,13 +123,13 @@ async def run_task(
             await _work(run, tools, limits.steps)
             return await _finish(run)
     except TimeoutError:
-        await _remember(run)
+        await _remember(run, "It ran out of time.")
         raise TimedOut(
             f"The run took longer than its {limits.seconds:g} seconds.",
             hint="Raise the agent's limit of seconds, or ask for less at once.",
         ) from None
     except OutOfBudget:
-        await _remember(run)
+        await _remember(run, "It ran out of tokens.")
         raise
 
 
@@ -185,7 +185,9 @@ async def _prepare(run: Run) -> None:
 
 async def _recall(run: Run) -> None:
     facts = await run.services.recall(run.task, limit=FACTS)
-    hits = await run.services.find_experiences(run.task, limit=experience.MOST)
+    hits = await run.services.find_experiences(
+        run.task, tier=run.profile.tier, limit=experience.MOST
+    )
     near = experience.chosen(facts, experience.LEAST_FACT_SIMILARITY)
     alike = experience.chosen(hits)
     run.facts = [fact["text"] for fact in near]
@@ -267,15 +269,21 @@ async def _finish(run: Run) -> RunResult:
     )
 
 
-async def _remember(run: Run) -> None:
+async def _remember(run: Run, stopped: str = "") -> None:
     """Keeps how it went, after it was checked; a run without an answer is a failure."""
     verified = verify.verdict(run.checks)
-    kept = experience.experience(run.task, run.steps, run.checks, verified, run.answer)
+    kept = experience.experience(
+        run.task, run.steps, run.checks, verified, run.answer, stopped=stopped
+    )
     await run.tell("remember", f"keeps the run as {kept['outcome']}")
-    await run.services.record_experience(
+    stored = await run.services.record_experience(
         **kept,
         agent=run.profile.codename,
         run_id=run.run_id,
+        trace_id=run.trace_id,
         tokens=run.budget.spent,
         seconds=run.budget.elapsed,
     )
+    if stored.get("breakthrough") is not None and not stored.get("refuted"):
+        message = f"a breakthrough that tier {run.profile.tier} will hear of"
+        await run.tell("breakthrough", message, id=stored["id"], score=stored["breakthrough"])

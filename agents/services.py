@@ -267,10 +267,17 @@ class Services:
         return await self.call("memory", "remember", {"text": text, **options})
 
     async def find_experiences(
-        self, task: str, *, agent: str | None = None, limit: int = 3
+        self, task: str, *, agent: str | None = None, tier: int | None = None, limit: int = 2
     ) -> list[dict[str, Any]]:
-        """Past tasks like this one, best first: the experience's fields, score, similarity."""
-        arguments = {"task": task, "agent": agent, "limit": limit}
+        """The most useful past tasks like this one: the experience's fields, score, similarity.
+
+        Args:
+            task: What is to be done.
+            agent: Only this agent's, and breakthroughs of the tier.
+            tier: The asking agent's, whose breakthroughs are brought up.
+            limit: How many.
+        """
+        arguments = {"task": task, "agent": agent, "tier": tier, "limit": limit}
         found = await self.call("memory", "find_experiences", arguments)
         return list(found["experiences"])
 
