@@ -51,6 +51,7 @@ __all__ = [
     "Link",
     "Memory",
     "Page",
+    "Proposal",
     "Reason",
     "Run",
     "Standing",
@@ -437,6 +438,25 @@ class ConsolidationReport:
     distilled: int
     done: bool
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Two memories that are near each other and were not joined.
+
+    Attributes:
+        memory: The later one.
+        other: The earlier one.
+        similarity: Cosine of the two.
+        verdict: same, differs or contradicts.
+        reasons: Why, in words.
+    """
+
+    memory: Memory
+    other: Memory
+    similarity: float
+    verdict: str
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

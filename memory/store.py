@@ -7,7 +7,7 @@ disk. Searches catch up first with what other processes wrote.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +39,7 @@ from ryzanstein.memory.runs import RunStore
 from ryzanstein.memory.sources.conversation import Reading, import_conversations
 from ryzanstein.memory.sources.revised import import_document
 from ryzanstein.memory.stats import count_store
-from ryzanstein.memory.transfer import export_jsonl, import_jsonl
+from ryzanstein.memory.transfer import export_jsonl, export_lines, import_jsonl
 from ryzanstein.memory.vectors.index import GRAPH_FROM
 
 if TYPE_CHECKING:
@@ -477,13 +477,34 @@ class MemoryStore:
             progress=progress,
         )
 
-    def export_jsonl(self, path: Path) -> int:
-        """Writes all memories and experiences to a file; returns how many."""
-        return export_jsonl(self._database, path)
+    def export_jsonl(
+        self, path: Path, *, progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Writes all memories, links and experiences to a file; returns how many.
 
-    def import_jsonl(self, path: Path) -> ImportReport:
-        """Adds what a file has and this store has not; can be repeated."""
-        return import_jsonl(self._database, self._embedder, path)
+        Args:
+            path: The file; it is there whole, or stays what it was.
+            progress: Called with records written and records in all.
+        """
+        return export_jsonl(self._database, path, progress=progress)
+
+    def export_lines(self) -> Iterator[str]:
+        """Yields the lines of an export, without their ends, from one state of the store."""
+        return export_lines(self._database)
+
+    def import_jsonl(
+        self, path: Path, *, progress: Callable[[int, int], None] | None = None
+    ) -> ImportReport:
+        """Adds what a file has and this store has not; can be repeated, and goes on where it was.
+
+        Args:
+            path: A file that `export_jsonl` wrote.
+            progress: Called with bytes read and bytes to read; the file is read twice.
+
+        Raises:
+            InvalidRequest: A line is wrong; it is named, and nothing was imported.
+        """
+        return import_jsonl(self._database, self._embedder, path, progress=progress)
 
     def stats(self) -> StoreStats:
         """Counts what is stored, and says where it is and how it is searched."""
