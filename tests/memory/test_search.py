@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,16 +30,16 @@ FACTS = [
 ]
 
 
-def test_without_fts5_words_are_still_searched(url: str, tmp_path: Path) -> None:
-    MemoryStore(url).close()
-    engine = create_engine(url)
+def test_without_fts5_words_are_still_searched(sqlite_url: str) -> None:
+    MemoryStore(sqlite_url).close()
+    engine = create_engine(sqlite_url)
     with engine.begin() as connection:
         for table in ("memories", "experiences"):
             for trigger in ("insert", "delete", "update"):
                 connection.execute(text(f"DROP TRIGGER {table}_fts_{trigger}"))
             connection.execute(text(f"DROP TABLE {table}_fts"))
     engine.dispose()
-    with MemoryStore(url) as store:
+    with MemoryStore(sqlite_url) as store:
         assert store.stats().full_text == "like"
         for fact in FACTS:
             store.remember(fact)
