@@ -73,6 +73,11 @@ class Graph:
         """Slots that were taken out and still take room."""
         return len(self._deleted)
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file that `save` writes."""
+        return int(self._index.index_file_size())
+
     def __len__(self) -> int:
         return len(self._known) - len(self._deleted)
 

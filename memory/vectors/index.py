@@ -1,46 +1,32 @@
 """Vectors of one space by row number: an exact scan, and above a threshold an HNSW graph.
 
 A cache of the embeddings table and nothing more: it can be thrown away and filled again at any
-time. Below the threshold a search compares the query with every vector. Above, a worker thread
-builds a graph, slice by slice, while searches go on by scan, and then
-
-    answer = exact cosines of (nearest of the graph ∪ slots the graph has not caught up with)
-
-so adding never waits for the graph and nothing is missed meanwhile. The worker folds those slots
-in when there are many, overwrites what was removed at once, builds anew when a quarter of the
-graph is tombstones, and keeps the index file up to date. A narrow filter is a scan of the rows it
-leaves. Readers share one lock; writers and the worker hold it for a slice of a few milliseconds.
+time. Below the threshold a search compares the query with every vector. Above, a graph answers;
+it is built in the background while searches go on by a scan of compressed codes, and all answers
+are ordered by exact cosines. A narrow filter is a scan of the rows it leaves.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ryzanstein.memory.vectors.graph import Graph
-from ryzanstein.memory.vectors.locks import ReadWriteLock
-from ryzanstein.memory.vectors.slots import SlotSet
-from ryzanstein.memory.vectors.table import BLOCK, VectorTable, best, checked_vectors
+from ryzanstein.memory.vectors.index_format import BadIndexFile
+from ryzanstein.memory.vectors.live import SLICE, LiveVectors
+from ryzanstein.memory.vectors.table import best, checked_vectors
+from ryzanstein.memory.vectors.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ryzanstein.memory.vectors.index_file import IndexFile
 
 __all__ = ["GRAPH_FROM", "VectorIndex"]
 
 # Measured: an exact scan is as quick as the graph up to about here.
 GRAPH_FROM = 20_000
 _PENDING = 1_024
-# The longest that anybody waits for the lock: 1,024 vectors are copied in half a millisecond, and
-# 8 are added to a graph of a million in 6.
-_SLICE = 1_024
-_FOLD_SLICE = 8
-# Asked for beyond k: some neighbours in the graph may be gone.
-_SPARE = 16
-# A filter that leaves at least this share is searched in the graph, asking for more.
-_WIDE = 0.2
 
 
 class VectorIndex:
@@ -49,8 +35,12 @@ class VectorIndex:
     Args:
         dimension: Length of a vector.
         graph_from: Rows from which a graph is built.
-        pending: Rows outside the graph from which the worker folds them in.
+        pending: Rows outside the graph from which they are folded in.
         threads: Threads that build; 0 means all CPUs.
+        file: Where the index is kept; None means in memory only.
+
+    Attributes:
+        file: The same.
     """
 
     def __init__(
@@ -60,33 +50,71 @@ class VectorIndex:
         graph_from: int = GRAPH_FROM,
         pending: int = _PENDING,
         threads: int = 1,
+        file: IndexFile | None = None,
     ) -> None:
         self.dimension = dimension
         self._graph_from = graph_from
-        self._pending_limit = pending
-        self._threads = threads
-        self._lock = ReadWriteLock()
-        self._table = VectorTable(dimension)
-        self._graph: Graph | None = None
-        self._stale = SlotSet()  # the graph has not caught up with them
-        self._folding = np.zeros(0, dtype=np.int64)  # on their way into the graph
-        self._removed = False  # the graph still holds a vector that was removed
-        self._built = 0  # slots below this one are in the graph that is being built
-        self._changed: SlotSet | None = None  # and of those, the ones touched since
-        self._worker: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self.file = file
+        self._live = LiveVectors(dimension)
+        self._upkeep = Upkeep(
+            self._live, graph_from=graph_from, pending=pending, threads=threads, file=file
+        )
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._live.table)
+
+    @property
+    def revision(self) -> int:
+        """The database's revision up to which everything is in; -1 means nothing is."""
+        return self._live.revision
+
+    @revision.setter
+    def revision(self, value: int) -> None:
+        self._live.revision = value
 
     @property
     def form(self) -> str:
-        """How a search goes now: exact, or hnsw with the number of rows still outside."""
-        with self._lock.read():
-            if self._graph is None:
-                return "exact"
-            waiting = len(self._stale) + len(self._folding)
+        """How a search goes now: exact, a scan of codes, or hnsw with the rows still outside."""
+        live = self._live
+        with live.lock.read():
+            if live.graph is None:
+                return live.table.scanned
+            waiting = live.waiting()
             return f"hnsw ({waiting} pending)" if waiting else "hnsw"
+
+    def open(self) -> bool:
+        """Takes the vectors from the index file; its graph is loaded in the background.
+
+        Returns:
+            False where there is no file, or none that can be used; then nothing has changed.
+        """
+        if self.file is None:
+            return False
+        self._upkeep.stamp = self.file.stamp()
+        try:
+            stored = self.file.open()
+        except BadIndexFile as error:
+            self._upkeep.trouble = str(error)
+            return False
+        self._upkeep.restore(stored)
+        return True
+
+    def replaced(self) -> bool:
+        """Says whether another process has written the file that this one waits for."""
+        if not self._upkeep.elsewhere or self.file is None:
+            return False
+        return self.file.stamp() not in (None, self._upkeep.stamp)
+
+    def become(self, other: VectorIndex) -> None:
+        """Takes over everything of another index, which gets what this one had."""
+        self._live, other._live = other._live, self._live
+        self._upkeep, other._upkeep = other._upkeep, self._upkeep
+        self.file, other.file = other.file, self.file
+
+    def ignore_file(self) -> None:
+        """Builds by itself, since the file that another process has written cannot be used."""
+        if self.file is not None:
+            self._upkeep.stamp = self.file.stamp()
 
     def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Adds or replaces vectors [n, dimension]; a row given twice keeps its last vector.
@@ -95,23 +123,27 @@ class VectorIndex:
             InvalidRequest: The vectors have another shape, or hold NaN or infinity.
         """
         vectors = checked_vectors(vectors, len(rows), self.dimension)
-        for start in range(0, len(rows), _SLICE):
-            part = slice(start, start + _SLICE)
-            with self._lock.write():
-                self._touch(self._table.put(rows[part], vectors[part]))
-                self._start_worker()
+        live, upkeep = self._live, self._upkeep
+        for start in range(0, len(rows), SLICE):
+            part = slice(start, start + SLICE)
+            with live.lock.write():
+                live.put(rows[part], vectors[part])
+                upkeep.changed(len(rows[part]))
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Removes rows; unknown ones are ignored. Their vectors are overwritten."""
-        for start in range(0, len(rows), _SLICE):
-            with self._lock.write():
-                slots = self._table.drop(rows[start : start + _SLICE])
-                self._touch(slots)
-                self._removed |= bool(len(slots)) and self._graph is not None
-                if self._graph is not None and len(self) < self._graph_from // 2:
-                    self._graph = None
-                    self._stale = SlotSet()
-                self._start_worker()
+        """Removes rows; unknown ones are ignored.
+
+        Their vectors are overwritten here, and in the background in the graph; `IndexFile.wipe`
+        does it on the disk.
+        """
+        live, upkeep = self._live, self._upkeep
+        for start in range(0, len(rows), SLICE):
+            part = rows[start : start + SLICE]
+            with live.lock.write():
+                live.drop(part)
+                if len(live.table) < self._graph_from // 2:
+                    live.drop_graph()
+                upkeep.changed(len(part), removed=True)
 
     def search(
         self, query: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
@@ -127,12 +159,14 @@ class VectorIndex:
             InvalidRequest: The query has another shape, or holds NaN or infinity.
         """
         query = checked_vectors(query[None, :], 1, self.dimension)[0]
-        with self._lock.read():
+        live = self._live
+        with live.lock.read():
             if allowed is None:
-                slots, scores = self._search(query, k)
+                slots, scores = live.nearest(query, k)
             else:
-                slots, scores = self._search_among(query, k, self._table.slots(allowed))
-            rows = self._table.rows(slots)
+                slots = live.table.slots(allowed)
+                slots, scores = live.nearest_among(query, k, np.unique(slots[slots >= 0]))
+            rows = live.table.rows(slots)
         kept = best(scores, k)
         rows, scores = rows[kept], scores[kept]
         order = np.lexsort((rows, -scores))
@@ -141,154 +175,46 @@ class VectorIndex:
     def cosines(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns the cosine of each row, 0 for rows that have no vector here."""
         result = np.zeros(len(rows), dtype=np.float32)
-        with self._lock.read():
-            slots = self._table.slots(rows)
+        live = self._live
+        with live.lock.read():
+            slots = live.table.slots(rows)
             known = slots >= 0
-            result[known] = self._table.cosines(query, slots[known])
+            result[known] = live.table.cosines(query, slots[known])
         return result
 
     def snapshot(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Returns copies of all rows and their vectors, in row order, copied in slices."""
-        parts = []
-        start = 0
-        while True:
-            with self._lock.read():
-                if start >= self._table.size:
-                    break
-                slots = self._table.alive(start, start + _SLICE)
-                parts.append((self._table.rows(slots), self._table.vectors(slots)))
-            start += _SLICE
-        rows = np.concatenate([part[0] for part in parts] or [np.zeros(0, dtype=np.int64)])
-        empty = np.zeros((0, self.dimension), dtype=np.float32)
-        vectors = np.concatenate([part[1] for part in parts] or [empty])
-        order = np.argsort(rows)
-        return rows[order], vectors[order]
+        rows = [np.zeros(0, dtype=np.int64)]
+        vectors = [np.zeros((0, self.dimension), dtype=np.float32)]
+        live = self._live
+        for part, values in live.parts(live.table.size):
+            rows.append(part[part >= 0])
+            vectors.append(values[part >= 0])
+        order = np.argsort(joined := np.concatenate(rows))
+        return joined[order], np.concatenate(vectors)[order]
+
+    def sample(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Returns so many rows from everywhere and their vectors."""
+        live = self._live
+        with live.lock.read():
+            slots = live.table.alive()
+            slots = slots[np.linspace(0, len(slots) - 1, min(count, len(slots)), dtype=np.int64)]
+            return live.table.rows(slots), live.table.vectors(slots)
+
+    def retry(self) -> None:
+        """Goes on with background work that had to wait for another process or for room."""
+        self._upkeep.retry()
 
     def wait(self) -> None:
-        """Waits until no graph is being built or extended."""
-        while (worker := self._worker) is not None and worker.is_alive():
-            worker.join()
+        """Waits until nothing is left to do in the background."""
+        self._upkeep.wait()
 
     def close(self) -> None:
-        """Stops the worker after the slice it is at."""
-        self._stopping.set()
-        self.wait()
+        """Stops the background work after the slice it is at."""
+        self._upkeep.close()
 
     def stats(self) -> dict[str, Any]:
         """Says how many rows there are, how they are searched and what is still to do."""
-        with self._lock.read():
-            graph = self._graph
-            return {
-                "rows": len(self._table),
-                "graph": 0 if graph is None else len(graph),
-                "tombstones": 0 if graph is None else graph.tombstones,
-                "pending": len(self._stale) + len(self._folding),
-                "building": self._built if self._changed is not None else None,
-            }
-
-    def _search(
-        self, query: NDArray[np.float32], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        near = None if self._graph is None else self._graph.search(query, k + _SPARE)
-        if near is None:
-            return self._table.nearest(query, k)
-        slots = self._with_waiting(near)
-        slots = slots[self._table.rows(slots) >= 0]
-        if len(slots) < min(k, len(self._table)):
-            return self._table.nearest(query, k)
-        return slots, self._table.cosines(query, slots)
-
-    def _search_among(
-        self, query: NDArray[np.float32], k: int, slots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        slots = np.unique(slots[slots >= 0])
-        if self._graph is not None and len(slots) >= _WIDE * len(self._table):
-            wanted = int(1.5 * k * len(self._table) / len(slots)) + _SPARE
-            near = self._graph.search(query, wanted)
-            if near is not None:
-                inside = np.zeros(self._table.size, dtype=np.bool_)
-                inside[slots] = True
-                found = self._with_waiting(near)
-                found = found[inside[found]]
-                if len(found) >= min(k, len(slots)):
-                    return found, self._table.cosines(query, found)
-        return slots, self._table.cosines(query, slots)
-
-    def _with_waiting(self, near: NDArray[np.int64]) -> NDArray[np.int64]:
-        if not len(self._stale) and not len(self._folding):
-            return near
-        return np.unique(np.concatenate([near, self._folding, self._stale.array()]))
-
-    def _touch(self, slots: NDArray[np.int64]) -> None:
-        """Notes that the graph, or the one being built, knows old vectors of these slots."""
-        if self._graph is not None:
-            self._stale.add(slots)
-        if self._changed is not None:
-            self._changed.add(slots[slots < self._built])
-
-    def _start_worker(self) -> None:
-        busy = self._worker is not None and self._worker.is_alive()
-        if not busy and not self._stopping.is_set() and self._has_work():
-            self._worker = threading.Thread(target=self._work, name="memory-index", daemon=True)
-            self._worker.start()
-
-    def _has_work(self) -> bool:
-        return self._wants_build() or self._wants_fold()
-
-    def _wants_build(self) -> bool:
-        if self._graph is None:
-            return len(self) >= self._graph_from
-        return self._graph.tombstones > max(len(self._graph), self._pending_limit) // 4
-
-    def _wants_fold(self) -> bool:
-        if self._graph is None:
-            return False
-        return self._removed or len(self._stale) > self._pending_limit
-
-    def _work(self) -> None:
-        while True:
-            with self._lock.write():
-                if self._stopping.is_set() or not self._has_work():
-                    self._worker = None
-                    return
-                building = self._wants_build()
-            if building:
-                self._build()
-            else:
-                self._fold()
-
-    def _build(self) -> None:
-        with self._lock.write():
-            self._built, self._changed = 0, SlotSet()
-            graph = Graph(self.dimension, self._table.size + BLOCK, self._threads)
-        while not self._stopping.is_set():
-            with self._lock.write():
-                start, end = self._built, min(self._built + _SLICE, self._table.size)
-                if start == end:
-                    self._graph, self._stale, self._changed = graph, self._changed, None
-                    self._removed = len(self._stale) > 0
-                    return
-                slots = self._table.alive(start, end)
-                vectors = self._table.vectors(slots)
-                self._built = end
-            graph.add(slots, vectors)
-        self._changed = None
-
-    def _fold(self) -> None:
-        while not self._stopping.is_set():
-            with self._lock.write():
-                graph, slots = self._graph, self._stale.array()[:_FOLD_SLICE]
-                if graph is None or not len(slots):
-                    self._removed = False
-                    return
-                self._stale.discard(slots)
-                self._folding = slots
-                used = self._table.rows(slots) >= 0
-                vectors = self._table.vectors(slots[used])
-            started = time.perf_counter()
-            graph.remove(slots[~used])
-            graph.add(slots[used], vectors)
-            with self._lock.write():
-                self._folding = np.zeros(0, dtype=np.int64)
-            # As long as it has held the graph: a search that waited comes first.
-            self._stopping.wait(time.perf_counter() - started)
+        form = self.form
+        with self._live.lock.read():
+            return {"form": form, **self._upkeep.stats()}

@@ -4,12 +4,13 @@
 
 A slot keeps its vector until its row leaves; then it is zeroed and given to the next new row. A
 block is memory of its own, or a private view of an index file: pages of a file are shared among
-processes and can be dropped by the system. Not thread-safe: the owner holds a lock.
+processes and can be dropped by the system. Beside each block there may be its codes in a compressed
+form: a scan reads them and rescores its best. Not thread-safe: the owner holds a lock.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +19,16 @@ from ryzanstein.errors import InvalidRequest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ryzanstein.memory.vectors.form import Form
+
 __all__ = ["BLOCK", "VectorTable", "best", "checked_vectors"]
 
 BLOCK = 65_536
 # Vectors picked from here and there are copied; more than these at a time leave the cache.
 _PICKED = 2_048
 _EMPTY = -1
+# Up to so many free slots a scan just asks for more; beyond, it is told which are in use.
+_FREE = 64
 
 
 class VectorTable:
@@ -36,10 +41,13 @@ class VectorTable:
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self._blocks: list[NDArray[np.float32]] = []
+        self._codes: list[NDArray[Any]] = []
+        self._form: Form | None = None
         self._rows = np.zeros(0, dtype=np.int64)
         self._slots = np.zeros(0, dtype=np.int32)  # by row number; 0 means none, else slot + 1
         self._free: list[int] = []
         self.size = 0
+        self.coded = 0  # slots below this one have codes
 
     def __len__(self) -> int:
         return self.size - len(self._free)
@@ -60,18 +68,19 @@ class VectorTable:
         self._rows[slots] = rows
         self._slots[rows] = slots + 1
         for number, inside, places in _by_block(slots):
-            self._blocks[number][places] = vectors[inside]
+            self._write(number, places, vectors[inside])
         return slots
 
     def drop(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Zeroes and frees the slots of rows, unknown ones aside; returns the slots."""
         rows = np.unique(rows)
-        slots = self.slots(rows)
-        rows, slots = rows[slots != _EMPTY], slots[slots != _EMPTY]
+        slots: NDArray[np.int64] = self.slots(rows)
+        used = slots != _EMPTY
+        rows, slots = rows[used], slots[used]
         self._rows[slots] = _EMPTY
         self._slots[rows] = 0
         for number, _, places in _by_block(slots):
-            self._blocks[number][places] = 0
+            self._write(number, places, np.zeros((len(places), self.dimension), np.float32))
         self._free += slots.tolist()
         return slots
 
@@ -84,7 +93,8 @@ class VectorTable:
 
     def rows(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the row of each slot, -1 of free ones."""
-        return self._rows[slots]
+        rows: NDArray[np.int64] = self._rows[slots]
+        return rows
 
     def alive(self, start: int = 0, end: int | None = None) -> NDArray[np.int64]:
         """Returns the slots in use from `start` to before `end`."""
@@ -109,9 +119,67 @@ class VectorTable:
         return scores
 
     def nearest(
+        self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Returns the k best slots in use, or among those given, and their cosines, in no order."""
+        if self._form is None or self.coded < self.size:
+            return self._nearest_exactly(query, k) if among is None else self._best(query, k, among)
+        if among is None and len(self._free) > _FREE:
+            among = self.alive()
+        wanted = self._form.candidates(k)
+        if among is None:
+            wanted += len(self._free)
+        elif len(among) <= 2 * wanted:
+            return self._best(query, k, among)
+        return self._best(query, k, self._candidates(self._form, query, wanted, among))
+
+    @property
+    def scanned(self) -> str:
+        """Names the form that a scan of everything reads."""
+        coded = self._form is not None and self.coded >= self.size
+        return f"scan of {self._form.name}" if coded and self._form is not None else "exact"
+
+    def encode_with(self, form: Form) -> None:
+        """Begins to keep codes of this form; `encode` makes those of the vectors that are here."""
+        self._form, self.coded = form, 0
+        self._codes = [self._new_codes(form) for _ in self._blocks]
+
+    def encode(self, count: int) -> None:
+        """Makes the codes of so many more slots."""
+        slots = np.arange(self.coded, min(self.coded + count, self.size))
+        for number, _, places in _by_block(slots):
+            self._write(number, places, self._blocks[number][places])
+        self.coded += len(slots)
+
+    def replace_block(
+        self, number: int, block: NDArray[np.float32], changed: NDArray[np.int64]
+    ) -> None:
+        """Puts another array in a block's place; it differs in the changed slots only."""
+        places = changed[changed // BLOCK == number] - number * BLOCK
+        block[places] = self._blocks[number][places]
+        self._blocks[number] = block
+
+    def restore(self, rows: NDArray[np.int64], blocks: list[NDArray[np.float32]]) -> None:
+        """Takes over rows by slot, -1 for free ones, and blocks [65,536, dimension] of vectors."""
+        self.size, self.coded = len(rows), 0
+        self._rows, self._blocks, self._codes, self._form = rows, blocks, [], None
+        self._free = np.flatnonzero(rows == _EMPTY).tolist()
+        used = self.alive()
+        self._slots = np.zeros(0, dtype=np.int32)
+        if len(used):
+            self._know_rows(int(rows.max()))
+            self._slots[rows[used]] = used + 1
+
+    def _best(
+        self, query: NDArray[np.float32], k: int, slots: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        scores = self.cosines(query, slots)
+        kept = best(scores, k)
+        return slots[kept], scores[kept]
+
+    def _nearest_exactly(
         self, query: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Returns the k best slots in use and their cosines, in no order."""
         slots, scores = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
         for start, block in zip(range(0, self.size, BLOCK), self._blocks, strict=False):
             used = min(BLOCK, self.size - start)
@@ -126,34 +194,51 @@ class VectorTable:
         kept = best(values, k)
         return joined[kept], values[kept]
 
-    def block(self, number: int) -> NDArray[np.float32]:
-        """Returns the used part of a block itself, not a copy."""
-        return self._blocks[number][: min(BLOCK, self.size - number * BLOCK)]
+    def _candidates(
+        self,
+        form: Form,
+        query: NDArray[np.float32],
+        wanted: int,
+        among: NDArray[np.int64] | None,
+    ) -> NDArray[np.int64]:
+        """Returns slots in use whose codes are near."""
+        parts: list[tuple[int, NDArray[np.int64] | None]]
+        if among is None:
+            parts = [(number, None) for number in range(-(-self.size // BLOCK))]
+        else:
+            parts = [(number, places) for number, _, places in _by_block(among)]
+        found, scores = [], []
+        for number, places in parts:
+            codes = self._codes[number][: min(BLOCK, self.size - number * BLOCK)]
+            near, values = form.scan(codes, query, wanted, places)
+            found.append(near + number * BLOCK)
+            scores.append(values)
+        slots = np.concatenate(found)
+        slots = slots[best(np.concatenate(scores), wanted)]
+        used: NDArray[np.int64] = slots[self._rows[slots] != _EMPTY]
+        return used
 
-    def replace_block(self, number: int, block: NDArray[np.float32]) -> None:
-        """Puts another array of the same vectors, [65,536, dimension], in a block's place."""
-        self._blocks[number] = block
+    def _write(self, number: int, places: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        self._blocks[number][places] = vectors
+        if self._form is not None:
+            self._codes[number][places] = self._form.encode(vectors)
 
-    def restore(self, rows: NDArray[np.int64], blocks: list[NDArray[np.float32]]) -> None:
-        """Takes over rows by slot, -1 for free ones, and blocks [65,536, dimension] of vectors."""
-        self.size = len(rows)
-        self._rows, self._blocks = rows, blocks
-        self._free = np.flatnonzero(rows == _EMPTY).tolist()
-        used = self.alive()
-        self._slots = np.zeros(0, dtype=np.int32)
-        if len(used):
-            self._know_rows(int(rows.max()))
-            self._slots[rows[used]] = used + 1
+    def _new_codes(self, form: Form) -> NDArray[Any]:
+        return np.zeros((BLOCK, form.width), dtype=form.dtype)
 
     def _new_slots(self, count: int) -> NDArray[np.int64]:
         reused = self._free[len(self._free) - min(count, len(self._free)) :]
         del self._free[len(self._free) - len(reused) :]
         added = count - len(reused)
         slots = np.array([*reused, *range(self.size, self.size + added)], dtype=np.int64)
+        if self._form is not None and self.coded == self.size:
+            self.coded += added
         self.size += added
         while len(self._blocks) * BLOCK < self.size:
             # Zeroed memory is lent page by page, as it is first written.
             self._blocks.append(np.zeros((BLOCK, self.dimension), dtype=np.float32))
+            if self._form is not None:
+                self._codes.append(self._new_codes(self._form))
         if self.size > len(self._rows):
             self._rows = _grown(self._rows, self.size, _EMPTY)
         return slots

@@ -109,7 +109,7 @@ def test_removed_rows_never_come_back_and_their_vectors_are_overwritten() -> Non
         assert row not in index.search(vectors[row], 20)[0].tolist()
     kept, matrix = index.snapshot()
     assert len(kept) == len(matrix) == 400 - len(gone)
-    table = index._table
+    table = index._live.table
     freed = np.setdiff1d(np.arange(table.size), table.alive())
     assert len(freed) == len(gone) and not table.vectors(freed).any()
     index.close()

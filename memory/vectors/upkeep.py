@@ -1,0 +1,309 @@
+"""What is done to an index in the background, by one thread that ends when nothing is left.
+
+    load     the graph from the index file, when the store was opened
+    encode   the vectors in a compressed form, for scans
+    build    a graph of everything: at the threshold, or when a quarter of it is tombstones
+    fold     stale slots into the graph; what was removed is overwritten there at once
+    save     the index file: after a build, and when much has changed since
+
+Each holds a lock for a few milliseconds at a time. Among several processes one builds; the others
+search by scan until there is a file to open.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ryzanstein.errors import StorageError
+from ryzanstein.memory.vectors.forms import fit_form
+from ryzanstein.memory.vectors.graph import Graph
+from ryzanstein.memory.vectors.index_format import BadIndexFile
+from ryzanstein.memory.vectors.live import SLICE, LiveVectors
+from ryzanstein.memory.vectors.slots import SlotSet
+from ryzanstein.memory.vectors.table import BLOCK
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ryzanstein.memory.vectors.index_file import IndexFile, Stored
+
+    _Part = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+__all__ = ["Upkeep"]
+
+# Adding 8 vectors to a graph of a million takes 6 ms; a search may wait for them.
+_FOLD_SLICE = 8
+# Changes since the file was saved, as a share of all, from which it is saved again.
+_SAVE_SHARE = 0.05
+_RETRY_SECONDS = 600.0
+_LOOK_SECONDS = 2.0
+_SAMPLE = 4_096
+
+
+class Upkeep:
+    """The background work of one index.
+
+    Args:
+        live: What it works on.
+        graph_from: Rows from which there is a graph.
+        pending: Stale slots from which they are folded in.
+        threads: Threads that build; 0 means all CPUs.
+        file: The index file; None means that there is none.
+    """
+
+    def __init__(
+        self,
+        live: LiveVectors,
+        *,
+        graph_from: int,
+        pending: int,
+        threads: int,
+        file: IndexFile | None,
+    ) -> None:
+        self._live = live
+        self._graph_from = graph_from
+        self._pending = pending
+        self._threads = threads
+        self._file = file
+        self._stored: Stored | None = None  # its graph is still to be loaded
+        self.removed = False  # the graph still holds a vector that was removed
+        self.unsaved = 0  # changes since the file was saved; -1: there is a graph and no file
+        self.elsewhere = False  # another process builds
+        self.stamp: tuple[int, int] | None = None  # of the file that was opened or written last
+        self.trouble = ""
+        self._retry_at = 0.0
+        self._doing = ""
+        self._worker: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    def restore(self, stored: Stored) -> None:
+        """Takes over what an index file holds; its graph is loaded in the background."""
+        live, tables = self._live, stored.tables
+        with live.lock.write():
+            live.table.restore(tables.rows.copy(), stored.blocks)
+            live.revision = stored.header.revision
+            if stored.header.graph:
+                self._stored = stored
+                live.watch(live.table.size)
+            self.start()
+
+    def changed(self, count: int, *, removed: bool = False) -> None:
+        """Takes note of so many changes; the lock is held for writing."""
+        if self.unsaved >= 0:
+            self.unsaved += count
+        self.removed |= removed and self._live.graph is not None
+        self.start()
+
+    def start(self) -> None:
+        """Starts the thread where there is something to do; the lock is held for writing."""
+        busy = self._worker is not None and self._worker.is_alive()
+        if not busy and not self._stopping.is_set() and self._next() is not None:
+            self._worker = threading.Thread(target=self._work, name="memory-index", daemon=True)
+            self._worker.start()
+
+    def retry(self) -> None:
+        """Starts again with what had to wait for another process or for room on the disk."""
+        if self._retry_at and time.monotonic() >= self._retry_at:
+            with self._live.lock.write():
+                self._retry_at = 0.0
+                self.start()
+
+    def wait(self) -> None:
+        """Waits until nothing is left to do."""
+        while (worker := self._worker) is not None and worker.is_alive():
+            worker.join()
+
+    def close(self) -> None:
+        """Stops after the slice it is at."""
+        self._stopping.set()
+        self.wait()
+        if self._file is not None:
+            self._file.release()
+
+    def stats(self) -> dict[str, Any]:
+        """Says what is still to do; the lock is held."""
+        live, graph = self._live, self._live.graph
+        building = self._doing == "build"
+        return {
+            "rows": len(live.table),
+            "graph": 0 if graph is None else len(graph),
+            "tombstones": 0 if graph is None else graph.tombstones,
+            "pending": live.waiting(),
+            "doing": self._doing,
+            "built": live.watched if building else None,
+            "unsaved": self.unsaved,
+            "trouble": self.trouble,
+        }
+
+    def _next(self) -> Callable[[], None] | None:
+        """Chooses the next thing to do."""
+        jobs = (
+            (self._stored is not None, self._load),
+            (self._wants_codes(), self._encode),
+            (self._wants_build(), self._build),
+            (self._wants_fold(), self._fold),
+            (self._wants_save(), self._save),
+        )
+        return next((job for wanted, job in jobs if wanted), None)
+
+    def _wants_codes(self) -> bool:
+        table = self._live.table
+        return len(table) >= self._graph_from and table.coded < table.size
+
+    def _wants_build(self) -> bool:
+        live = self._live
+        if time.monotonic() < self._retry_at and self.elsewhere:
+            return False
+        if live.graph is None:
+            return len(live.table) >= self._graph_from
+        return live.graph.tombstones > max(len(live.graph), self._pending) // 4
+
+    def _wants_fold(self) -> bool:
+        live = self._live
+        return live.graph is not None and (self.removed or len(live.stale) > self._pending)
+
+    def _wants_save(self) -> bool:
+        if self._file is None or self._live.graph is None or time.monotonic() < self._retry_at:
+            return False
+        return self.unsaved < 0 or self.unsaved > max(
+            self._pending, _SAVE_SHARE * len(self._live.table)
+        )
+
+    def _work(self) -> None:
+        while True:
+            with self._live.lock.write():
+                job = None if self._stopping.is_set() else self._next()
+                if job is None:
+                    self._worker, self._doing = None, ""
+                    return
+                self._doing = job.__name__.removeprefix("_")
+            job()
+
+    def _load(self) -> None:
+        live, stored = self._live, self._stored
+        assert self._file is not None and stored is not None
+        try:
+            graph = self._file.load_graph(stored, self._threads)
+        except BadIndexFile as error:
+            graph, self.trouble = None, str(error)
+        with live.lock.write():
+            self._stored = None
+            if graph is not None:
+                size, tables = len(stored.tables.rows), stored.tables
+                live.graph, live.stale = graph, SlotSet()
+                live.stale.add(np.flatnonzero(tables.outdated()))
+                live.stale.add(live.changed.array())
+                live.stale.add(np.arange(size, live.table.size))
+                self.removed = len(live.stale) > 0
+            live.watch(None)
+
+    def _encode(self) -> None:
+        live = self._live
+        with live.lock.read():
+            slots = live.table.alive()
+            sample = live.table.vectors(slots[:: max(1, len(slots) // _SAMPLE)])
+        form = fit_form("int8", sample)
+        with live.lock.write():
+            live.table.encode_with(form)
+        while not self._stopping.is_set():
+            with live.lock.write():
+                if live.table.coded >= live.table.size:
+                    return
+                live.table.encode(SLICE)
+
+    def _build(self) -> None:
+        live = self._live
+        if self._file is not None and not self._claim(self._file):
+            return
+        with live.lock.write():
+            live.watch(0)
+            graph = Graph(live.table.dimension, live.table.size + BLOCK, self._threads)
+        while not self._stopping.is_set():
+            with live.lock.write():
+                start, end = live.watched or 0, live.table.size
+                if start == end:
+                    live.graph, live.stale = graph, live.changed
+                    live.watch(None)
+                    self.removed, self.unsaved = len(live.stale) > 0, -1
+                    return
+                end = min(start + SLICE, end)
+                slots = live.table.alive(start, end)
+                vectors = live.table.vectors(slots)
+                live.watch(end)
+            graph.add(slots, vectors)
+        live.watch(None)
+
+    def _claim(self, file: IndexFile) -> bool:
+        """Says whether this process may build; else it looks again in a moment."""
+        self.elsewhere = not file.hold() or file.stamp() not in (None, self.stamp)
+        if self.elsewhere:
+            file.release()
+            self._retry_at = time.monotonic() + _LOOK_SECONDS
+        return not self.elsewhere
+
+    def _fold(self) -> None:
+        live = self._live
+        while not self._stopping.is_set():
+            with live.lock.write():
+                graph, slots = live.graph, live.stale.array()[:_FOLD_SLICE]
+                if graph is None or not len(slots):
+                    self.removed = False
+                    return
+                live.stale.discard(slots)
+                live.folding = slots
+                used = live.table.rows(slots) >= 0
+                vectors = live.table.vectors(slots[used])
+            started = time.perf_counter()
+            graph.remove(slots[~used])
+            graph.add(slots[used], vectors)
+            with live.lock.write():
+                live.folding = np.zeros(0, dtype=np.int64)
+            # As long as it has held the graph: a search that waited comes first.
+            self._stopping.wait(time.perf_counter() - started)
+
+    def _save(self) -> None:
+        live, file = self._live, self._file
+        assert file is not None
+        if not file.hold():
+            self._retry_at = time.monotonic() + _LOOK_SECONDS
+            return
+        with live.lock.write():
+            size, revision, graph = live.table.size, live.revision, live.graph
+            stale = live.stale.holds(np.arange(size))
+            live.watch(size)
+            before, self.unsaved = self.unsaved, 0
+        try:
+            stored = file.write(revision, size, self._until_stopped(live.parts(size)), graph, stale)
+            self.stamp, self.trouble = file.stamp(), ""
+            self._map(stored)
+        except StorageError as error:
+            self.trouble, self.unsaved = str(error), before
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+        finally:
+            with live.lock.write():
+                live.watch(None)
+            file.release()
+
+    def _map(self, stored: Stored) -> None:
+        """Puts mapped blocks in the place of those in memory, and forgets what went meanwhile."""
+        live, rows = self._live, stored.tables.rows
+        for number in range(len(rows) // BLOCK):
+            with live.lock.write():
+                changed = live.changed.array()
+                live.table.replace_block(number, stored.blocks[number], changed)
+        with live.lock.read():
+            changed = live.changed.array()
+            gone = rows[changed][rows[changed] != live.table.rows(changed)]
+        if self._file is not None and len(gone):
+            self._file.wipe(gone[gone >= 0])
+
+    def _until_stopped(self, parts: Iterator[_Part]) -> Iterator[_Part]:
+        for part in parts:
+            if self._stopping.is_set():
+                raise InterruptedError("the store is being closed")
+            yield part
