@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select
 
 from ryzanstein.memory.records import Experience, Lesson
 from ryzanstein.memory.schema import ExperienceRow
 
-__all__ = ["as_columns", "insert_experiences", "load_experiences", "strategy_key"]
+__all__ = [
+    "as_columns",
+    "experiences_of",
+    "insert_experiences",
+    "load_experiences",
+    "strategy_key",
+]
 
 _LISTS = ("tools", "steps")
+# Built once: putting a statement of so many columns together takes longer than running it.
+_SELECTED = select(
+    ExperienceRow.row, *(getattr(ExperienceRow, name) for name in Experience.__slots__)
+).order_by(ExperienceRow.row)
+_BY_ROWS = _SELECTED.where(ExperienceRow.row.in_(bindparam("rows", expanding=True)))
 
 
 def strategy_key(strategy: str, tools: Sequence[str]) -> str | None:
@@ -53,9 +64,17 @@ def load_experiences(
     connection: Connection, where: Sequence[ColumnElement[bool]]
 ) -> dict[int, Experience]:
     """Returns the experiences that meet all conditions, by row number."""
-    columns = [ExperienceRow.row, *(getattr(ExperienceRow, n) for n in Experience.__slots__)]
+    return _records(connection.execute(_SELECTED.where(*where)))
+
+
+def experiences_of(connection: Connection, rows: Sequence[int]) -> dict[int, Experience]:
+    """Returns the experiences of these rows that are there, by row number."""
+    return _records(connection.execute(_BY_ROWS, {"rows": list(rows)})) if len(rows) else {}
+
+
+def _records(rows: Iterable[Row[Any]]) -> dict[int, Experience]:
     found: dict[int, Experience] = {}
-    for one in connection.execute(select(*columns).where(*where).order_by(ExperienceRow.row)):
+    for one in rows:
         fields: dict[str, Any] = dict(one._mapping)
         row = fields.pop("row")
         lists = {name: tuple(json.loads(fields[name])) for name in _LISTS}

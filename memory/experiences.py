@@ -30,12 +30,13 @@ from ryzanstein.memory.experience_fields import (
 )
 from ryzanstein.memory.experience_rows import (
     as_columns,
+    experiences_of,
     insert_experiences,
     load_experiences,
     strategy_key,
 )
 from ryzanstein.memory.fitness import QUALITIES, expense, joined, own_fitness, rerated
-from ryzanstein.memory.insight import ALIKE, Insight, Neighbour
+from ryzanstein.memory.insight import ALIKE, STANDING, Insight, Neighbour
 from ryzanstein.memory.records import (
     AgentPrototype,
     AgentPrototypes,
@@ -64,6 +65,7 @@ _MAX_TOOLS = 1_000
 _MAX_STEPS = 100
 _MAX_LESSONS = 20
 _MAX_CANDIDATES = 1_000
+_STANDING_ROWS = select(ExperienceRow.row).where(STANDING)
 # Experiences from which the one or two most useful are chosen.
 _CONSIDERED = 24
 
@@ -195,7 +197,7 @@ class Experiences:
         values = as_columns(kept)
         connection.execute(update(ExperienceRow).where(ExperienceRow.row == row).values(values))
         self._insight.refute(connection, kept.strategy_key, vector, row)
-        return _one(connection, ExperienceRow.row == row)
+        return experiences_of(connection, [row])[row]
 
     def rate(self, id: str, rating: float) -> Experience:
         """Keeps what a person said of an experience, 0 to 1, and joins it to the fitness."""
@@ -220,7 +222,7 @@ class Experiences:
             where = update(ExperienceRow).where(ExperienceRow.row == row)
             connection.execute(where.values(**changed, breakthrough=score))
             self._insight.refute(connection, one.strategy_key, vector, row)
-            return _one(connection, ExperienceRow.row == row)
+            return experiences_of(connection, [row])[row]
 
     def forget(self, id: str) -> bool:
         """Deletes an experience; False where there is none."""
@@ -251,14 +253,14 @@ class Experiences:
         limit, tier = checked_limit(limit), checked_tier(tier)
         mine: list[ColumnElement[bool]] = []
         if agent is not None:
-            shared = _standing() & (ExperienceRow.tier == tier)
+            shared = STANDING & (ExperienceRow.tier == tier)
             mine = [or_(ExperienceRow.agent == agent, shared)]
         found = self.searcher.search(task, max(limit, _CONSIDERED), mine)
         vector = self._embedder.embed([task])[0]
         with self._database.read() as connection:
             near = self._near_breakthroughs(connection, vector)
             rows = [one.row for one in found]
-            records = load_experiences(connection, [ExperienceRow.row.in_([*rows, *near])])
+            records = experiences_of(connection, [*rows, *near])
         hits = [
             ExperienceHit(records[one.row], one.score, one.similarity, one.reasons)
             for one in found
@@ -276,8 +278,7 @@ class Experiences:
         self, connection: Connection, vector: NDArray[np.float32]
     ) -> dict[int, float]:
         """Rows of the breakthroughs that stand and are of a task like this one, with cosines."""
-        query = select(ExperienceRow.row).where(_standing())
-        rows = np.array(connection.execute(query).scalars().all(), dtype=np.int64)
+        rows = np.array(connection.execute(_STANDING_ROWS).scalars().all(), dtype=np.int64)
         cosines = self.searcher.synced.index.cosines(vector, rows)
         near = cosines >= ALIKE
         return dict(zip(rows[near].tolist(), cosines[near].tolist(), strict=True))
@@ -294,7 +295,7 @@ class Experiences:
         newest = select(ExperienceRow.row).where(*where).order_by(ExperienceRow.row.desc())
         with self._database.read() as connection:
             rows = connection.execute(newest.limit(checked_limit(limit))).scalars().all()
-            found = load_experiences(connection, [ExperienceRow.row.in_(rows)])
+            found = experiences_of(connection, rows)
         return list(found.values())[::-1]
 
     def consult(
@@ -361,14 +362,6 @@ class Experiences:
         dimension = self._embedder.dimension
         mean = vectors.mean(axis=0) if len(rows) else np.zeros(dimension, dtype=np.float32)
         return AgentPrototypes(self._embedder.model_id, dimension, agents, mean, len(known))
-
-
-def _one(connection: Connection, where: ColumnElement[bool]) -> Experience:
-    return next(iter(load_experiences(connection, [where]).values()))
-
-
-def _standing() -> ColumnElement[bool]:
-    return ExperienceRow.breakthrough.is_not(None) & ExperienceRow.refuted.is_(False)
 
 
 def _brought(one: Experience, cosine: float) -> ExperienceHit:

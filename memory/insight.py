@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from ryzanstein.memory.fitness import robust_z
 from ryzanstein.memory.schema import EmbeddingRow, ExperienceRow
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ryzanstein.memory.vectors.index import VectorIndex
 
-__all__ = ["ALIKE", "LEAST_NEIGHBOURS", "Insight", "Neighbour"]
+__all__ = ["ALIKE", "LEAST_NEIGHBOURS", "STANDING", "Insight", "Neighbour"]
 
 # Cosine from which a task is like another: of CLINC150's pairs above it 55 % are of one intent, of
 # all its pairs 0.7 %.
@@ -43,6 +43,21 @@ _UNLIKE, _THE_SAME = 0.3, 0.7
 # Nobody checked these runs, so they tell less of how good an agent is.
 _UNCHECKED = 0.3
 _CHECKED = ("verified", "rated")
+
+STANDING = ExperienceRow.breakthrough.is_not(None) & ExperienceRow.refuted.is_(False)
+_NEIGHBOURS_OF = select(
+    ExperienceRow.row,
+    ExperienceRow.agent,
+    ExperienceRow.outcome,
+    ExperienceRow.fitness,
+    ExperienceRow.tokens,
+    ExperienceRow.seconds,
+).where(ExperienceRow.row.in_(bindparam("rows", expanding=True)))
+_OF_STRATEGY = select(ExperienceRow.row, ExperienceRow.fitness).where(
+    ExperienceRow.strategy_key == bindparam("key")
+)
+_STANDING_OF_STRATEGY = _OF_STRATEGY.where(STANDING)
+_LATER_OF_STRATEGY = _OF_STRATEGY.where(ExperienceRow.row > bindparam("row"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +110,9 @@ class Insight:
             if cosine >= least and (before is None or row < before)
         }
         nearest = sorted(near, key=lambda row: -near[row])[:most]
-        names = ("row", "agent", "outcome", "fitness", "tokens", "seconds")
-        query = select(*(getattr(ExperienceRow, name) for name in names))
-        found = connection.execute(query.where(ExperienceRow.row.in_(nearest)))
+        if not nearest:
+            return []
+        found = connection.execute(_NEIGHBOURS_OF, {"rows": nearest})
         made = [Neighbour(similarity=near[one.row], **one._mapping) for one in found]
         return sorted(made, key=lambda one: (-one.similarity, one.row))
 
@@ -127,12 +142,9 @@ class Insight:
         """
         if strategy_key is None:
             return
-        standing = select(ExperienceRow.row, ExperienceRow.fitness).where(
-            ExperienceRow.strategy_key == strategy_key,
-            ExperienceRow.breakthrough.is_not(None),
-            ExperienceRow.refuted.is_(False),
-        )
-        found = connection.execute(standing).all()
+        found = connection.execute(_STANDING_OF_STRATEGY, {"key": strategy_key}).all()
+        if not found:
+            return
         rows = np.array([one.row for one in found], dtype=np.int64)
         cosines = self._index.cosines(vector, rows)
         taken_back = [
@@ -168,10 +180,8 @@ class Insight:
         if not history:
             return False
         old = float(np.median([past.fitness for past in history]))
-        later = select(ExperienceRow.row, ExperienceRow.fitness).where(
-            ExperienceRow.strategy_key == strategy_key, ExperienceRow.row > one.row
-        )
-        found = connection.execute(later).all()
+        later = {"key": strategy_key, "row": one.row}
+        found = connection.execute(_LATER_OF_STRATEGY, later).all()
         rows = np.array([run.row for run in found], dtype=np.int64)
         near = (self._index.cosines(vector, rows) >= ALIKE) | (rows == newest)
         fitness = [run.fitness for run, is_near in zip(found, near, strict=True) if is_near]
