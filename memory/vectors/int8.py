@@ -33,7 +33,7 @@ class Int8(Form):
     dtype: ClassVar[DTypeLike] = np.int8
 
     def __init__(self, name: str, dimension: int, scale: float) -> None:
-        cut = int(name.partition("-")[2] or dimension)
+        cut = min(int(name.partition("-")[2] or dimension), dimension)
         super().__init__(name, dimension, cut, _FACTOR if cut == dimension else _CUT_FACTOR)
         self._scale = scale
 

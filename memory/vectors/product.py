@@ -90,7 +90,8 @@ def _parts(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def _closest(points: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int64]:
     """Number of the nearest centroid of each point."""
     halves = 0.5 * np.einsum("cd,cd->c", centroids, centroids)
-    return np.argmax(points @ centroids.T - halves, axis=1)
+    numbers: NDArray[np.int64] = np.argmax(points @ centroids.T - halves, axis=1)
+    return numbers
 
 
 def _k_means(points: NDArray[np.float32], ends: float) -> NDArray[np.float32]:
