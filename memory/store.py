@@ -107,7 +107,7 @@ class MemoryStore:
         """Writes what was counted, stops index workers and closes the database."""
         self._facts.tiers.flush()
         for searcher in (self._facts.searcher, self._experiences.searcher):
-            searcher.synced.index.close()
+            searcher.synced.close()
         self._database.close()
 
     @property
