@@ -36,6 +36,7 @@ from ryzanstein.memory.rows import (
     load_known,
     load_memories,
     load_one,
+    load_rows,
     remove_rows,
     save_standing,
     supersede,
@@ -163,6 +164,7 @@ class Facts:
             if not rows:
                 return False
             remove_rows(connection, rows, revision)
+        self.searcher.synced.forget(rows)
         self._database.scrub()
         return True
 
@@ -181,6 +183,7 @@ class Facts:
                 ids = connection.execute(query).scalars().all()
                 rows = [row for id in ids for row in versions(connection, id)]
                 remove_rows(connection, rows, revision)
+            self.searcher.synced.forget(rows)
             count += len(ids)
             if len(ids) < _FORGETTING:
                 break
@@ -198,7 +201,7 @@ class Facts:
         """Returns a memory and the older versions it replaced, oldest first."""
         with self._database.read() as connection:
             rows = versions(connection, id)
-            found = load_memories(connection, [MemoryRow.row.in_(rows)])
+            found = load_rows(connection, rows)
         return [found[row] for row in sorted(found)]
 
     def journal(self, id: str) -> builtins.list[JournalEntry]:
@@ -217,7 +220,7 @@ class Facts:
         query = select(MemoryRow.row).where(*where).order_by(MemoryRow.row.desc())
         with self._database.read() as connection:
             rows = connection.execute(query.limit(checked_limit(limit) + 1)).scalars().all()
-            found = load_memories(connection, [MemoryRow.row.in_(rows[:limit])])
+            found = load_rows(connection, rows[:limit])
         more = str(rows[limit - 1]) if len(rows) > limit else None
         return Page(tuple(found[row] for row in rows[:limit]), more)
 
@@ -232,7 +235,7 @@ class Facts:
         )
         with self._database.read() as connection:
             rows = [one.row for one in found]
-            records = load_memories(connection, [MemoryRow.row.in_(rows)])
+            records = load_rows(connection, rows)
         self.tiers.uses.count(records, now)
         return [
             Hit(records[one.row], one.score, one.similarity, one.reasons)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, select, update
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.policies import retention
@@ -29,6 +29,7 @@ __all__ = [
     "load_known",
     "load_memories",
     "load_one",
+    "load_rows",
     "remove_rows",
     "save_standing",
     "supersede",
@@ -55,7 +56,22 @@ _STANDING = (
 _BATCH = 500
 # Statements of every write are built once: building one costs as much as running it.
 _INSERT = insert(MemoryRow).returning(MemoryRow.row, sort_by_parameter_order=True)
+_LOAD = (
+    select(*_COLUMNS)
+    .where(MemoryRow.row.in_(bindparam("rows", expanding=True)))
+    .order_by(MemoryRow.row)
+)
+_TAGS = (
+    select(MemoryTagRow.memory_row, MemoryTagRow.tag)
+    .where(MemoryTagRow.memory_row.in_(bindparam("rows", expanding=True)))
+    .order_by(MemoryTagRow.tag)
+)
 _SAME = select(MemoryRow.row).where(MemoryRow.identity.in_(bindparam("identities", expanding=True)))
+_CHANGE = (
+    update(MemoryRow)
+    .where(MemoryRow.row == bindparam("at_row"))
+    .values({name: bindparam(name) for name in (*_STANDING, "retention")})
+)
 
 
 def identity(
@@ -109,20 +125,28 @@ def load_memories(
     connection: Connection, where: Sequence[ColumnElement[bool]]
 ) -> dict[int, Memory]:
     """Returns the memories that meet all conditions, by row number."""
-    rows = connection.execute(select(*_COLUMNS).where(*where).order_by(MemoryRow.row)).all()
+    query = select(*_COLUMNS).where(*where).order_by(MemoryRow.row)
+    return _with_tags(connection, connection.execute(query).all())
+
+
+def load_rows(connection: Connection, rows: Sequence[int]) -> dict[int, Memory]:
+    """Returns the memories in these rows that there are, by row number."""
+    found: dict[int, Memory] = {}
+    for part in batches(rows):
+        loaded = connection.execute(_LOAD, {"rows": part}).all()
+        found.update(_with_tags(connection, loaded))
+    return found
+
+
+def _with_tags(connection: Connection, loaded: Sequence[Row[Any]]) -> dict[int, Memory]:
     tags: dict[int, list[str]] = {}
-    for part in batches([one.row for one in rows]):
-        tagged = (
-            select(MemoryTagRow.memory_row, MemoryTagRow.tag)
-            .where(MemoryTagRow.memory_row.in_(part))
-            .order_by(MemoryTagRow.tag)
-        )
-        for row, tag in connection.execute(tagged):
+    for part in batches([one.row for one in loaded]):
+        for row, tag in connection.execute(_TAGS, {"rows": part}):
             tags.setdefault(row, []).append(tag)
     found: dict[int, Memory] = {}
-    for one in rows:
-        fields: dict[str, Any] = dict(one._mapping)
-        row = fields.pop("row")
+    for one in loaded:
+        row, *values = one
+        fields: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
         found[row] = Memory(**fields, tags=tuple(tags.get(row, ())))
     return found
 
@@ -153,7 +177,7 @@ def load_known(connection: Connection, memories: Sequence[Memory]) -> dict[str, 
     for part in batches(sorted({identity_of(memory) for memory in memories})):
         rows = connection.execute(_SAME, {"identities": part}).scalars().all()
         if rows:
-            for row, memory in load_memories(connection, [MemoryRow.row.in_(rows)]).items():
+            for row, memory in load_rows(connection, rows).items():
                 known[identity_of(memory)] = (row, memory)
     return known
 
@@ -162,7 +186,6 @@ def save_standing(connection: Connection, changed: Mapping[int, Memory]) -> None
     """Writes what use, time and policies change: tier, importance, uses, archived, retention."""
     if not changed:
         return
-    change = update(MemoryRow).where(MemoryRow.row == bindparam("at_row"))
     values = [
         {
             "at_row": row,
@@ -171,8 +194,7 @@ def save_standing(connection: Connection, changed: Mapping[int, Memory]) -> None
         }
         for row, memory in changed.items()
     ]
-    names = (*_STANDING, "retention")
-    connection.execute(change.values({name: bindparam(name) for name in names}), values)
+    connection.execute(_CHANGE, values)
 
 
 def add_tags(connection: Connection, row: int, tags: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ from ryzanstein.memory import journal, policies
 from ryzanstein.memory.checks import checked_limit, checked_tier
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.records import Memory, Standing
-from ryzanstein.memory.rows import load_memories, load_one, save_standing
+from ryzanstein.memory.rows import load_memories, load_one, load_rows, save_standing
 from ryzanstein.memory.schema import MemoryRow
 from ryzanstein.memory.uses import Use, UseBuffer
 
@@ -174,7 +174,7 @@ class Tiers:
         now = datetime.now(UTC)
         with self._database.read() as connection:
             rows = _weakest(connection, checked_tier(tier), checked_limit(limit))
-            found = load_memories(connection, [MemoryRow.row.in_(rows)])
+            found = load_rows(connection, rows)
             held = _count(connection, tier)
         return [_standing(found[row], now, place, held) for place, row in enumerate(rows)]
 
@@ -272,7 +272,7 @@ def _make_room(change: Change, tier: str, limit: int) -> int:
 def _leave(change: Change, rows: Sequence[int], why: str) -> int:
     if not rows:
         return 0
-    found = load_memories(change.connection, [MemoryRow.row.in_(rows)])
+    found = load_rows(change.connection, rows)
     changed = {}
     for row, memory in found.items():
         move = policies.leaves(memory, why)

@@ -284,6 +284,23 @@ def write(url: str, name: str, count: int, failed: multiprocessing.Queue[str]) -
         failed.put(repr(error))
 
 
+def test_making_room_looks_into_an_index_and_never_through_the_table(
+    sqlite_url: str,
+) -> None:
+    now = datetime.now(UTC)
+    faded = MemoryRow.retention < policies.faded_below("working", now)
+    queries = (tiers._COUNT, tiers._WEAKEST.limit(10), tiers._WEAKEST.where(faded).limit(10))
+    with MemoryStore(sqlite_url) as store, store._database.read() as connection:
+        for query in queries:
+            compiled = query.params(tier="short_term").compile(
+                connection, compile_kwargs={"literal_binds": True}
+            )
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}").all()
+            steps = " | ".join(step[-1] for step in plan)
+            assert "COVERING INDEX ix_memories_retention (tier=? AND retention" in steps
+            assert "SCAN" not in steps and "TEMP B-TREE" not in steps
+
+
 def test_several_processes_settle_one_store_and_lose_nothing(url: str) -> None:
     MemoryStore(url).close()
     spawn = multiprocessing.get_context("spawn")
