@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["QUALITIES", "expense", "joined", "own_fitness", "rerated", "robust_z"]
+__all__ = ["QUALITIES", "expense", "joined", "outlier", "own_fitness", "rerated", "robust_z"]
 
 # An answer nobody could check is better than one that failed its check, worse than a checked one.
 QUALITIES = {"verified": 1.0, "rated": 0.6, "unknown": 0.6, "failed": 0.2}
@@ -27,6 +27,8 @@ _TO_SIGMA = 0.6745  # the MAD of a normal distribution is this many standard dev
 # Fitness moves in coarse steps, so a neighbourhood whose runs all went alike has a spread of 0;
 # below this one a robust z would call every rounding a breakthrough.
 LEAST_MAD = 0.05
+OUTLIER = 3.5  # Iglewicz and Hoaglin's
+_AS_GOOD = 0.1
 
 
 def expense(cost: float, neighbours: Sequence[float]) -> float:
@@ -57,6 +59,19 @@ def rerated(fitness: float, former: float | None, rating: float) -> float:
     """The fitness after a rating, where a former one may already be in it."""
     own = fitness if former is None else (fitness - _RATED * former) / (1.0 - _RATED)
     return joined(min(max(own, 0.0), 1.0), rating)
+
+
+def outlier(value: float, history: Sequence[float]) -> float | None:
+    """The robust z of a fitness that is far above its history, else None.
+
+    Far above is 3.5 standard deviations or more, and at most one in ten came nearer to it than to
+    the median: where some runs succeed and most fail, the spread is that of the failures, and yet
+    another success is nothing new.
+    """
+    halfway = 0.5 * (value + float(np.median(history)))
+    as_good = sum(one >= halfway for one in history)
+    score = robust_z(value, history)
+    return score if score >= OUTLIER and as_good <= _AS_GOOD * len(history) else None
 
 
 def robust_z(value: float, history: Sequence[float]) -> float:

@@ -1,8 +1,8 @@
 """What a neighbourhood of experiences says: whether a run is a breakthrough, and whom to consult.
 
     neighbourhood   the 32 runs most like this one, of any agent, with a cosine of .5 or more
-    breakthrough    checked or rated, and 3.5 robust standard deviations above the median fitness of
-                    the 8 or more neighbours that came before it: so never the first of its kind
+    breakthrough    checked or rated, and of a fitness that is an outlier (fitness.outlier) among
+                    the 8 or more neighbours that came before it: so never the first of all
     refuted         the median of the same strategy's later runs near it fell below that old median,
                     or a rating took its own fitness there
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, select, update
 
-from ryzanstein.memory.fitness import robust_z
+from ryzanstein.memory.fitness import outlier
 from ryzanstein.memory.schema import EmbeddingRow, ExperienceRow
 from ryzanstein.memory.sketches.thompson import Draw, belief, ranked
 
@@ -34,7 +34,6 @@ __all__ = ["ALIKE", "LEAST_NEIGHBOURS", "STANDING", "Insight", "Neighbour"]
 # all its pairs 0.7 %.
 ALIKE = 0.5
 LEAST_NEIGHBOURS = 8
-OUTLIER = 3.5  # Iglewicz and Hoaglin's, 1993
 _NEIGHBOURS = 32
 _SOUGHT = 256
 _CONSULTED = 512
@@ -122,8 +121,8 @@ class Insight:
         """The robust z of a run that is a breakthrough among those before it, else None."""
         if outcome not in _CHECKED or len(neighbours) < LEAST_NEIGHBOURS:
             return None
-        score = robust_z(fitness, [one.fitness for one in neighbours])
-        return round(score, 3) if score >= OUTLIER else None
+        score = outlier(fitness, [one.fitness for one in neighbours])
+        return None if score is None else round(score, 3)
 
     def refute(
         self,

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from ryzanstein.memory.fitness import (
     LEAST_MAD,
+    OUTLIER,
     QUALITIES,
     expense,
     joined,
+    outlier,
     own_fitness,
     rerated,
     robust_z,
@@ -73,3 +75,23 @@ def test_one_odd_run_does_not_hide_the_next() -> None:
 def test_a_history_without_spread_has_the_least_one() -> None:
     assert robust_z(0.6, [0.6] * 10) == 0.0
     assert robust_z(0.7, [0.6] * 10) == pytest.approx(0.6745 * 0.1 / LEAST_MAD)
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+@pytest.mark.parametrize("successes", [0.0, 0.2, 0.4, 0.7, 1.0])
+def test_a_run_like_its_history_is_seldom_an_outlier(size: int, successes: float) -> None:
+    random = np.random.default_rng(5)
+    found = 0
+    for _ in range(400):
+        went = random.random(size + 1) < successes
+        runs = np.where(went, random.uniform(0.85, 1.0, size + 1), random.uniform(0, 0.2, size + 1))
+        found += outlier(float(runs[0]), runs[1:].tolist()) is not None
+    # Most for one success in five: at 8, none was seen before in .8^8 = 17 % of the histories.
+    assert found / 400 <= 0.05
+
+
+def test_a_first_success_after_failures_is_an_outlier_and_the_third_is_not() -> None:
+    failures = [0.0, 0.1, 0.2, 0.05, 0.1, 0.15, 0.2, 0.1, 0.0, 0.1]
+    assert outlier(0.9, failures) == robust_z(0.9, failures) > OUTLIER
+    assert outlier(0.9, [*failures, 0.95]) is not None
+    assert outlier(0.9, [*failures, 0.95, 0.9]) is None
