@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import (
@@ -22,6 +23,8 @@ from sqlalchemy import (
     Float,
     Integer,
     Select,
+    TextClause,
+    bindparam,
     cast,
     column,
     false,
@@ -96,45 +99,28 @@ class FTS5:
         where: Sequence[ColumnElement[bool]] = (),
     ) -> dict[int, float]:
         """As FullText.search."""
-        if not words:
+        often = self._often(connection, space, words) if words else {}
+        kept = _rarest(often)
+        if not kept:
             return {}
-        query = match_query(words)
-        newest = connection.execute(select(func.max(space.table.row))).scalar() or 0
-        if newest > _RANKED:
-            often = self._often(connection, space, words)
-            words = sorted(often, key=often.__getitem__)
-            kept = _rarest(often)
-            if kept and often[kept[0]] > _RANKED:
-                # bm25() reads the whole list of each of its words.
-                return self._newest(connection, space, words, limit, where)
-            query = match_query(kept or words[:1])
-        name = space.full_text
-        matches = table(name, column("rowid", Integer))
-        # bm25() is the lower the better.
-        first, second = space.word_weights
-        rank = literal_column(f"bm25({name}, {first}, {second})", Float)
-        found = (
-            select(matches.c.rowid, -rank)
-            .join_from(matches, space.table, space.table.row == matches.c.rowid)
-            .where(text(f"{name} MATCH :query"), space.live, *where)
-            .order_by(rank)
-            .limit(limit)
-        )
-        rows = connection.execute(found, {"query": query})
-        return {row: max(score, 0.0) for row, score in rows}
+        if often[kept[0]] > _RANKED:
+            # bm25() reads the whole list of each of its words.
+            rarest = sorted(often, key=often.__getitem__)
+            return self._newest(connection, space, rarest, limit, where)
+        found = _ranked(space)
+        if where:
+            found = found.where(*where)
+        matched = connection.execute(found, {"query": match_query(kept), "most": limit})
+        return {row: max(score, 0.0) for row, score in matched.all()}
 
     @staticmethod
     def _often(connection: Connection, space: Space, words: Sequence[str]) -> dict[str, int]:
-        name = space.full_text
-        count = text(
-            f"SELECT count(*) FROM (SELECT 1 FROM {name} WHERE {name} MATCH :query LIMIT :most)"
-        )
-        return {
-            word: connection.execute(
-                count, {"query": match_query([word]), "most": _RANKED + 1}
-            ).scalar_one()
-            for word in words
-        }
+        """How many rows match each word, counted up to one more than are ranked."""
+        queries = {f"word{at}": match_query([word]) for at, word in enumerate(words)}
+        counted = connection.execute(
+            _counts(space.full_text, len(words)), {**queries, "most": _RANKED + 1}
+        ).one()
+        return dict(zip(words, counted, strict=True))
 
     @staticmethod
     def _newest(
@@ -275,6 +261,31 @@ def _scored(
     scores = overlap_scores(words, documents)
     best = sorted(scores, key=lambda row: -scores[row])[:limit]
     return {row: scores[row] for row in best}
+
+
+@cache
+def _counts(name: str, words: int) -> TextClause:
+    counts = (
+        f"(SELECT count(*) FROM (SELECT 1 FROM {name} WHERE {name} MATCH :word{at} LIMIT :most))"
+        for at in range(words)
+    )
+    return text(f"SELECT {', '.join(counts)}")
+
+
+@cache
+def _ranked(space: Space) -> Select[tuple[int, float]]:
+    """The best rows of a full text table, made once: putting it together takes as long as it."""
+    name = space.full_text
+    matches = table(name, column("rowid", Integer))
+    # bm25() is the lower the better.
+    rank = literal_column(f"bm25({name}, {', '.join(map(str, space.word_weights))})", Float)
+    return (
+        select(matches.c.rowid, -rank)
+        .join_from(matches, space.table, space.table.row == matches.c.rowid)
+        .where(text(f"{name} MATCH :query"), space.live)
+        .order_by(rank)
+        .limit(bindparam("most", type_=Integer))
+    )
 
 
 def _rarest(often: Mapping[str, int]) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, select, union_all
+from sqlalchemy import Connection, bindparam, exists, or_, select, union_all
 from sqlalchemy.orm import aliased
 
-from ryzanstein.memory.records import Reason
+from ryzanstein.memory.database import Database
+from ryzanstein.memory.records import Link, Reason
+from ryzanstein.memory.rows import load_memories, load_one
 from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow
 
-__all__ = ["link_reasons"]
+__all__ = ["HAS_LINKS", "link_reasons"]
 
 # Made once: putting a statement together takes as long as running it.
 _ROWS = bindparam("rows", expanding=True)
@@ -30,6 +32,38 @@ _CONTRADICTING = union_all(
         for mine, theirs in ((_LINK.from_row, _LINK.to_row), (_LINK.to_row, _LINK.from_row))
     )
 )
+
+
+# Whether there is anything to be said of a memory, beside its other columns.
+HAS_LINKS = or_(
+    exists().where(
+        or_(_LINK.from_row == MemoryRow.row, _LINK.to_row == MemoryRow.row),
+        _LINK.kind == "contradicts",
+    ),
+    exists().where(_OTHER.superseded_by == MemoryRow.id),
+).label("linked")
+
+
+def links_of(database: Database, id: str) -> list[Link]:
+    """Returns what a memory was made from, what was made of it, and what says otherwise.
+
+    Raises:
+        InvalidRequest: No memory has that id.
+    """
+    with database.read() as connection:
+        row, _ = load_one(connection, id)
+        ends = ((_LINK.from_row, _LINK.to_row), (_LINK.to_row, _LINK.from_row))
+        found = [
+            (one.kind, one.row, one.score, one.created)
+            for mine, theirs in ends
+            for one in connection.execute(
+                select(theirs.label("row"), _LINK.kind, _LINK.score, _LINK.created)
+                .where(mine == row)
+                .order_by(_LINK.created, theirs)
+            )
+        ]
+        memories = load_memories(connection, [MemoryRow.row.in_([one[1] for one in found])])
+    return [Link(kind, memories[other], score, created) for kind, other, score, created in found]
 
 
 def link_reasons(connection: Connection, rows: Sequence[int]) -> dict[int, list[Reason]]:

@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, select, tuple_
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.fulltext import full_text_of
 from ryzanstein.memory.fusion import WEIGHTS, Candidates, Shares, fuse, unrelated
-from ryzanstein.memory.links import link_reasons
+from ryzanstein.memory.links import HAS_LINKS, link_reasons
 from ryzanstein.memory.neighbours import TURN_COLUMNS, no_sides, places_around, turn_sides
 from ryzanstein.memory.records import Reason
 from ryzanstein.memory.schema import MemoryRow
@@ -83,7 +83,7 @@ class Searcher:
         self._database = database
         self._space = space
         self._embedder = embedder
-        extra = TURN_COLUMNS if space.has_turns else ()
+        extra = (*TURN_COLUMNS, HAS_LINKS) if space.has_turns else ()
         self._reading = select(space.table.row, *extra, *space.standing_columns)
         self._own = 1 + len(extra)  # where the columns of its standing begin
 
@@ -111,7 +111,7 @@ class Searcher:
         wanted = max(_CANDIDATES, limit)
         with self._database.read() as connection:
             words = self.full_text.search(
-                connection, self._space, terms(query), max(_MATCHED, limit), [*where, *standing]
+                connection, self._space, terms(query), max(_MATCHED, limit), where
             )
             known = self._known(connection, vector, words, wanted, where, standing)
             if not known:
@@ -120,7 +120,7 @@ class Searcher:
             shares = fuse(found)
             best = _best(found, shares, limit)
             rows = found.rows[best].tolist()
-            linked = link_reasons(connection, rows) if self._space.has_turns else {}
+            linked = self._linked(connection, [known[row] for row in rows])
         return [
             Found(
                 row,
@@ -128,7 +128,7 @@ class Searcher:
                 float(found.cosines[at]),
                 (
                     *_told(at, found, shares),
-                    *self._space.standing(now, *known[row][self._own :]),
+                    *self._space.reasons(now, *known[row][self._own :]),
                     *linked.get(row, ()),
                 ),
             )
@@ -194,8 +194,14 @@ class Searcher:
         self, connection: Connection, which: ColumnElement[bool], conditions: ColumnElement[bool]
     ) -> dict[int, Row[Any]]:
         # The conditions also drop rows that went away after the index had caught up.
-        found = connection.execute(self._reading.where(which, conditions))
+        found = connection.execute(self._reading.where(which, conditions)).all()
         return {one.row: one for one in found}
+
+    def _linked(self, connection: Connection, best: Sequence[Row[Any]]) -> dict[int, list[Reason]]:
+        if not self._space.has_turns:
+            return {}
+        linked = [one.row for one in best if one.linked]
+        return link_reasons(connection, linked) if linked else {}
 
     def _candidates(
         self,
@@ -206,10 +212,7 @@ class Searcher:
         now: datetime,
     ) -> Candidates:
         rows = np.array([one.row for one in known], dtype=np.int64)
-        standing = [
-            sum(reason.weight for reason in self._space.standing(now, *one[self._own :]))
-            for one in known
-        ]
+        standing = [sum(self._space.standing(now, *one[self._own :])) for one in known]
         sides = turn_sides(query, known, now) if self._space.has_turns else no_sides(len(known))
         return Candidates(
             rows=rows,

@@ -38,7 +38,9 @@ class Space:
         live: Condition of the rows that may be found.
         has_turns: Whether its records may be turns of a conversation, in time.
         standing_columns: Columns that `standing` reads.
-        standing: What a record's own standing adds to its score, from those columns and the time.
+        standing: What a record's own standing adds to its score, from the time and those columns.
+        kinds: What each of these numbers is called.
+        says: Each of them in words, from the same.
     """
 
     name: str
@@ -51,7 +53,14 @@ class Space:
     live: ColumnElement[bool]
     has_turns: bool
     standing_columns: tuple[InstrumentedAttribute[Any], ...]
-    standing: Callable[..., tuple[Reason, ...]]
+    standing: Callable[..., tuple[float, ...]]
+    kinds: tuple[str, ...]
+    says: Callable[..., tuple[str, ...]]
+
+    def reasons(self, now: datetime, *values: Any) -> tuple[Reason, ...]:
+        """Returns what a record's standing adds to its score, in words."""
+        said = zip(self.kinds, self.says(now, *values), self.standing(now, *values), strict=True)
+        return tuple(Reason(kind, says, weight) for kind, says, weight in said if weight)
 
 
 def _memory_standing(
@@ -61,29 +70,49 @@ def _memory_standing(
     archived: datetime | None,
     updated: datetime,
     conversation: str | None,
-) -> tuple[Reason, ...]:
-    reasons = [
-        Reason("importance", f"importance {importance:.2f}", _IMPORTANCE * (importance - 0.5))
-    ]
-    if outcome:
-        says = "helped when used" if outcome > 0 else "misled when used"
-        reasons.append(Reason("outcome", says, _USED * outcome))
-    if archived is not None:
-        reasons.append(Reason("archived", "archived", _ARCHIVED))
-    if conversation is None:
-        # A turn's place in time is its conversation's; of facts the newer one is likelier to hold.
-        days = max((now - updated).total_seconds() / 86_400, 0.0)
-        says = "stored today" if days < 1 else f"stored {days:.0f} days ago"
-        reasons.append(Reason("recency", says, _RECENCY * 2 ** (-days / _RECENT_DAYS)))
-    return tuple(reasons)
+) -> tuple[float, ...]:
+    # A turn's place in time is its conversation's; of facts the newer one is likelier to hold.
+    recency = 0.0 if conversation is not None else 2 ** (-_days(now, updated) / _RECENT_DAYS)
+    return (
+        _IMPORTANCE * (importance - 0.5),
+        _USED * outcome,
+        0.0 if archived is None else _ARCHIVED,
+        _RECENCY * recency,
+    )
+
+
+def _memory_says(
+    now: datetime,
+    importance: float,
+    outcome: float,
+    archived: datetime | None,
+    updated: datetime,
+    conversation: str | None,
+) -> tuple[str, ...]:
+    days = int(_days(now, updated))
+    return (
+        f"importance {importance:.2f}",
+        "helped when used" if outcome > 0 else "misled when used",
+        "archived",
+        f"stored {days} days ago" if days else "stored today",
+    )
+
+
+def _days(now: datetime, then: datetime) -> float:
+    return max((now - then).total_seconds() / 86_400, 0.0)
 
 
 def _experience_standing(
     now: datetime, outcome: str, fitness: float, rating: float | None
-) -> tuple[Reason, ...]:
+) -> tuple[float, ...]:
+    return (_OUTCOME * experience_weight(outcome, fitness, rating),)
+
+
+def _experience_says(
+    now: datetime, outcome: str, fitness: float, rating: float | None
+) -> tuple[str, ...]:
     rated = "" if rating is None else f", rated {rating:.2f}"
-    weight = _OUTCOME * experience_weight(outcome, fitness, rating)
-    return (Reason("outcome", f"{outcome}, fitness {fitness:.2f}{rated}", weight),)
+    return (f"{outcome}, fitness {fitness:.2f}{rated}",)
 
 
 MEMORIES = Space(
@@ -104,6 +133,8 @@ MEMORIES = Space(
         MemoryRow.conversation,
     ),
     standing=_memory_standing,
+    kinds=("importance", "outcome", "archived", "recency"),
+    says=_memory_says,
 )
 
 EXPERIENCES = Space(
@@ -118,4 +149,6 @@ EXPERIENCES = Space(
     has_turns=False,
     standing_columns=(ExperienceRow.outcome, ExperienceRow.fitness, ExperienceRow.rating),
     standing=_experience_standing,
+    kinds=("outcome",),
+    says=_experience_says,
 )
