@@ -23,6 +23,7 @@ _REPEATED = 40
 _SENTENCE = re.compile(
     r"(?<=[.!?…])[\"'”’»)\]*_]*\s+(?=[\"'“‘«(\[*_]*[^\W_a-zà-öø-ÿ])|(?<=[。！？])|\n\s*\n"
 )
+_IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 _SPACE = re.compile(r"\s+")
 _LETTERS = 8
 
@@ -56,9 +57,10 @@ class Passage:
     headings: tuple[str, ...] = ()
 
 
-def size(text: str) -> int:
-    """Returns the words of a text; where words have no spaces between them, every 8 letters."""
-    return max(len(text.split()), len(text) // _LETTERS)
+def size(text: str) -> float:
+    """Returns the words of a text; eight letters count as one word at least, two ideographs too."""
+    ideographs = 0 if text.isascii() else len(_IDEOGRAPH.findall(text))
+    return max(len(text.split()), len(text) / _LETTERS, ideographs / 2)
 
 
 def passages(lines: Sequence[str], blocks: Sequence[Block]) -> Iterator[Passage]:
@@ -69,12 +71,12 @@ def passages(lines: Sequence[str], blocks: Sequence[Block]) -> Iterator[Passage]
         blocks: What is in them, in order, without headings.
     """
     group: list[Block] = []
-    words = 0
+    words = 0.0
     for block in blocks:
         more = size(_slice(lines, block.first, block.last))
         if group and not _fits(group, words, block, more):
             yield _joined(lines, group)
-            group, words = [], 0
+            group, words = [], 0.0
         if more > (MOST if block.kind == "prose" else WHOLE):
             yield from _parts(lines, block)
         else:
@@ -84,7 +86,7 @@ def passages(lines: Sequence[str], blocks: Sequence[Block]) -> Iterator[Passage]
         yield _joined(lines, group)
 
 
-def _fits(group: Sequence[Block], words: int, block: Block, more: int) -> bool:
+def _fits(group: Sequence[Block], words: float, block: Block, more: float) -> bool:
     if block.headings != group[0].headings:
         return False
     return words + more <= (MOST if words < LEAST else GOAL)
@@ -126,11 +128,11 @@ def _packed(text: str, units: Sequence[_Span], most: int) -> list[tuple[list[_Sp
     sizes = [size(text[start:end]) for start, end in units]
     goal = sum(sizes) / ceil(sum(sizes) / most)
     groups: list[list[_Span]] = [[]]
-    words = 0
+    words = 0.0
     for unit, more in zip(units, sizes, strict=True):
         if groups[-1] and words + more / 2 > goal:
             groups.append([])
-            words = 0
+            words = 0.0
         groups[-1].append(unit)
         words += more
     return [(group, group[0][0], group[-1][1]) for group in groups]
