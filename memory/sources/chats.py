@@ -68,9 +68,10 @@ def read_message(one: object, place: str, zone: tzinfo = UTC) -> Turn | None:
     key = next((key for key in _TEXT if key in one), None)
     if key is None:
         raise ValueError("it has no text")
-    role = one.get("role") or _speaker(one.get("author"))
+    author = one.get("author")
+    role = one.get("role") or (author.get("role") if isinstance(author, dict) else author)
     text = _words(one[key]).strip() or _words(one.get("content")).strip()
-    if role in _UNSAID or not text:
+    if str(role) in _UNSAID or not text:
         return None
     when = next((one[key] for key in _TIME if one.get(key) not in (None, "")), None)
     session = one.get("session")

@@ -11,7 +11,9 @@ import re
 from datetime import UTC, date, datetime, time, tzinfo
 from email.utils import parsedate_to_datetime
 
-__all__ = ["clock", "in_words", "is_day", "moment"]
+from ryzanstein.errors import InvalidRequest
+
+__all__ = ["asked_moment", "clock", "in_words", "is_day", "moment"]
 
 _MONTHS = (
     "January February March April May June July August September October November December".split()
@@ -65,6 +67,22 @@ def moment(
     if found is None:
         raise ValueError(f"{text[:60]!r} is not a time")
     return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def asked_moment(text: str | None, name: str) -> datetime | None:
+    """Returns a time that somebody gave with a request, in UTC; None where there is none.
+
+    Raises:
+        InvalidRequest: It is no time.
+    """
+    if text is None:
+        return None
+    try:
+        return moment(text)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{name}: {error}.", hint="Write it like 2026-05-01 or 2026-05-01T14:00+02:00."
+        ) from error
 
 
 def clock(text: str) -> time | None:

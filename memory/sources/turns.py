@@ -103,15 +103,15 @@ def drafts(
                 speaker=short(turn.speaker),
                 context=_context(turn),
                 conversation=conversation.id,
-                session=short(turn.session),
+                session=short(turn.session, 80),
                 turn=number,
                 happened=turn.happened,
             )
 
 
-def short(name: str | None) -> str | None:
+def short(name: str | None, most: int = _NAME) -> str | None:
     """Returns a name as it is stored: one line, 120 characters at most."""
-    return None if name is None else " ".join(cleaned(name).split())[:_NAME] or None
+    return None if name is None else " ".join(cleaned(name).split())[:most].strip() or None
 
 
 def _parts(text: str) -> list[str]:
