@@ -12,7 +12,7 @@ from ryzanstein.memory.records import Link, Reason
 from ryzanstein.memory.rows import load_memories, load_one
 from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow
 
-__all__ = ["HAS_LINKS", "link_reasons"]
+__all__ = ["HAS_LINKS", "link_reasons", "links_of"]
 
 # Made once: putting a statement together takes as long as running it.
 _ROWS = bindparam("rows", expanding=True)

@@ -11,16 +11,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from ryzanstein.memory.calibrate import Pair
 from ryzanstein.memory.checks import checked_ids, checked_outcome, checked_share
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.embed import Embedder, get_embedder
 from ryzanstein.memory.experiences import Experiences
 from ryzanstein.memory.facts import Facts
 from ryzanstein.memory.filters import Filter, FilterFields
+from ryzanstein.memory.links import links_of
 from ryzanstein.memory.records import (
     AgentPrototypes,
+    Calibration,
+    ConsolidationReport,
     ConversationReport,
     DocumentReport,
     Draft,
@@ -30,8 +34,10 @@ from ryzanstein.memory.records import (
     ImportReport,
     JournalEntry,
     Lesson,
+    Link,
     Memory,
     Page,
+    Proposal,
     Standing,
     StoreStats,
 )
@@ -40,6 +46,7 @@ from ryzanstein.memory.sources.conversation import Reading, import_conversations
 from ryzanstein.memory.sources.revised import import_document
 from ryzanstein.memory.stats import count_store
 from ryzanstein.memory.transfer import export_jsonl, export_lines, import_jsonl
+from ryzanstein.memory.upkeep import Upkeep
 from ryzanstein.memory.vectors.index import GRAPH_FROM
 
 if TYPE_CHECKING:
@@ -90,6 +97,9 @@ class MemoryStore:
         self._database = Database(url, busy_seconds=busy_seconds)
         self._facts = Facts(self._database, self._embedder, graph_from=graph_from)
         self._experiences = Experiences(self._database, self._embedder, graph_from=graph_from)
+        self._upkeep = Upkeep(
+            self._database, self._facts.searcher.synced, self._embedder, self._facts.tiers
+        )
         self.runs = RunStore(self._database)
 
     def __enter__(self) -> Self:
@@ -104,7 +114,8 @@ class MemoryStore:
         self.close()
 
     def close(self) -> None:
-        """Writes what was counted, stops index workers and closes the database."""
+        """Writes what was counted, stops whatever works behind and closes the database."""
+        self._upkeep.close()
         self._facts.tiers.flush()
         for searcher in (self._facts.searcher, self._experiences.searcher):
             searcher.synced.close()
@@ -295,6 +306,59 @@ class MemoryStore:
             InvalidRequest: No memory has that id.
         """
         return self._facts.journal(id)
+
+    def links(self, id: str) -> builtins.list[Link]:
+        """Returns what a memory was made from, what was made of it, and what contradicts it.
+
+        Raises:
+            InvalidRequest: No memory has that id.
+        """
+        return links_of(self._database, id)
+
+    def consolidate(self, *, seconds: float = 1.0, dry_run: bool = False) -> ConsolidationReport:
+        """Merges what says the same, marks what contradicts, distils what episodes repeat.
+
+        Goes on where the last slice stopped, whoever did it, and ends after that time at most.
+
+        Args:
+            seconds: Length of the slice.
+            dry_run: Only count what would be done.
+
+        Raises:
+            InvalidRequest: The time is not a number of seconds.
+        """
+        return self._upkeep.consolidate(seconds, dry_run=dry_run)
+
+    def proposals(self, *, limit: int = 20) -> builtins.list[Proposal]:
+        """Lists memories that are near each other and were not merged, and says why."""
+        return self._upkeep.proposals(limit)
+
+    def unmerge(self, id: str) -> builtins.list[Memory]:
+        """Takes a merged memory apart: its sources hold again and are never merged again.
+
+        Raises:
+            InvalidRequest: There is no such memory, it was replaced, or it was not merged.
+        """
+        return self._upkeep.unmerge(id)
+
+    def calibrate(self, pairs: Path | Iterable[Pair | Mapping[str, Any]]) -> Calibration:
+        """Measures the thresholds of merging for this embedding model on labelled pairs.
+
+        Args:
+            pairs: A file (JSON Lines of a, b, same, or STS-B's tab-separated values), or pairs.
+
+        Raises:
+            InvalidRequest: A pair cannot be used, or there are too few that say the same or not.
+        """
+        return self._upkeep.calibrate(pairs)
+
+    def thresholds(self) -> Calibration:
+        """Returns the thresholds of merging in force; without `pairs` they are the defaults."""
+        return self._upkeep.thresholds()
+
+    def start_background(self) -> None:
+        """Consolidates in a thread, 50 ms a second, until the store is closed; for servers."""
+        self._upkeep.start()
 
     def record_experience(
         self,

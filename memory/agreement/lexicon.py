@@ -76,7 +76,7 @@ _COLOURS = "red green blue yellow black white grey brown orange pink purple viol
 _CALLED = "call title codename prefer"
 _STATES = (
     "call title codename cost live work study equal weigh measure expire prefer listen have host "
-    "run belong start end open close last"
+    "run belong start end open close last take"
 )
 
 _SAME = """

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ryzanstein.memory.agreement.lexicon import (
     BE,
@@ -82,6 +83,7 @@ _SHORT = tuple(
     )
 )
 _QUOTES = str.maketrans("‘’“”„«»–", '\'\'"""""-')
+_SHORT_TEXT = 500
 _INNER = re.compile(r"[\d_#@/+&:]|\w\.\w|[a-z][A-Z]")
 
 
@@ -151,7 +153,16 @@ class _Reader:
 
 
 def parse(text: str) -> Statement:
-    """Reads a text."""
+    """Reads a text; short ones are kept, since each is compared with many."""
+    return _parse_short(text) if len(text) <= _SHORT_TEXT else _parse(text)
+
+
+@lru_cache(4096)
+def _parse_short(text: str) -> Statement:
+    return _parse(text)
+
+
+def _parse(text: str) -> Statement:
     plain = unicodedata.normalize("NFKC", text.translate(_QUOTES))
     for pattern, replacement in _SHORT:
         plain = pattern.sub(replacement, plain)

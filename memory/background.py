@@ -1,0 +1,103 @@
+"""Consolidation while nobody waits: a thread that works in short slices and steps back on errors.
+
+Only long-lived servers start it. Each second it works for at most 50 ms, at a lower priority where
+the system gives threads one, writing use counts and settling tiers first, then consolidating and
+distilling. With nothing to do that is two questions to the database. When the disk is full or the
+database locked it waits, up to five minutes, and goes on where it was; closing ends it between two
+memories.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ryzanstein.errors import RyzansteinError
+
+__all__ = ["Background", "Job"]
+
+_LOG = logging.getLogger(__name__)
+_EVERY = 1.0
+_SLICE = 0.05
+_LONGEST_PAUSE = 300.0
+_NICENESS = 10
+_JOINING = 5.0
+
+
+class Job(Protocol):
+    """Something to do a little of."""
+
+    def __call__(self, seconds: float, stop: Callable[[], bool]) -> object:
+        """Works for at most that long, and less when `stop` says so."""
+
+
+class Background:
+    """Runs jobs in turn, a slice at a time.
+
+    Args:
+        jobs: What to do; each gets an equal part of a slice.
+        every: Seconds between two slices.
+        slice: Seconds of work in one.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], *, every: float = _EVERY, slice: float = _SLICE
+    ) -> None:
+        self._jobs = jobs
+        self._every = every
+        self._slice = slice
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failures = 0
+        self.slices = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is alive."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Starts the thread; a second call changes nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name="memory-background", daemon=True
+            )
+            self._thread.start()
+
+    def close(self) -> None:
+        """Ends the work between two memories; waits at most for one that waits for a lock."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_JOINING)
+
+    def _work(self) -> None:
+        _lower_priority()
+        pause = self._every
+        while not self._stopping.wait(pause):
+            try:
+                for job in self._jobs:
+                    if not self._stopping.is_set():
+                        job(self._slice / len(self._jobs), self._stopping.is_set)
+                pause = self._every
+                self.slices += 1
+            except RyzansteinError as error:
+                pause = self._longer(pause)
+                _LOG.warning("Consolidation waits %.0f s: %s", pause, error)
+            except Exception:
+                # Nobody is there to see it, and the server must go on without this thread's work.
+                pause = self._longer(pause)
+                _LOG.exception("Consolidation failed; it waits %.0f s", pause)
+
+    def _longer(self, pause: float) -> float:
+        self.failures += 1
+        return min(pause * 2, _LONGEST_PAUSE)
+
+
+def _lower_priority() -> None:
+    # On Linux a thread has a niceness of its own; elsewhere this would slow the whole process.
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
