@@ -25,8 +25,8 @@ class LazyGroup(click.Group):
         self._lazy = lazy or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Lists the names in the order they were declared."""
-        return [*self._lazy, *super().list_commands(ctx)]
+        """Lists the names, those of the group's own module first."""
+        return [*super().list_commands(ctx), *self._lazy]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Imports and returns one command."""
@@ -47,6 +47,10 @@ class LazyGroup(click.Group):
         """Adds a command; used as a decorator."""
         self.add_command(made)
         return made
+
+    def declare(self, name: str, place: str) -> None:
+        """Adds a command that is imported on use, from `module:attribute`."""
+        self._lazy[name] = place
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

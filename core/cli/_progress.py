@@ -133,7 +133,11 @@ class Steps(_Bar):
         return (MofNCompleteColumn(),)
 
     async def report(self, done: int, total: int, name: str) -> None:
-        """Moves the bar to what comes next; without a terminal, a line each."""
+        """Moves the bar, as a callback of what is asynchronous."""
+        self.show(done, total, name)
+
+    def show(self, done: int, total: int | None, name: str = "") -> None:
+        """Moves the bar to what comes next; without a terminal, a line for each that has a name."""
         if self._bar is not None:
             text = f"{self._text} {name}".strip()
             self._bar.update(self._task, description=text, completed=done, total=total)
