@@ -73,7 +73,16 @@ def broken_through(*, tier: int | None, limit: int) -> list[dict[str, Any]]:
 
 def proposed(limit: int) -> list[dict[str, Any]]:
     """Returns pairs of memories that are near each other and were not merged."""
-    return [asdict(one) for one in shared().store.proposals(limit)]
+    return [
+        {
+            "memory": wire(Stored, one.memory).model_dump(),
+            "other": wire(Stored, one.other).model_dump(),
+            "similarity": one.similarity,
+            "verdict": one.verdict,
+            "reasons": list(one.reasons),
+        }
+        for one in shared().store.proposals(limit=limit)
+    ]
 
 
 def unmerged(id: str) -> list[dict[str, Any]]:

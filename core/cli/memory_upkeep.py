@@ -127,8 +127,16 @@ def proposals(out: Output, limit: int) -> None:
     from ryzanstein.cli._memory import proposed
 
     found = proposed(limit)
-    rows = [(f"{one['score']:.2f}", one["verdict"], one["first"], one["second"]) for one in found]
-    out.result(found, lambda: table(("near", "verdict", "one", "other"), rows))
+    rows = [
+        (
+            f"{one['similarity']:.2f}",
+            one["verdict"],
+            f"{one['memory']['text']}\n{one['other']['text']}",
+            "; ".join(one["reasons"]),
+        )
+        for one in found
+    ]
+    out.result(found, lambda: table(("near", "verdict", "the two", "because"), rows))
 
 
 @command("unmerge", "ryzanstein memory unmerge mem_0123456789abcdef")

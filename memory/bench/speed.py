@@ -40,11 +40,8 @@ def run(records: int = 2000, queries: int = 200, embedding: str | None = None) -
             remember = [_timed(store.remember, text)[0] for text in texts]
             recalled = [_timed(store.recall, text, limit=1) for text in wanted]
             model = store.embedder.model_id
-    found = [
-        hits[0].memory.text == text
-        for (_, hits), text in zip(recalled, wanted, strict=True)
-        if hits
-    ]
+    answers = zip((hits for _, hits in recalled), wanted, strict=True)
+    found = sum(bool(hits) and hits[0].memory.text == text for hits, text in answers)
     return {
         "suite": "speed",
         "machine": cpu_name(),

@@ -78,16 +78,27 @@ def test_conversations_and_documents_are_imported_once(run: Run, tmp_path: Path)
 
 
 def test_same_facts_are_merged_and_the_merge_can_be_undone(run: Run) -> None:
-    one = run("memory", "add", "The staging database is called heron.", "--json").json
-    two = run("memory", "add", "the staging database is called heron", "--kind", "note", "--json")
+    texts = ("The staging database is called heron.", "the staging database is called: heron")
+    kept = [run("memory", "add", text, "--json").json["id"] for text in texts]
     dry = run("memory", "consolidate", "--dry-run", "--json").json
-    assert dry["dry_run"] is True
+    assert (dry["merged"], dry["dry_run"]) == (1, True)
+    assert "would be merged" in run("memory", "consolidate", "--dry-run").out
     done = run("memory", "consolidate", "--seconds", "30", "--json").json
-    assert done["done"] is True and done["merged"] == dry["merged"] <= 1
-    if done["merged"]:
-        merged = run("memory", "search", "staging database", "--json").json[0]["id"]
-        back = run("memory", "unmerge", merged, "--json").json
-        assert {memory["id"] for memory in back} == {one["id"], two.json["id"]}
+    assert (done["merged"], done["done"]) == (1, True)
+    (merged,) = run("memory", "search", "staging database", "--json").json
+    links = run("memory", "show", merged["id"], "--json").json["links"]
+    assert {one["id"] for one in links if one["kind"] == "merged_from"} == set(kept)
+    back = run("memory", "unmerge", merged["id"], "--json").json
+    assert {one["id"] for one in back} == set(kept)
+
+
+def test_what_is_near_and_does_not_say_the_same_is_proposed_with_the_reason(run: Run) -> None:
+    for port in (5432, 6543):
+        run("memory", "add", f"The port of the staging database heron is {port}.")
+    assert run("memory", "consolidate", "--json").json["merged"] == 0
+    (one,) = run("memory", "proposals", "--json").json
+    assert one["verdict"] != "same" and any("5432" in reason for reason in one["reasons"])
+    assert one["verdict"] in run("memory", "proposals").out
 
 
 def test_thresholds_are_calibrated_on_labelled_pairs(run: Run, tmp_path: Path) -> None:
@@ -95,7 +106,6 @@ def test_thresholds_are_calibrated_on_labelled_pairs(run: Run, tmp_path: Path) -
     file.write_text('{"a": "x", "b": "y", "same": "perhaps"}\n', encoding="utf-8")
     done = run("memory", "calibrate", str(file))
     assert done.code == 1 and "Pair 1: same is" in done.err
-    assert run("memory", "proposals", "--json").json == []
 
 
 def test_experiences_are_found_with_reasons(run: Run) -> None:
