@@ -21,7 +21,6 @@ from ryzanstein.errors import RyzansteinError
 __all__ = ["Background", "Job"]
 
 _LOG = logging.getLogger(__name__)
-_EVERY = 1.0
 _SLICE = 0.05
 _LONGEST_PAUSE = 300.0
 _NICENESS = 10
@@ -44,9 +43,7 @@ class Background:
         slice: Seconds of work in one.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job], *, every: float = _EVERY, slice: float = _SLICE
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], *, every: float = 1.0, slice: float = _SLICE) -> None:
         self._jobs = jobs
         self._every = every
         self._slice = slice

@@ -356,9 +356,13 @@ class MemoryStore:
         """Returns the thresholds of merging in force; without `pairs` they are the defaults."""
         return self._upkeep.thresholds()
 
-    def start_background(self) -> None:
-        """Consolidates in a thread, 50 ms a second, until the store is closed; for servers."""
-        self._upkeep.start()
+    def start_background(self, *, every: float = 1.0) -> None:
+        """Settles tiers and consolidates in a thread until the store is closed; for servers.
+
+        Args:
+            every: Seconds between two slices of 50 ms.
+        """
+        self._upkeep.start(every)
 
     def record_experience(
         self,

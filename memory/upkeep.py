@@ -87,14 +87,15 @@ class Upkeep:
         """Returns the thresholds in force."""
         return self._consolidation.thresholds()
 
-    def start(self) -> None:
-        """Starts working in the background, where it has not begun yet."""
+    def start(self, every: float) -> None:
+        """Starts working in the background at intervals, where it has not begun yet."""
         if self._background is None:
             self._background = Background(
                 [
                     lambda seconds, stop: self._tiers.settle(seconds),
                     lambda seconds, stop: self.consolidate(seconds, stop=stop),
-                ]
+                ],
+                every=every,
             )
         self._background.start()
 
