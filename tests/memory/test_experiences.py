@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -234,3 +236,13 @@ def test_wrong_parts_are_refused_by_name(
 ) -> None:
     with pytest.raises(InvalidRequest, match=message):
         record(store, "sort it", **fields)
+
+
+def test_the_same_run_recorded_by_many_at_once_is_kept_once(store: MemoryStore, url: str) -> None:
+    with MemoryStore(url) as other, ThreadPoolExecutor(4) as pool:
+        at_once = [
+            pool.submit(record, (store, other)[number % 2], f"task {number % 3}", strategy="same")
+            for number in range(24)
+        ]
+        ids = {one.result() for one in at_once}
+    assert len(ids) == 3 == store.stats().experiences
