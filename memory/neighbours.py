@@ -9,20 +9,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import Row, func
 
-from ryzanstein.memory.dates import mentioned
+from ryzanstein.memory.dates import Stretch
 from ryzanstein.memory.schema import MemoryRow
 from ryzanstein.memory.text import all_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TURN_COLUMNS", "no_sides", "places_around", "turn_sides"]
+__all__ = ["AT", "TURN_COLUMNS", "no_sides", "places_around", "turn_sides"]
 
 # How much a turn says is known from its beginning.
 _READ = 1_000
@@ -33,9 +32,10 @@ TURN_COLUMNS: tuple[Any, ...] = (
     MemoryRow.session,
     MemoryRow.turn,
     MemoryRow.speaker,
-    func.coalesce(MemoryRow.happened, MemoryRow.created, type_=MemoryRow.created.type).label("at"),
     func.substr(MemoryRow.text, 1, _READ).label("beginning"),
 )
+# Read only where the query names a time.
+AT = func.coalesce(MemoryRow.happened, MemoryRow.created, type_=MemoryRow.created.type).label("at")
 
 
 def places_around(known: Iterable[Row[Any]], reach: int) -> list[tuple[str, int]]:
@@ -49,8 +49,14 @@ def places_around(known: Iterable[Row[Any]], reach: int) -> list[tuple[str, int]
     return sorted({(name, turn + offset) for name, turn in there for offset in offsets} - there)
 
 
-def turn_sides(query: str, known: Sequence[Row[Any]], now: datetime) -> dict[str, Any]:
-    """Returns the sides of a search that only memories have, as arrays [n] of `Candidates`."""
+def turn_sides(query: str, known: Sequence[Row[Any]], stretch: Stretch | None) -> dict[str, Any]:
+    """Returns the sides of a search that only memories have, as arrays [n] of `Candidates`.
+
+    Args:
+        query: What is looked for.
+        known: Rows of TURN_COLUMNS and those of a memory's standing; AT where there is a stretch.
+        stretch: The time that the query names.
+    """
     groups: dict[tuple[str, str | None], int] = {}
     numbers = [
         -1
@@ -70,7 +76,7 @@ def turn_sides(query: str, known: Sequence[Row[Any]], now: datetime) -> dict[str
         "turns": np.array([one.turn or 0 for one in known], dtype=np.int64),
         "speaker": np.array([named.get(one.speaker, 0.0) for one in known]),
         "substance": np.array(substance),
-        "time": _closeness(query, known, now),
+        "time": np.zeros(len(known)) if stretch is None else _closeness(known, stretch),
     }
 
 
@@ -94,11 +100,8 @@ def _substance(text: str) -> float:
     return math.log1p(sum(len(part.split()) for part in stated))
 
 
-def _closeness(query: str, known: Sequence[Row[Any]], now: datetime) -> NDArray[np.float64]:
-    """1 for what happened when the query says, falling with the distance; 0 where it says none."""
-    stretch = mentioned(query, now)
-    if stretch is None:
-        return np.zeros(len(known))
+def _closeness(known: Sequence[Row[Any]], stretch: Stretch) -> NDArray[np.float64]:
+    """1 for what happened in the stretch of time, falling with the distance from it."""
     start, end = (moment.timestamp() for moment in stretch)
     at = np.array([one.at.timestamp() for one in known])
     gap = np.maximum(np.maximum(start - at, at - end), 0.0)

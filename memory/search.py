@@ -19,10 +19,11 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, Row, and_, select, tuple_
 
 from ryzanstein.memory.database import Database
+from ryzanstein.memory.dates import Stretch, mentioned
 from ryzanstein.memory.fulltext import full_text_of
 from ryzanstein.memory.fusion import WEIGHTS, Candidates, Shares, fuse, unrelated
 from ryzanstein.memory.links import HAS_LINKS, link_reasons
-from ryzanstein.memory.neighbours import TURN_COLUMNS, no_sides, places_around, turn_sides
+from ryzanstein.memory.neighbours import AT, TURN_COLUMNS, no_sides, places_around, turn_sides
 from ryzanstein.memory.records import Reason
 from ryzanstein.memory.schema import MemoryRow
 from ryzanstein.memory.text import terms
@@ -65,6 +66,28 @@ class Found:
     reasons: tuple[Reason, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One query: its vector, what its hits must meet, and the time it names."""
+
+    query: str
+    vector: NDArray[np.float32]
+    limit: int
+    where: Conditions
+    conditions: ColumnElement[bool]
+    stretch: Stretch | None
+
+    @property
+    def wanted(self) -> int:
+        """How many of the best of either side are looked at."""
+        return max(_CANDIDATES, self.limit)
+
+    @property
+    def enough(self) -> int:
+        """How many of the nearest must meet the conditions."""
+        return max(_CANDIDATES // 2, self.limit)
+
+
 class Searcher:
     """Searches one space.
 
@@ -83,9 +106,11 @@ class Searcher:
         self._database = database
         self._space = space
         self._embedder = embedder
+        row, own = space.table.row, space.standing_columns
         extra = (*TURN_COLUMNS, HAS_LINKS) if space.has_turns else ()
-        self._reading = select(space.table.row, *extra, *space.standing_columns)
-        self._own = 1 + len(extra)  # where the columns of its standing begin
+        self._reading = select(row, *extra, *own)
+        self._reading_times = select(row, AT, *extra, *own)
+        self._own = len(own)
 
     def search(
         self,
@@ -106,17 +131,23 @@ class Searcher:
             now: What "last week" in the query refers to; None means the present.
         """
         now = now or datetime.now(UTC)
-        vector = self._embedder.embed([query])[0]
         self.synced.catch_up()
-        wanted = max(_CANDIDATES, limit)
+        asked = _Asked(
+            query=query,
+            vector=self._embedder.embed([query])[0],
+            limit=limit,
+            where=where,
+            conditions=and_(self._space.live, *where, *standing),
+            stretch=mentioned(query, now) if self._space.has_turns else None,
+        )
         with self._database.read() as connection:
             words = self.full_text.search(
                 connection, self._space, terms(query), max(_MATCHED, limit), where
             )
-            known = self._known(connection, vector, words, wanted, where, standing)
+            known = self._known(connection, asked, words)
             if not known:
                 return []
-            found = self._candidates(query, vector, list(known.values()), words, now)
+            found = self._candidates(asked, list(known.values()), words, now)
             shares = fuse(found)
             best = _best(found, shares, limit)
             rows = found.rows[best].tolist()
@@ -128,7 +159,7 @@ class Searcher:
                 float(found.cosines[at]),
                 (
                     *_told(at, found, shares),
-                    *self._space.reasons(now, *known[row][self._own :]),
+                    *self._space.reasons(now, *known[row][-self._own :]),
                     *linked.get(row, ()),
                 ),
             )
@@ -136,65 +167,53 @@ class Searcher:
         ]
 
     def _known(
-        self,
-        connection: Connection,
-        vector: NDArray[np.float32],
-        words: Mapping[int, float],
-        wanted: int,
-        where: Conditions,
-        standing: Conditions,
+        self, connection: Connection, asked: _Asked, words: Mapping[int, float]
     ) -> dict[int, Row[Any]]:
         """Reads the best of either side and, of turns, those around them."""
-        row, index = self._space.table.row, self.synced.index
-        conditions = and_(self._space.live, *where, *standing)
+        row, wanted = self._space.table.row, asked.wanted
         # Without a filter nearly all of the nearest may be found.
-        asked = _WIDER * wanted if where else wanted
-        near = index.search(vector, asked)[0].tolist()
+        longest = _WIDER * wanted if asked.where else wanted
+        near = self.synced.index.search(asked.vector, longest)[0].tolist()
         matching = sorted(words, key=lambda one: -words[one])[:wanted]
-        known = self._read(connection, row.in_([*near, *matching]), conditions)
+        known = self._read(connection, asked, row.in_([*near, *matching]))
         kept = [one for one in near if one in known]
-        if len(kept) < wanted and len(near) == asked:
-            near = kept = self._nearest(connection, vector, wanted, conditions)
+        if len(kept) < asked.enough and len(near) == longest:
+            kept = self._nearest(connection, asked)
             missing = [one for one in kept if one not in known]
-            known |= self._read(connection, row.in_(missing), conditions)
+            known |= self._read(connection, asked, row.in_(missing))
         best = set(kept[:wanted]).union(matching)
         known = {one: known[one] for one in known if one in best}
         if self._space.has_turns:
             places = places_around(known.values(), WEIGHTS.reach)
             if places:
                 beside = tuple_(MemoryRow.conversation, MemoryRow.turn).in_(places)
-                known |= self._read(connection, beside, conditions)
+                known |= self._read(connection, asked, beside)
         return known
 
-    def _nearest(
-        self,
-        connection: Connection,
-        vector: NDArray[np.float32],
-        wanted: int,
-        conditions: ColumnElement[bool],
-    ) -> list[int]:
+    def _nearest(self, connection: Connection, asked: _Asked) -> list[int]:
         """Rows nearest to the query among those that meet all conditions, best first.
 
         A filter that leaves many rows is met by most of a longer list; one that leaves few is
         enumerated.
         """
         row, index = self._space.table.row, self.synced.index
-        asked = min(_LONGEST, len(index))
-        near = index.search(vector, asked)[0].tolist()
-        meeting = set(connection.execute(select(row).where(row.in_(near), conditions)).scalars())
-        kept = [one for one in near if one in meeting]
-        if len(kept) < wanted and asked < len(index):
-            allowed = np.fromiter(
-                connection.execute(select(row).where(conditions)).scalars(), dtype=np.int64
-            )
-            kept = index.search(vector, wanted, allowed)[0].tolist()
-        return kept[:wanted]
+        longest = min(_LONGEST, len(index))
+        near = index.search(asked.vector, longest)[0].tolist()
+        meeting = select(row).where(row.in_(near), asked.conditions)
+        met = set(connection.execute(meeting).scalars())
+        kept = [one for one in near if one in met]
+        if len(kept) < asked.enough and longest < len(index):
+            allowed = connection.execute(select(row).where(asked.conditions)).scalars().all()
+            rows = np.array(allowed, dtype=np.int64)
+            kept = index.search(asked.vector, asked.wanted, rows)[0].tolist()
+        return kept[: asked.wanted]
 
     def _read(
-        self, connection: Connection, which: ColumnElement[bool], conditions: ColumnElement[bool]
+        self, connection: Connection, asked: _Asked, which: ColumnElement[bool]
     ) -> dict[int, Row[Any]]:
+        reading = self._reading if asked.stretch is None else self._reading_times
         # The conditions also drop rows that went away after the index had caught up.
-        found = connection.execute(self._reading.where(which, conditions)).all()
+        found = connection.execute(reading.where(which, asked.conditions)).all()
         return {one.row: one for one in found}
 
     def _linked(self, connection: Connection, best: Sequence[Row[Any]]) -> dict[int, list[Reason]]:
@@ -205,18 +224,20 @@ class Searcher:
 
     def _candidates(
         self,
-        query: str,
-        vector: NDArray[np.float32],
+        asked: _Asked,
         known: Sequence[Row[Any]],
         words: Mapping[int, float],
         now: datetime,
     ) -> Candidates:
         rows = np.array([one.row for one in known], dtype=np.int64)
-        standing = [sum(self._space.standing(now, *one[self._own :])) for one in known]
-        sides = turn_sides(query, known, now) if self._space.has_turns else no_sides(len(known))
+        standing = [sum(self._space.standing(now, *one[-self._own :])) for one in known]
+        if self._space.has_turns:
+            sides = turn_sides(asked.query, known, asked.stretch)
+        else:
+            sides = no_sides(len(known))
         return Candidates(
             rows=rows,
-            cosines=self.synced.index.cosines(vector, rows).astype(np.float64),
+            cosines=self.synced.index.cosines(asked.vector, rows).astype(np.float64),
             words=np.array([words.get(one.row, 0.0) for one in known]),
             standing=np.array(standing),
             **sides,

@@ -52,7 +52,7 @@ class Space:
     word_weights: tuple[float, ...]
     live: ColumnElement[bool]
     has_turns: bool
-    standing_columns: tuple[InstrumentedAttribute[Any], ...]
+    standing_columns: tuple[Any, ...]
     standing: Callable[..., tuple[float, ...]]
     kinds: tuple[str, ...]
     says: Callable[..., tuple[str, ...]]
@@ -67,7 +67,7 @@ def _memory_standing(
     now: datetime,
     importance: float,
     outcome: float,
-    archived: datetime | None,
+    archived: bool,
     updated: datetime,
     conversation: str | None,
 ) -> tuple[float, ...]:
@@ -76,7 +76,7 @@ def _memory_standing(
     return (
         _IMPORTANCE * (importance - 0.5),
         _USED * outcome,
-        0.0 if archived is None else _ARCHIVED,
+        _ARCHIVED if archived else 0.0,
         _RECENCY * recency,
     )
 
@@ -85,7 +85,7 @@ def _memory_says(
     now: datetime,
     importance: float,
     outcome: float,
-    archived: datetime | None,
+    archived: bool,
     updated: datetime,
     conversation: str | None,
 ) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ MEMORIES = Space(
     standing_columns=(
         MemoryRow.importance,
         MemoryRow.outcome,
-        MemoryRow.archived,
+        MemoryRow.archived.is_not(None).label("is_archived"),
         MemoryRow.updated,
         MemoryRow.conversation,
     ),
