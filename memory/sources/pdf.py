@@ -125,9 +125,11 @@ def _damaged(path: Path, error: Exception, where: str = "") -> InvalidRequest:
 
 
 def _title(reader: PdfReader) -> str | None:
+    from pypdf.errors import PyPdfError
+
     try:
         title = reader.metadata.title if reader.metadata else None
-    except _FAULTS:
+    except (PyPdfError, *_FAULTS):
         return None
     return " ".join(cleaned(title).split())[:200] or None if isinstance(title, str) else None
 
