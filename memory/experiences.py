@@ -151,7 +151,7 @@ class Experiences:
             kept = replace(kept, breakthrough=found)
             rows = insert_experiences(connection, [kept], revision)
             store_vectors(connection, EXPERIENCES, self._embedder, rows, vectors, revision)
-            self._insight.refute(connection, kept.strategy_key, vectors[0], rows[0])
+            self._insight.refute(connection, kept, vectors[0], rows[0])
         return kept
 
     def _twin(self, connection: Connection, one: Experience) -> tuple[int, Experience] | None:
@@ -196,7 +196,7 @@ class Experiences:
         )
         values = as_columns(kept)
         connection.execute(update(ExperienceRow).where(ExperienceRow.row == row).values(values))
-        self._insight.refute(connection, kept.strategy_key, vector, row)
+        self._insight.refute(connection, kept, vector, row)
         return experiences_of(connection, [row])[row]
 
     def rate(self, id: str, rating: float) -> Experience:
@@ -221,7 +221,8 @@ class Experiences:
                 changed["revision"] = revision  # so that every process counts its new identity
             where = update(ExperienceRow).where(ExperienceRow.row == row)
             connection.execute(where.values(**changed, breakthrough=score))
-            self._insight.refute(connection, one.strategy_key, vector, row)
+            rated = replace(one, fitness=fitness)
+            self._insight.refute(connection, rated, vector, row)
             return experiences_of(connection, [row])[row]
 
     def forget(self, id: str) -> bool:
@@ -235,6 +236,7 @@ class Experiences:
             connection.execute(insert(RemovalRow).values(**removal))
             # A filter could still be asked whether the task was ever there.
             connection.execute(delete(SketchRow))
+        self.searcher.synced.forget([row])
         self._database.scrub()
         return True
 

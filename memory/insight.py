@@ -26,6 +26,7 @@ from ryzanstein.memory.sketches.thompson import Draw, belief, ranked
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ryzanstein.memory.records import Experience
     from ryzanstein.memory.vectors.index import VectorIndex
 
 __all__ = ["ALIKE", "LEAST_NEIGHBOURS", "STANDING", "Insight", "Neighbour"]
@@ -36,7 +37,7 @@ ALIKE = 0.5
 LEAST_NEIGHBOURS = 8
 _NEIGHBOURS = 32
 _SOUGHT = 256
-_CONSULTED = 512
+_FAR_AROUND = 512
 # Of CLINC150's pairs with these cosines one in eleven and four in five are of one intent.
 _UNLIKE, _THE_SAME = 0.3, 0.7
 # Nobody checked these runs, so they tell less of how good an agent is.
@@ -51,12 +52,11 @@ _NEIGHBOURS_OF = select(
     ExperienceRow.fitness,
     ExperienceRow.tokens,
     ExperienceRow.seconds,
+    ExperienceRow.strategy_key,
 ).where(ExperienceRow.row.in_(bindparam("rows", expanding=True)))
-_OF_STRATEGY = select(ExperienceRow.row, ExperienceRow.fitness).where(
-    ExperienceRow.strategy_key == bindparam("key")
+_STANDING_OF_STRATEGY = select(ExperienceRow.row, ExperienceRow.fitness).where(
+    STANDING, ExperienceRow.strategy_key == bindparam("key")
 )
-_STANDING_OF_STRATEGY = _OF_STRATEGY.where(STANDING)
-_LATER_OF_STRATEGY = _OF_STRATEGY.where(ExperienceRow.row > bindparam("row"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Neighbour:
     fitness: float
     tokens: int
     seconds: float
+    strategy_key: str | None
 
 
 class Insight:
@@ -127,30 +128,29 @@ class Insight:
     def refute(
         self,
         connection: Connection,
-        strategy_key: str | None,
+        run: Experience,
         vector: NDArray[np.float32],
         row: int,
     ) -> None:
-        """Marks the breakthroughs of a strategy near a task that its runs took back.
+        """Marks the breakthroughs of a run's strategy near its task that its runs took back.
 
         Args:
             connection: The transaction that wrote the run.
-            strategy_key: Strategy of the run.
+            run: As it was written, or rated.
             vector: Of its task.
             row: Of the run, which the index need not have yet.
         """
-        if strategy_key is None:
+        if run.strategy_key is None:
             return
-        found = connection.execute(_STANDING_OF_STRATEGY, {"key": strategy_key}).all()
+        found = connection.execute(_STANDING_OF_STRATEGY, {"key": run.strategy_key}).all()
         if not found:
             return
         rows = np.array([one.row for one in found], dtype=np.int64)
-        cosines = self._index.cosines(vector, rows)
+        near = (self._index.cosines(vector, rows) >= ALIKE) | (rows == row)
         taken_back = [
             one.row
-            for one, cosine in zip(found, cosines.tolist(), strict=True)
-            if (one.row == row or cosine >= ALIKE)
-            and self._taken_back(connection, one, strategy_key, row)
+            for one, is_near in zip(found, near.tolist(), strict=True)
+            if is_near and self._taken_back(connection, one, run, row)
         ]
         if taken_back:
             marked = update(ExperienceRow).where(ExperienceRow.row.in_(taken_back))
@@ -164,27 +164,29 @@ class Insight:
         random: np.random.Generator,
     ) -> list[Draw]:
         """Draws from what is known of each candidate at such tasks; whom to ask comes first."""
-        known = self.neighbours(connection, vector, most=_CONSULTED, least=_UNLIKE)
+        known = self.neighbours(connection, vector, most=_FAR_AROUND, least=_UNLIKE)
         beliefs = {
             name: belief((one.fitness, _trust(one)) for one in known if one.agent == name)
             for name in candidates
         }
         return ranked(beliefs, random)
 
-    def _taken_back(self, connection: Connection, one: Any, strategy_key: str, newest: int) -> bool:
+    def _taken_back(self, connection: Connection, one: Any, run: Experience, row: int) -> bool:
         vector = self._vector(connection, one.row)
         if vector is None:
             return False
-        history = self.neighbours(connection, vector, before=one.row)
+        near = self.neighbours(connection, vector, most=_FAR_AROUND)
+        history = [past.fitness for past in near if past.row < one.row][:_NEIGHBOURS]
+        later = [run.fitness] if row != one.row else []
+        later += [
+            past.fitness
+            for past in near
+            if past.row > one.row and past.row != row and past.strategy_key == run.strategy_key
+        ]
         if not history:
             return False
-        old = float(np.median([past.fitness for past in history]))
-        later = {"key": strategy_key, "row": one.row}
-        found = connection.execute(_LATER_OF_STRATEGY, later).all()
-        rows = np.array([run.row for run in found], dtype=np.int64)
-        near = (self._index.cosines(vector, rows) >= ALIKE) | (rows == newest)
-        fitness = [run.fitness for run, is_near in zip(found, near, strict=True) if is_near]
-        return one.fitness < old or (bool(fitness) and float(np.median(fitness)) < old)
+        old = float(np.median(history))
+        return one.fitness < old or (bool(later) and float(np.median(later)) < old)
 
     def _vector(self, connection: Connection, row: int) -> NDArray[np.float32] | None:
         query = select(EmbeddingRow.vector).where(
