@@ -6,6 +6,7 @@ database or an embedding table that it may never need.
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -43,6 +44,17 @@ class Shared:
     def has(self, name: str) -> bool:
         """Says whether a part was made already."""
         return name in self._made
+
+    def stay(self) -> None:
+        """Says that this process is a server: its memory is kept in order while nobody waits."""
+        self.once("stays", lambda: True)
+
+    def close_store(self) -> None:
+        """Writes what was counted since the last write, when the process ends."""
+        with self._lock:
+            store = self._made.pop("store", None)
+        if store is not None:
+            store.close()
 
     def reset(self, settings: Settings | None = None, keep: Collection[str] = ()) -> None:
         """Closes and forgets everything but the parts to keep, for another configuration."""
@@ -101,7 +113,10 @@ class Shared:
         def make() -> MemoryStore:
             from ryzanstein.memory import open_store
 
-            return open_store(settings=self.settings)
+            store = open_store(settings=self.settings)
+            if self.has("stays"):
+                store.start_background()
+            return store
 
         return self.once("store", make)
 
@@ -139,6 +154,7 @@ class Shared:
 
 
 _SHARED = Shared()
+atexit.register(_SHARED.close_store)
 
 
 def shared() -> Shared:

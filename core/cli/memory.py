@@ -160,7 +160,7 @@ def show(out: Output, id: str) -> None:
                 for one in value:
                     print(f"{key:<13}{one}")
             elif value not in (None, "", [], 0):
-                print(f"{key:<13}{value}")
+                print(f"{key:<13}{round(value, 4) if isinstance(value, float) else value}")
 
     out.result(found, lines)
 

@@ -47,9 +47,12 @@ def mcp(
     """
     import importlib
 
+    from ryzanstein.mcp_servers._shared import shared
+
     if toolset and server != "tools":
         raise click.UsageError("--toolset is for the tools server.")
     log_to_stderr()
+    shared().stay()
     if toolset:
         from ryzanstein.mcp_servers._tools import make
 
@@ -78,8 +81,10 @@ def serve(out: Output, host: str, port: int, allow_remote: bool) -> None:
     """
     require_local(host, allow_remote)
     log_to_stderr()
+    from ryzanstein.mcp_servers._shared import shared
     from ryzanstein.mcp_servers.httpd import run_all
 
+    shared().stay()
     run_all(host, port)
 
 
