@@ -5,7 +5,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-Measure = Literal["dot_i8", "dot_f32", "hamming", "bits_dot", "lookup", "sparse_dot"]
+Measure = Literal["dot_i8", "dot_f32", "hamming", "bits_dot", "bits_scaled", "lookup", "sparse_dot"]
 Positions = NDArray[np.int64]
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -31,6 +31,13 @@ def hamming(
     isa: str | None = None,
 ) -> Ints: ...
 def bits_dot(
+    codes: NDArray[np.uint8],
+    query: NDArray[np.int8],
+    positions: Positions | None = None,
+    *,
+    isa: str | None = None,
+) -> Ints: ...
+def bits_scaled(
     codes: NDArray[np.uint8],
     query: NDArray[np.int8],
     positions: Positions | None = None,
@@ -64,7 +71,7 @@ def top(
 ) -> tuple[Positions, Floats]: ...
 @overload
 def top(
-    measure: Literal["dot_i8", "hamming", "bits_dot", "lookup", "sparse_dot"],
+    measure: Literal["dot_i8", "hamming", "bits_dot", "bits_scaled", "lookup", "sparse_dot"],
     codes: NDArray[Any],
     query: NDArray[Any],
     k: int,

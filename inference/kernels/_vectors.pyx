@@ -31,17 +31,18 @@ cdef extern from "vectors.h" nogil:
     const rz_vectors_kernels *rz_vectors_table(const char *)
     int rz_top_run(const rz_top *, int64_t *, int32_t *)
 
-MEASURES = ("dot_i8", "dot_f32", "hamming", "bits_dot", "lookup", "sparse_dot")
+MEASURES = ("dot_i8", "dot_f32", "hamming", "bits_dot", "bits_scaled", "lookup", "sparse_dot")
 MOST_DIMENSIONS = 65536
 cdef dict CODES = {
     "dot_i8": np.int8,
     "dot_f32": np.float32,
     "hamming": np.uint8,
     "bits_dot": np.uint8,
+    "bits_scaled": np.uint8,
     "lookup": np.uint8,
     "sparse_dot": np.uint8,
 }
-cdef dict QUERIES = {**CODES, "bits_dot": np.int8, "lookup": np.int16, "sparse_dot": np.int8}
+cdef dict QUERIES = {**CODES, "bits_dot": np.int8, "bits_scaled": np.int8, "lookup": np.int16, "sparse_dot": np.int8}
 
 
 cdef class _Scan:
@@ -131,7 +132,11 @@ def _positions(positions, rows):
 def _queries(measure, codes, query):
     """Queries as the kernels read them, [queries, padded]; whether there was one; whether places take 16 bits."""
     query, dtype, width, wide = np.asarray(query), QUERIES[measure], codes.shape[1], False
-    shape = (width, 256) if measure == "lookup" else (8 * width if measure == "bits_dot" else width,)
+    shape = (width, 256) if measure == "lookup" else (width,)
+    if measure in ("bits_dot", "bits_scaled"):
+        shape = (8 * width if measure == "bits_dot" else 8 * width - 8,)
+        if not 0 < shape[0] <= MOST_DIMENSIONS:
+            raise InvalidRequest(f"signs of {shape[0]} elements are not 1 to {MOST_DIMENSIONS}")
     single = query.ndim == len(shape)
     if measure == "sparse_dot":
         shape = query.shape[1:] if query.ndim == 2 else query.shape
@@ -175,6 +180,11 @@ def bits_dot(codes, query, positions=None, *, isa=None):
     Bit i % 8, counted from the lowest, of byte i // 8 is the sign of element i; a set one is +.
     """
     return _Scan("bits_dot", codes, query, positions, isa).all()
+
+
+def bits_scaled(codes, query, positions=None, *, isa=None):
+    """Returns what `bits_dot` does of all bytes but a row's last, times that byte: codes [n, b + 1]."""
+    return _Scan("bits_scaled", codes, query, positions, isa).all()
 
 
 def lookup(codes, tables, positions=None, *, isa=None):

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bits_dot", "dot_f32", "dot_i8", "hamming", "lookup", "sparse_dot", "top"]
+__all__ = [
+    "bits_dot",
+    "bits_scaled",
+    "dot_f32",
+    "dot_i8",
+    "hamming",
+    "lookup",
+    "sparse_dot",
+    "top",
+]
 
 _LANES = 16
 
@@ -46,6 +55,11 @@ def bits_dot(codes: NDArray[np.uint8], query: NDArray[np.int8]) -> Ints:
     """Dot products of the signs in [n, b], 1 for a set bit and -1 for another, and [8 b]."""
     signs = 2 * np.unpackbits(codes, axis=1, bitorder="little").astype(np.int32) - 1
     return signs @ query.astype(np.int32)
+
+
+def bits_scaled(codes: NDArray[np.uint8], query: NDArray[np.int8]) -> Ints:
+    """The same of all bytes but the last, times the last."""
+    return bits_dot(codes[:, :-1], query) * codes[:, -1].astype(np.int32)
 
 
 def lookup(codes: NDArray[np.uint8], tables: NDArray[np.int16]) -> Ints:

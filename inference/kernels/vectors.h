@@ -10,6 +10,7 @@
  * dot_f32      float [d]                            float [d]
  * hamming      bits [8 b], lowest bit first         the same
  * bits_dot     bits: 1 means +1, 0 means -1         int8 [8 b]
+ * bits_scaled  the same, then uint8: a factor        int8 [8 b]; sums times the row's factor
  * lookup       uint8 [m]                            int16 [m][256]: what each code counts
  * sparse_dot   uint8 [m] places, int8 [m] values    int8 [256]
  * sparse_wide  uint16 [m] places, int8 [m] values   int8 [65536 at most]
@@ -33,10 +34,11 @@ enum rz_measures {
     RZ_DOT_F32 = 1,
     RZ_HAMMING = 2,
     RZ_BITS_DOT = 3,
-    RZ_LOOKUP = 4,
-    RZ_SPARSE_DOT = 5,
-    RZ_SPARSE_WIDE = 6,
-    RZ_MEASURES = 7
+    RZ_BITS_SCALED = 4,
+    RZ_LOOKUP = 5,
+    RZ_SPARSE_DOT = 6,
+    RZ_SPARSE_WIDE = 7,
+    RZ_MEASURES = 8
 };
 
 typedef struct rz_vectors_kernels {

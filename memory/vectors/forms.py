@@ -7,7 +7,7 @@ matryoshka-128  128            the first 128 dimensions in int8
 matryoshka-64   64             the first 64
 sparse-32       64             the 32 largest coordinates and their places
 product         32             for each eight dimensions the nearest of 256 centroids
-bits            32             on which side of the mean each coordinate lies
+bits            33             on which side of the mean each coordinate lies, and a factor
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _CENTROIDS = 256
 _SAMPLE = 8_192  # 32 vectors a centroid
 _ROUNDS = 8
 _SECONDS = 10.0  # of training; parts that are late keep the centroids they have
-_SLICE = 4_096
+_SLICE = 4096
 _MOST = 32_767
 
 

@@ -136,7 +136,15 @@ MEASURE(lookup)
 MEASURE(sparse)
 MEASURE(sparse_wide)
 #ifndef RZ_OWN_BITS_DOT
+RZ_INLINE void bits_scaled_four(const uint8_t *const rows[4], int64_t bytes, const void *query,
+                                int32_t *out) {
+    bits_dot_four(rows, bytes - 1, query, out);
+    for (int j = 0; j < 4; j++)
+        out[j] *= rows[j][bytes - 1];
+}
+
 MEASURE(bits_dot)
+MEASURE(bits_scaled)
 #endif
 
 const rz_vectors_kernels RZ_ISA_FN(rz_vectors) = {
@@ -147,6 +155,7 @@ const rz_vectors_kernels RZ_ISA_FN(rz_vectors) = {
             [RZ_DOT_F32] = dot_f32,
             [RZ_HAMMING] = hamming,
             [RZ_BITS_DOT] = bits_dot,
+            [RZ_BITS_SCALED] = bits_scaled,
             [RZ_LOOKUP] = lookup,
             [RZ_SPARSE_DOT] = sparse,
             [RZ_SPARSE_WIDE] = sparse_wide,

@@ -37,33 +37,55 @@ RZ_INLINE void hamming_four(const uint8_t *const rows[4], int64_t bytes, const v
 }
 
 #define RZ_OWN_BITS_DOT
-#define PART 64 /* bytes of a row whose tables stay in the first cache */
+#define PART 32 /* bytes of a row whose tables stay in the first cache */
 
-/* tables[2 i] and [2 i + 1]: what the nibbles of byte i count, all 16 of each. */
-static void fill_tables(const int8_t *q, int64_t bytes, int16_t tables[][16]) {
-    for (int64_t i = 0; i < 2 * bytes; i++)
-        for (int code = 0; code < 16; code++) {
-            int sum = 0;
-            for (int bit = 0; bit < 4; bit++)
-                sum += code >> bit & 1 ? q[4 * i + bit] : -q[4 * i + bit];
-            tables[i][code] = (int16_t)sum;
-        }
+/* tables[i][code]: what the eight signs of byte i count with the query. */
+static void fill_tables(const int8_t *q, int64_t bytes, int16_t tables[][256]) {
+    for (int64_t i = 0; i < bytes; i++, q += 8) {
+        int total = 0;
+        for (int bit = 0; bit < 8; bit++)
+            total += q[bit];
+        tables[i][0] = (int16_t)-total;
+        for (int bit = 0; bit < 8; bit++)
+            for (int code = 0; code < 1 << bit; code++)
+                tables[i][1 << bit | code] = (int16_t)(tables[i][code] + 2 * q[bit]);
+    }
 }
 
-/* Part after part of all rows, since tables are made once a part. */
-static void bits_dot(const uint8_t *codes, int64_t bytes, const int64_t *positions, int64_t count,
-                     const void *query, int32_t *out) {
-    int16_t tables[2 * PART][16];
+RZ_INLINE void lookup_four(const uint8_t *const rows[4], int64_t bytes, const void *query,
+                           int32_t *out);
+
+/* The first `bytes` of rows that are `stride` apart; part after part of all rows, since tables are
+ * made once a part. */
+static void signs(const uint8_t *codes, int64_t stride, int64_t bytes, const int64_t *positions,
+                  int64_t count, const void *query, int32_t *out) {
+    int16_t tables[PART][256];
     memset(out, 0, sizeof(int32_t) * (size_t)count);
     for (int64_t first = 0; first < bytes; first += PART) {
         const int64_t size = bytes - first < PART ? bytes - first : PART;
         fill_tables((const int8_t *)query + 8 * first, size, tables);
-        for (int64_t i = 0; i < count; i++) {
-            const uint8_t *row = codes + (positions == NULL ? i : positions[i]) * bytes + first;
-            int32_t sum = 0;
-            for (int64_t at = 0; at < size; at++)
-                sum += tables[2 * at][row[at] & 15] + tables[2 * at + 1][row[at] >> 4];
-            out[i] += sum;
+        for (int64_t i = 0; i < count; i += 4) {
+            const uint8_t *rows[4];
+            int32_t sums[4];
+            for (int j = 0; j < 4; j++) {
+                const int64_t at = i + j < count ? i + j : count - 1;
+                rows[j] = codes + (positions == NULL ? at : positions[at]) * stride + first;
+            }
+            lookup_four(rows, size, tables, sums);
+            for (int64_t j = 0; j < 4 && i + j < count; j++)
+                out[i + j] += sums[j];
         }
     }
+}
+
+static void bits_dot(const uint8_t *codes, int64_t bytes, const int64_t *positions, int64_t count,
+                     const void *query, int32_t *out) {
+    signs(codes, bytes, bytes, positions, count, query, out);
+}
+
+static void bits_scaled(const uint8_t *codes, int64_t bytes, const int64_t *positions,
+                        int64_t count, const void *query, int32_t *out) {
+    signs(codes, bytes, bytes - 1, positions, count, query, out);
+    for (int64_t i = 0; i < count; i++)
+        out[i] *= codes[(positions == NULL ? i : positions[i]) * bytes + bytes - 1];
 }

@@ -38,6 +38,8 @@ def case(measure: str, rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         places = np.sort(RANDOM.integers(0, width, (rows, 32)).astype("<u2" if wide else np.uint8))
         values = integers(np.int8, rows, 32).view(np.uint8)
         return np.hstack([places.view(np.uint8), values]), integers(np.int8, width)
+    if measure == "bits_scaled":
+        return integers(np.uint8, rows, width + 1), integers(np.int8, 8 * width)
     codes = integers(np.uint8, rows, width)
     return codes, integers(np.int8, 8 * width) if measure == "bits_dot" else codes[0] ^ codes[-1]
 
@@ -77,6 +79,9 @@ def test_extremes_do_not_overflow(isa: str) -> None:
     for value in (-128, 127):
         query = np.full(8 * 4096, value, np.int8)
         assert _vectors.bits_dot(bits, query, isa=isa).tolist() == [8 * 4096 * value] * 5
+        whole = np.full((5, 8193), 255, np.uint8)
+        query = np.full(65536, value, np.int8)
+        assert _vectors.bits_scaled(whole, query, isa=isa).tolist() == [65536 * value * 255] * 5
     assert _vectors.hamming(bits, ~bits[0], isa=isa).tolist() == [8 * 4096] * 5
 
 
@@ -159,6 +164,8 @@ FLOATS = np.zeros((4, 16), np.float32)
         ("dot_f32", FLOATS, np.full(16, np.inf, np.float32), {}, "not finite"),
         ("hamming", CODES, QUERY, {}, "codes are int8"),
         ("bits_dot", CODES.view(np.uint8), QUERY, {}, "not int8 .128,."),
+        ("bits_scaled", CODES.view(np.uint8), np.zeros(128, np.int8), {}, "not int8 .120,."),
+        ("bits_scaled", CODES[:, :1].copy().view(np.uint8), QUERY, {}, "signs of 0 elements"),
         ("lookup", CODES.view(np.uint8), np.zeros((16, 16), np.int16), {}, "not int16 .16, 256."),
         ("sparse_dot", CODES[:, :5].copy().view(np.uint8), QUERY, {}, "no places and values"),
         ("dot_i8", CODES, QUERY, {"positions": np.array([4])}, "not all among 4 rows"),
