@@ -19,10 +19,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import Select, select
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.agreement import Agreement, agree
@@ -30,29 +29,24 @@ from ryzanstein.memory.checks import checked_limit
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.jobs import Place
 from ryzanstein.memory.merges import contradict, merge, mergeable, parted, unmerge
+from ryzanstein.memory.near import Near, Neighbours
 from ryzanstein.memory.records import Calibration, Memory, Proposal
-from ryzanstein.memory.rows import load_memories
-from ryzanstein.memory.schema import EmbeddingRow, MemoryRow
+from ryzanstein.memory.rows import load_rows
+from ryzanstein.memory.schema import MemoryRow
 from ryzanstein.memory.thresholds import load_thresholds
 from ryzanstein.memory.tiers import Tiers
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ryzanstein.memory.embed import Embedder
-    from ryzanstein.memory.vectors.sync import SyncedIndex
-
-__all__ = ["Consolidation", "Near", "Neighbours", "Walked", "checked_seconds", "never"]
+__all__ = ["Consolidation", "Walked", "checked_seconds", "never"]
 
 _NAME = "consolidation"
-_BATCH = 64
-_NEAREST, _MOST = 16, 256
+# What is loaded ahead of a slice's end is in vain.
+_BATCH = 16
 # Another value moves a vector far ("is called orion", "is called vega": 0.69), and the rules, not
 # the cosine, say that two texts exclude each other.
 _OPPOSED_FROM = 2 / 3
-_CROWDED = 0.75
+_TIERS = ("short_term", "long_term", "semantic")
 _FACTS = (
-    MemoryRow.tier.in_(("short_term", "long_term", "semantic")),
+    MemoryRow.tier.in_(_TIERS),
     MemoryRow.conversation.is_(None),
     MemoryRow.place.is_(None),
     MemoryRow.superseded_by.is_(None),
@@ -74,15 +68,6 @@ def checked_seconds(seconds: float) -> float:
     if not 0 <= seconds < math.inf:
         raise InvalidRequest(f"The time is {seconds}.", hint="Give a number of seconds.")
     return seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Near:
-    """An older neighbour of a memory."""
-
-    row: int
-    memory: Memory
-    cosine: float
 
 
 @dataclass(slots=True)
@@ -115,63 +100,7 @@ class _Found:
     proposed: list[tuple[Near, Agreement]] = field(default_factory=list)
 
 
-class Neighbours:
-    """Finds the memories nearest to a vector that meet conditions.
-
-    Args:
-        database: Where they are.
-        synced: Index of their vectors.
-        embedder: Its model's vectors.
-    """
-
-    def __init__(self, database: Database, synced: SyncedIndex, embedder: Embedder) -> None:
-        self.embedder = embedder
-        self.synced = synced
-        self._database = database
-
-    def of(
-        self, vector: NDArray[np.float32], least: float, where: Sequence[ColumnElement[bool]]
-    ) -> list[Near]:
-        """Returns what meets the conditions among the nearest 16 above a cosine, nearest first.
-
-        Where all of those are very near, it looks at up to 256, so that a crowd of other agents'
-        memories of the same text hides none.
-        """
-        wanted = _NEAREST
-        while True:
-            rows, cosines = self.synced.index.search(vector, wanted)
-            if len(rows) < wanted or cosines[-1] < max(least, _CROWDED) or wanted >= _MOST:
-                break
-            wanted *= 4
-        near = {
-            int(row): float(cos) for row, cos in zip(rows, cosines, strict=True) if cos >= least
-        }
-        if not near:
-            return []
-        with self._database.read() as connection:
-            found = load_memories(connection, [MemoryRow.row.in_(list(near)), *where])
-        return [Near(row, found[row], cosine) for row, cosine in near.items() if row in found]
-
-    def vectors(self, memories: dict[int, Memory]) -> dict[int, NDArray[np.float32]]:
-        """Returns each memory's vector, made where it has none yet; none for texts of no words."""
-        query = (
-            select(MemoryRow.row, EmbeddingRow.vector)
-            .join(EmbeddingRow, EmbeddingRow.memory_row == MemoryRow.row)
-            .where(
-                MemoryRow.row.in_(list(memories)),
-                EmbeddingRow.model_id == self.embedder.model_id,
-                EmbeddingRow.dimension == self.embedder.dimension,
-            )
-        )
-        with self._database.read() as connection:
-            kept = {
-                row: np.frombuffer(blob, dtype="<f4") for row, blob in connection.execute(query)
-            }
-        missing = [row for row in memories if row not in kept]
-        if missing:
-            made = self.embedder.embed([memories[row].text for row in missing])
-            kept.update(zip(missing, made, strict=True))
-        return {row: vector for row, vector in kept.items() if vector.any()}
+_Step = tuple[int, Memory, list[Near]]
 
 
 class Consolidation:
@@ -206,10 +135,10 @@ class Consolidation:
         limits = self.thresholds()
         terms = [limits.model_id, limits.proposes, limits.merges]
         place = Place(self._database, _NAME, terms)
-        for row, memory, vector in self._after(place.row):
+        for row, memory, near in self._after(place.row, _OPPOSED_FROM * limits.proposes):
             if walked.looked_at and (time.monotonic() >= deadline or stop()):
                 break
-            self._look(row, memory, vector, limits, walked, dry_run)
+            self._look(row, memory, _compare(row, memory, near, limits), walked, dry_run)
             walked.looked_at += 1
             if not dry_run:
                 place.reach(row)
@@ -236,13 +165,13 @@ class Consolidation:
         wanted, deadline = checked_limit(limit), time.monotonic() + checked_seconds(seconds)
         found: list[Proposal] = []
         limits = self.thresholds()
-        for row, memory, vector in self._before():
+        for row, memory, near in self._before(limits.proposes):
             if len(found) >= wanted or time.monotonic() >= deadline:
                 break
-            seen = self._compare(row, memory, vector, limits)
+            seen = _compare(row, memory, near, limits)
             found += [
-                Proposal(memory, near.memory, near.cosine, says.verdict, says.reasons)
-                for near, says in [*seen.against, *seen.proposed]
+                Proposal(memory, one.memory, one.cosine, says.verdict, says.reasons)
+                for one, says in [*seen.against, *seen.proposed]
             ]
         return found[:wanted]
 
@@ -251,16 +180,7 @@ class Consolidation:
         with self._tiers.changing(2) as change:
             return unmerge(change, id)
 
-    def _look(
-        self,
-        row: int,
-        memory: Memory,
-        vector: NDArray[np.float32],
-        limits: Calibration,
-        walked: Walked,
-        dry_run: bool,
-    ) -> None:
-        found = self._compare(row, memory, vector, limits)
+    def _look(self, row: int, memory: Memory, found: _Found, walked: Walked, dry_run: bool) -> None:
         walked.proposed += len(found.proposed)
         if found.same and (dry_run or self._merge(row, memory, found.same)):
             walked.merged += 1
@@ -270,27 +190,6 @@ class Consolidation:
             walked.contradictions += len(found.against)
         elif found.against:
             walked.contradictions += self._contradict(row, found.against)
-
-    def _compare(
-        self, row: int, memory: Memory, vector: NDArray[np.float32], limits: Calibration
-    ) -> _Found:
-        found = _Found()
-        scope = [*_FACTS, *_same_scope(memory), MemoryRow.row < row]
-        for near in self._neighbours.of(vector, _OPPOSED_FROM * limits.proposes, scope):
-            says = agree(memory.text, near.memory.text)
-            if says.verdict == "contradicts" and _at_once(memory, near.memory):
-                found.against.append((near, says))
-            elif near.cosine < limits.proposes:
-                continue
-            elif (
-                says.verdict == "same"
-                and near.cosine >= limits.merges
-                and mergeable(memory, near.memory)
-            ):
-                found.same.append(near)
-            else:
-                found.proposed.append((near, says))
-        return found
 
     def _merge(self, row: int, memory: Memory, same: Sequence[Near]) -> bool:
         chosen = {row: memory, **{near.row: near.memory for near in same}}
@@ -316,40 +215,70 @@ class Consolidation:
                 contradict(change, row, near.row, near.cosine, says.brief) for near, says in against
             )
 
-    def _after(self, row: int) -> Iterator[tuple[int, Memory, NDArray[np.float32]]]:
+    def _after(self, row: int, least: float) -> Iterator[_Step]:
         """Walks the facts after a row, and what is added meanwhile."""
         ordered = select(MemoryRow.row).where(*_FACTS).order_by(MemoryRow.row).limit(_BATCH)
         while rows := self._rows(ordered.where(MemoryRow.row > row)):
-            yield from self._loaded(rows)
+            yield from self._loaded(rows, least)
             row = rows[-1]
 
-    def _before(self) -> Iterator[tuple[int, Memory, NDArray[np.float32]]]:
+    def _before(self, least: float) -> Iterator[_Step]:
         """Walks the facts, newest rows first."""
         ordered = select(MemoryRow.row).where(*_FACTS).order_by(MemoryRow.row.desc()).limit(_BATCH)
         rows = self._rows(ordered)
         while rows:
-            yield from self._loaded(rows)
+            yield from self._loaded(rows, least)
             rows = self._rows(ordered.where(MemoryRow.row < rows[-1]))
 
     def _rows(self, query: Select[Any]) -> list[int]:
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def _loaded(self, rows: list[int]) -> Iterator[tuple[int, Memory, NDArray[np.float32]]]:
+    def _loaded(self, rows: list[int], least: float) -> Iterator[_Step]:
         self._neighbours.synced.catch_up()
         with self._database.read() as connection:
-            found = load_memories(connection, [MemoryRow.row.in_(rows)])
+            found = load_rows(connection, rows)
         vectors = self._neighbours.vectors(found)
-        return ((row, found[row], vectors[row]) for row in rows if row in vectors)
+        chosen = [row for row in rows if row in vectors]
+        near = self._neighbours.around([vectors[row] for row in chosen], least)
+        return ((row, found[row], around) for row, around in zip(chosen, near, strict=True))
 
 
-def _same_scope(memory: Memory) -> list[ColumnElement[bool]]:
-    """Conditions of being somebody's memory of the same sort."""
-    return [
-        MemoryRow.kind == memory.kind,
-        MemoryRow.agent.is_not_distinct_from(memory.agent),
-        MemoryRow.speaker.is_not_distinct_from(memory.speaker),
-    ]
+def _compare(row: int, memory: Memory, around: Sequence[Near], limits: Calibration) -> _Found:
+    """Says what each older neighbour of the same scope is to a memory."""
+    found = _Found()
+    for near in around:
+        if near.row >= row or not _is_fact(near.memory) or not _same_scope(memory, near.memory):
+            continue
+        says = agree(memory.text, near.memory.text)
+        if says.verdict == "contradicts" and _at_once(memory, near.memory):
+            found.against.append((near, says))
+        elif near.cosine < limits.proposes:
+            continue
+        elif (
+            says.verdict == "same"
+            and near.cosine >= limits.merges
+            and mergeable(memory, near.memory)
+        ):
+            found.same.append(near)
+        else:
+            found.proposed.append((near, says))
+    return found
+
+
+def _is_fact(memory: Memory) -> bool:
+    """Says of a loaded memory what _FACTS says of a row."""
+    return (
+        memory.tier in _TIERS
+        and memory.conversation is None
+        and memory.place is None
+        and memory.superseded_by is None
+        and memory.archived is None
+    )
+
+
+def _same_scope(one: Memory, other: Memory) -> bool:
+    return (one.kind, one.agent, one.speaker) == (other.kind, other.agent, other.speaker)
 
 
 def _at_once(one: Memory, other: Memory) -> bool:

@@ -18,17 +18,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import Connection, select
 
 from ryzanstein.memory import journal, policies
 from ryzanstein.memory.agreement import agree
 from ryzanstein.memory.agreement.lexicon import EXACT_DAYS, canonical
 from ryzanstein.memory.agreement.statement import parse
-from ryzanstein.memory.consolidate import Near, Neighbours, checked_seconds, never
+from ryzanstein.memory.consolidate import checked_seconds, never
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.facts import new_id
 from ryzanstein.memory.jobs import Place
 from ryzanstein.memory.merges import add_link
+from ryzanstein.memory.near import Near, Neighbours
 from ryzanstein.memory.records import Memory
 from ryzanstein.memory.rows import identity_of, insert_memories, load_known, load_memories
 from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow
@@ -150,11 +151,10 @@ class Distillation:
             return 0
         made = 0
         vectors = self._neighbours.embedder.embed(sentences)
-        for sentence, vector in zip(sentences, vectors, strict=True):
-            if not vector.any():
-                continue
-            said = _Saying(row, memory, sentence, 1.0)
-            near = self._neighbours.of(vector, least, [*_scope(memory), MemoryRow.row < row])
+        known = [at for at, vector in enumerate(vectors) if vector.any()]
+        found = self._neighbours.around([vectors[at] for at in known], least)
+        for at, near in zip(known, found, strict=True):
+            said = _Saying(row, memory, sentences[at], 1.0)
             sayings = [said, *_repetitions(said, near)]
             if _sessions(sayings) >= LEAST_SESSIONS:
                 made += dry_run or self._distil(sayings)
@@ -201,15 +201,14 @@ class Distillation:
             row = rows[-1]
 
 
-def _scope(memory: Memory) -> list[ColumnElement[bool]]:
-    return [*_EPISODES, MemoryRow.agent.is_not_distinct_from(memory.agent)]
-
-
 def _repetitions(said: _Saying, near: Sequence[Near]) -> Iterator[_Saying]:
     """Yields the episodes in which the same is said, with the sentence that says it."""
     mine = any(term.key in ("i", "we") for term in parse(said.sentence).terms)
     for one in near:
-        if mine and one.memory.speaker != said.memory.speaker:
+        episode = one.memory
+        if one.row >= said.row or episode.tier != "episodic" or episode.superseded_by is not None:
+            continue
+        if episode.agent != said.memory.agent or (mine and episode.speaker != said.memory.speaker):
             continue
         for sentence in facts_of(one.memory.text):
             if agree(said.sentence, sentence).verdict == "same":

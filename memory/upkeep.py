@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ryzanstein.memory.background import Background
 from ryzanstein.memory.calibrate import Pair, calibrate
-from ryzanstein.memory.consolidate import Consolidation, Neighbours, checked_seconds, never
+from ryzanstein.memory.consolidate import Consolidation, checked_seconds, never
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.distil import Distillation
+from ryzanstein.memory.near import Neighbours
 from ryzanstein.memory.records import Calibration, ConsolidationReport, Memory, Proposal
 from ryzanstein.memory.tiers import Tiers
 

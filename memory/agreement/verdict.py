@@ -33,8 +33,8 @@ from ryzanstein.memory.agreement.statement import Statement, Term, parse
 __all__ = ["MAX_COMPARED", "Agreement", "Verdict", "agree"]
 
 Verdict = Literal["same", "differs", "contradicts"]
-# Beyond this embeddings do not look at a text either.
-MAX_COMPARED = 20_000
+# Records are sentences; of longer texts only the very same are the same.
+MAX_COMPARED = 4_000
 _FORMERLY = "formerly"
 _ORDER = "the same words in another order"
 _MARKED = {
@@ -75,6 +75,8 @@ def agree(one: str, other: str) -> Agreement:
         return Agreement("same", ("the same text",))
     if max(len(one), len(other)) > MAX_COMPARED:
         return Agreement("differs", ("too long to compare, and not the same text",))
+    if max(len(one), len(other)) > 3 * min(len(one), len(other)) + 100:
+        return Agreement("differs", ("one says much more",))
     return compare(parse(one), parse(other))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.memory.consolidate import _compare
 from ryzanstein.memory.records import Memory
 from ryzanstein.memory.store import MemoryStore
 
@@ -285,8 +285,8 @@ def test_two_stores_with_the_same_plan_merge_once(url: str) -> None:
         look = second._upkeep._consolidation
         limits = look.thresholds()
         found = [
-            (row, memory, look._compare(row, memory, vector, limits).same)
-            for row, memory, vector in look._after(0)
+            (row, memory, _compare(row, memory, near, limits).same)
+            for row, memory, near in look._after(0, limits.proposes)
         ]
         assert first.consolidate(seconds=10).merged == 1
         assert [look._merge(row, memory, same) for row, memory, same in found if same] == [False]
@@ -329,9 +329,6 @@ def test_the_walk_sees_what_is_added_behind_it(store: MemoryStore) -> None:
     assert store.consolidate(seconds=10).done
     store.remember(PAIR[1])
     assert store.consolidate(seconds=10).merged == 1
-
-
-Later = Callable[[int], datetime]
 
 
 def test_the_newest_text_is_kept_whatever_the_order_of_the_rows(store: MemoryStore) -> None:
