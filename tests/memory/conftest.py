@@ -11,8 +11,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 
 from ryzanstein.memory.store import MemoryStore
 
-# Read here since every test loses the variables of its surroundings.
-SERVER = os.environ.get("RYZANSTEIN_TEST_POSTGRES")
+SERVER = os.environ.get("TEST_POSTGRES_URL")
 
 
 class Server:
