@@ -94,10 +94,20 @@ def memory_suite(
     if suite == "vectors":
         from ryzanstein.memory.bench.vectors import run as vectors
 
-        return vectors(data, sizes=None if sizes is None else _numbers(sizes), queries=queries)
+        return vectors(
+            data,
+            sizes=None if sizes is None else _numbers(sizes),
+            queries=queries,
+            embedding=embedding,
+            progress=_told,
+        )
     from ryzanstein.memory.bench.scale import run as scale
 
     return scale(data, records=records, queries=queries)
+
+
+def _told(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -94,7 +94,12 @@ def memory(out: Output, suite: str, **options: Any) -> None:
     """Measure the memory, in stores of its own that are thrown away."""
     from ryzanstein.cli._bench import memory_suite
 
-    emit(out, memory_suite(suite, **options))
+    measures = memory_suite(suite, **options)
+    if suite == "vectors" and not out.as_json:
+        from ryzanstein.memory.bench.vectors import table
+
+        print(table(measures))
+    emit(out, measures)
 
 
 @bench.add
