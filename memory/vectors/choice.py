@@ -1,22 +1,23 @@
 """Which form a store's own vectors should be kept in, measured on a sample of them.
 
 Queries are vectors of the sample, left out of what is searched; the truth is their exact k
-nearest. A form counts with so many candidates rescored, the fewest of a few numbers that keep the
-recall that is wanted. Of the forms that do, the one with the fewest bytes a vector is chosen, of
-equal ones the quickest.
+nearest. How many of a scan's best have to be rescored, so that the wanted share of the truth is
+among them, is measured twice, on an eighth of the sample and on all of it, and carried on along a
+power law to the size of the store:
 
-A sample is smaller than the store, and candidates that suffice there may not suffice among more
-vectors, so their number grows with the store:
+    needed(rows) = needed(n) * (rows / n) ** growth,   growth = log8(needed(n) / needed(n / 8))
 
-    candidates(n) = candidates(sample) * (n / sample) ** growth
+A form qualifies where that stays within forty candidates a result. Of these the one with the fewest
+bytes a vector is chosen; of those within an eighth of it, the quickest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, log
 from time import thread_time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,15 +29,16 @@ from ryzanstein.memory.vectors.forms import FORMS, fit_form, nearest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Choice", "Measured", "choose", "recalls"]
+__all__ = ["SAMPLE", "Choice", "Measured", "choose", "recalls"]
 
 LEAST = 0.96
 SAMPLE = 20_000
 QUERIES = 200
-# Candidates for each result that is wanted.
-FACTORS = (1, 3, 10, 20, 40)
-# Measured between 10,000 and 1,000,000 vectors of real texts.
-_GROWTH = 0.2
+MOST = 40  # candidates to rescore for each result
+_PART = 8  # of the sample, that is measured first
+_SCANNED = 200  # of a scan's best for each result that are looked at
+_LEAST_ROWS = 1_000
+_EQUAL = 1.125
 _TIMED = 20
 
 
@@ -47,15 +49,15 @@ class Measured:
     Attributes:
         name: Of the form.
         bytes_per_vector: What a vector takes.
-        recall: Share of the exact k nearest found, by candidates rescored for each result.
-        factor: The fewest of these that keep what is wanted; None where none do.
+        recall: Share of the exact k nearest among the k best of a scan.
+        needed: Candidates that keep the recall at the store's size; None where that is unknown.
         milliseconds: CPU time of a query on the sample, with the rescoring.
     """
 
     name: str
     bytes_per_vector: int
-    recall: dict[int, float]
-    factor: int | None
+    recall: float
+    needed: int | None
     milliseconds: float
 
 
@@ -65,8 +67,8 @@ class Choice:
 
     Attributes:
         form: Ready to encode; its `factor` is what the store's size asks for.
-        recall: What it found on the sample.
-        table: All forms that were measured, the cheapest first.
+        recall: What it finds on the sample with that.
+        table: All forms that were measured, the fewest bytes first.
         why: A sentence for people.
     """
 
@@ -105,71 +107,100 @@ def choose(
         raise InvalidRequest(f"vectors are {vectors.shape}, not a matrix with a row")
     drawn = np.random.default_rng(seed).permutation(len(vectors))[: SAMPLE + QUERIES]
     sample = checked(vectors[drawn], vectors.shape[1])
-    if len(sample) < max(1_000, 20 * k):
+    if len(sample) < max(_LEAST_ROWS, 20 * k):
         whole = fit_form("float32", sample)
         return Choice(whole, 1.0, (), f"float32: {len(sample)} vectors are too few to choose from")
-    queries, stored = sample[:QUERIES], sample[QUERIES:]
-    truth, _ = _vectors.top("dot_f32", stored, queries, k)
-    tried = [_measure(fit_form(name, stored), stored, queries, truth, least) for name in names]
-    tried.sort(key=lambda one: (one[1].bytes_per_vector, one[1].milliseconds))
-    table = tuple(measured for _, measured in tried)
-    for form, measured in tried:
-        if measured.factor is not None:
-            grown = measured.factor * max((rows or len(vectors)) / len(stored), 1) ** _GROWTH
-            form.factor = measured.factor if measured.factor == 1 else int(np.ceil(grown))
-            recall = measured.recall[measured.factor]
-            return Choice(form, recall, table, _reason(form, measured, k, least, len(stored)))
-    return Choice(fit_form("float32", stored), 1.0, table, f"float32: no form keeps {least:.0%}")
+    trial = _Trial(sample, k, least, rows or len(vectors))
+    measured = [trial.measure(name) for name in names]
+    table = tuple(sorted(measured, key=lambda one: (one.bytes_per_vector, one.milliseconds)))
+    kept = [one for one in table if one.needed is not None and one.needed <= MOST * k]
+    if not kept:
+        exact = fit_form("float32", sample)
+        return Choice(exact, 1.0, table, f"float32: no form keeps {least:.0%}")
+    equal = [one for one in kept if one.bytes_per_vector <= _EQUAL * kept[0].bytes_per_vector]
+    return trial.choice(min(equal, key=lambda one: one.milliseconds), table)
 
 
 def recalls(
     truth: NDArray[np.int64], found: NDArray[np.int64], counts: Sequence[int]
 ) -> dict[int, float]:
     """Share of the true rows [queries, k] among the first so many of those found, best first."""
-    result = {}
-    for count in counts:
-        pairs = zip(truth, found[:, :count], strict=True)
-        result[count] = float(np.mean([np.isin(*pair).mean() for pair in pairs]))
+    places = _places(truth, found)
+    return {count: float((places < count).mean()) for count in counts}
+
+
+def _places(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each true row [queries, k] is among those found; where it is not, their number."""
+    result = np.full(truth.shape, found.shape[1], np.int64)
+    for places, true, some in zip(result, truth, found, strict=True):
+        _, among_true, among_found = np.intersect1d(true, some, return_indices=True)
+        places[among_true] = among_found
     return result
 
 
-def _measure(
-    form: Form,
-    stored: NDArray[np.float32],
-    queries: NDArray[np.float32],
-    truth: NDArray[np.int64],
-    least: float,
-) -> tuple[Form, Measured]:
-    k = truth.shape[1]
-    codes = form.encode(stored)
-    found, _ = form.scan(codes, queries, FACTORS[-1] * k)
-    recall = recalls(truth, found, [factor * k for factor in FACTORS])
-    by_factor = {factor: recall[factor * k] for factor in FACTORS}
-    factor = next((factor for factor in FACTORS if by_factor[factor] >= least), None)
-    count = (factor or FACTORS[-1]) * k
-    milliseconds = _milliseconds(
-        lambda query: nearest(form, codes, stored, query, k, candidates=count), queries
-    )
-    return form, Measured(form.name, form.bytes_per_vector, by_factor, factor, milliseconds)
+class _Trial:
+    """A sample, with queries taken out of it, in which forms are measured."""
 
+    def __init__(self, sample: NDArray[np.float32], k: int, least: float, rows: int) -> None:
+        self._queries, self._stored = sample[:QUERIES], sample[QUERIES:]
+        self._k, self._least, self._rows = k, least, rows
+        whole = len(self._stored)
+        self._sizes = (max(whole // _PART, _LEAST_ROWS // 2), whole)
+        self._truths = [
+            _vectors.top("dot_f32", self._stored[:size], self._queries, k)[0]
+            for size in self._sizes
+        ]
+        self._seen: dict[str, tuple[Form, NDArray[np.int64]]] = {}
 
-def _milliseconds(
-    search: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32]
-) -> float:
-    """Median CPU time of a query."""
-    taken = []
-    for query in queries[:_TIMED]:
-        start = thread_time()
-        search(query)
-        taken.append(thread_time() - start)
-    return 1e3 * float(np.median(taken))
+    def measure(self, name: str) -> Measured:
+        """Fits a form and measures it."""
+        form = fit_form(name, self._stored)
+        codes = form.encode(self._stored)
+        found = [
+            form.scan(codes[:size], self._queries, _SCANNED * self._k)[0] for size in self._sizes
+        ]
+        self._seen[name] = form, found[1]
+        needed = self._carried_on(*map(self._needed, self._truths, found))
+        return Measured(
+            name,
+            form.bytes_per_vector,
+            recalls(self._truths[1], found[1], [self._k])[self._k],
+            needed,
+            self._milliseconds(form, codes, min(needed or MOST * self._k, MOST * self._k)),
+        )
 
+    def choice(self, best: Measured, table: tuple[Measured, ...]) -> Choice:
+        """Makes the choice of a form that qualifies."""
+        form, found = self._seen[best.name]
+        form.factor = ceil((best.needed or self._k) / self._k)
+        count = form.candidates(self._k)
+        recall = recalls(self._truths[1], found, [count])[count]
+        rescored = f"the best {count} rescored" if form.factor > 1 else "none rescored"
+        why = (
+            f"{best.name}: {best.bytes_per_vector} bytes a vector and a recall@{self._k} of "
+            f"{recall:.3f} with {rescored}, measured on {len(found)} queries among "
+            f"{self._sizes[1]:,} vectors; the cheapest form that keeps {self._least:.0%} among "
+            f"{self._rows:,}"
+        )
+        return Choice(form, recall, table, why)
 
-def _reason(form: Form, measured: Measured, k: int, least: float, rows: int) -> str:
-    factor = measured.factor or 1
-    rescored = f"{factor * k} rescored" if factor > 1 else "none rescored"
-    return (
-        f"{form.name}: {measured.bytes_per_vector} bytes a vector and recall@{k} of "
-        f"{measured.recall[factor]:.3f} with {rescored} on a sample of {rows}, "
-        f"the cheapest form that keeps {least:.0%}"
-    )
+    def _needed(self, truth: NDArray[np.int64], found: NDArray[np.int64]) -> int | None:
+        """How many of those found hold the wanted share of the truth; None where all do not."""
+        places = np.sort(_places(truth, found), axis=None)
+        last = int(places[ceil(self._least * places.size) - 1])
+        return max(last + 1, self._k) if last < found.shape[1] else None
+
+    def _carried_on(self, part: int | None, whole: int | None) -> int | None:
+        """Candidates at the store's size, from those of a part of the sample and of all of it."""
+        if part is None or whole is None:
+            return None
+        growth = log(max(whole / part, 1)) / log(self._sizes[1] / self._sizes[0])
+        return ceil(whole * max(self._rows / self._sizes[1], 1) ** growth)
+
+    def _milliseconds(self, form: Form, codes: NDArray[Any], candidates: int) -> float:
+        taken = []
+        for query in self._queries[:_TIMED]:
+            start = thread_time()
+            nearest(form, codes, self._stored, query, self._k, candidates=candidates)
+            taken.append(thread_time() - start)
+        return 1e3 * float(np.median(taken))

@@ -24,12 +24,19 @@ NOISE = unit(RANDOM.standard_normal((6_000, 64)))
 
 def test_the_cheapest_form_that_keeps_the_recall_is_chosen() -> None:
     choice = choose(NOISE, names=("float32", "int8", "bits"), least=0.96)
-    table = {one.name: one for one in choice.table}
     assert [one.name for one in choice.table] == ["bits", "int8", "float32"]
-    kept = [one for one in choice.table if one.factor is not None]
-    assert choice.form.name == kept[0].name
-    assert choice.recall == table[choice.form.name].recall[kept[0].factor] >= 0.96
+    kept = [one for one in choice.table if one.needed is not None and one.needed <= 400]
+    assert choice.form.name == kept[0].name != "float32"
+    assert choice.form.candidates(10) >= (kept[0].needed or 0)
+    assert choice.recall >= 0.96
     assert choice.form.name in choice.why and "96%" in choice.why
+
+
+def test_of_forms_that_cost_the_same_the_quickest_is_chosen() -> None:
+    choice = choose(NOISE, names=("int8", "matryoshka-64"), least=0.9)
+    table = {one.name: one for one in choice.table}
+    quicker = min(table.values(), key=lambda one: one.milliseconds)
+    assert choice.form.name == quicker.name and choice.form.factor == 1
 
 
 def test_more_recall_costs_more_bytes() -> None:
@@ -44,6 +51,7 @@ def test_float32_is_kept_where_nothing_else_is_good_enough() -> None:
     choice = choose(NOISE, names=("bits",), least=1.0)
     assert choice.form.name == "float32" and choice.recall == 1
     assert choice.why == "float32: no form keeps 100%"
+    assert choice.table[0].name == "bits"
 
 
 def test_few_vectors_stay_as_they_are() -> None:
@@ -53,14 +61,19 @@ def test_few_vectors_stay_as_they_are() -> None:
 
 def test_a_larger_store_rescores_more() -> None:
     small = choose(NOISE, names=("bits",), least=0.9, rows=6_000)
-    large = choose(NOISE, names=("bits",), least=0.9, rows=1_000_000)
+    large = choose(NOISE, names=("bits",), least=0.9, rows=9_000)
     assert large.form.candidates(10) > small.form.candidates(10)
+    beyond = choose(NOISE, names=("bits",), least=0.9, rows=1_000_000)
+    assert beyond.form.name == "float32"
 
 
 def test_the_choice_is_the_same_again() -> None:
     first, second = (choose(NOISE, names=("int8", "bits")) for _ in range(2))
     assert first.why == second.why
-    assert [one.recall for one in first.table] == [one.recall for one in second.table]
+    first_needed, second_needed = (
+        {one.name: (one.recall, one.needed) for one in choice.table} for choice in (first, second)
+    )
+    assert first_needed == second_needed
 
 
 @pytest.mark.parametrize(
