@@ -140,6 +140,8 @@ class Experiences:
         """Writes an experience; `judged` says that its fitness is the caller's own."""
         vectors = self._embedder.embed([given.task])
         self.searcher.synced.catch_up()
+        if self._sketches.uncounted:
+            self._counted()
         with self._database.write() as (connection, revision):
             self._sketches.catch_up(connection, revision - 1, save=True)
             before = self._insight.neighbours(connection, vectors[0])
@@ -237,6 +239,7 @@ class Experiences:
             # A filter could still be asked whether the task was ever there.
             connection.execute(delete(SketchRow))
         self.searcher.synced.forget([row])
+        self._sketches.drop()
         self._database.scrub()
         return True
 
@@ -323,7 +326,7 @@ class Experiences:
         return {names[name]: count for name, count in self._counted().uses(names).items()}
 
     def distinct_tasks(self) -> dict[str, int]:
-        """About how many different tasks each agent has done, within 3 %; "" is all together."""
+        """About how many different tasks each agent has done (standard error 3 %); "" is all."""
         return self._counted().distinct_tasks()
 
     def _counted(self) -> Sketches:

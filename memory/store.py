@@ -454,7 +454,7 @@ class MemoryStore:
         return self._experiences.uses(tools)
 
     def distinct_tasks(self) -> dict[str, int]:
-        """About how many different tasks each agent has done, within 3 %; "" is all together."""
+        """About how many different tasks each agent has done (standard error 3 %); "" is all."""
         return self._experiences.distinct_tasks()
 
     def get_experience(self, id: str) -> Experience | None:

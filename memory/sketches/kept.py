@@ -61,7 +61,7 @@ class Sketches:
                 self._load(connection, revision)
             if revision <= self._seen:
                 return
-            if self._deleted(connection):
+            if self._seen < 0 or self._deleted(connection):
                 self._recount(connection)
             else:
                 self._read(connection)
@@ -70,6 +70,16 @@ class Sketches:
             self._seen = revision
             if save and self._unsaved >= _UNSAVED:
                 self._save(connection)
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether the next `catch_up` reads every row: better before a writer's turn than in it."""
+        return self._seen < 0
+
+    def drop(self) -> None:
+        """Forgets all counts, since something was deleted."""
+        with self._lock:
+            self._seen = -1
 
     def surely_new(self, key: str) -> bool:
         """Whether no experience of this identity is there; False has to be asked of SQL."""
@@ -82,7 +92,10 @@ class Sketches:
             return {name: self._uses[name] for name in names}
 
     def distinct_tasks(self) -> dict[str, int]:
-        """About how many different tasks each agent has done; "" is all agents together."""
+        """About how many different tasks each agent has done; "" is all agents together.
+
+        The standard error is that of HyperLogLog(), 3 %.
+        """
         with self._lock:
             together = HyperLogLog()
             for one in self._tasks.values():
@@ -97,12 +110,12 @@ class Sketches:
 
     def _deleted(self, connection: Connection) -> bool:
         removed = exists().where(RemovalRow.space == _SPACE, RemovalRow.revision > self._seen)
-        return self._seen >= 0 and bool(connection.execute(select(removed)).scalar_one())
+        return bool(connection.execute(select(removed)).scalar_one())
 
     def _recount(self, connection: Connection) -> None:
         count = connection.execute(select(func.count()).select_from(ExperienceRow)).scalar_one()
         self._empty(max(_LEAST_CAPACITY, 2 * count))
-        self._seen, self._unsaved = -1, _UNSAVED
+        self._seen, self._unsaved = -1, 0
         self._read(connection)
 
     def _read(self, connection: Connection) -> None:
@@ -118,9 +131,11 @@ class Sketches:
             self._repeats.add(*(identity(*one[:4]) for one in part))
             self._uses.add(*(f"tool:{name}" for one in part for name in json.loads(one.tools)))
             self._uses.add(*(f"strategy:{one.strategy_key}" for one in part if one.strategy_key))
-            for agent in {one.agent for one in part}:
-                tasks = self._tasks.setdefault(agent, HyperLogLog())
-                tasks.add(*(one.task for one in part if one.agent == agent))
+            by_agent: dict[str, list[str]] = {}
+            for one in part:
+                by_agent.setdefault(one.agent, []).append(one.task)
+            for agent, tasks in by_agent.items():
+                self._tasks.setdefault(agent, HyperLogLog()).add(*tasks)
             self._unsaved += len(part)
 
     def _load(self, connection: Connection, revision: int) -> None:
