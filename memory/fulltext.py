@@ -23,6 +23,7 @@ from sqlalchemy import (
     Float,
     Integer,
     Select,
+    TableClause,
     TextClause,
     bindparam,
     cast,
@@ -67,7 +68,9 @@ class FullText(Protocol):
         limit: int,
         where: Sequence[ColumnElement[bool]] = (),
     ) -> dict[int, float]:
-        """Returns scores, zero or more, of the best live rows that hold any of the words.
+        """Returns scores, zero or more, of the best rows that hold any of the words.
+
+        Rows that are not live any more may be among them where there are no conditions.
 
         Args:
             connection: An open transaction.
@@ -107,9 +110,7 @@ class FTS5:
             # bm25() reads the whole list of each of its words.
             rarest = sorted(often, key=often.__getitem__)
             return self._newest(connection, space, rarest, limit, where)
-        found = _ranked(space)
-        if where:
-            found = found.where(*where)
+        found = _ranked_among(space).where(*where) if where else _ranked(space)
         matched = connection.execute(found, {"query": match_query(kept), "most": limit})
         return {row: max(score, 0.0) for row, score in matched.all()}
 
@@ -273,19 +274,33 @@ def _counts(name: str, words: int) -> TextClause:
 
 
 @cache
-def _ranked(space: Space) -> Select[tuple[int, float]]:
-    """The best rows of a full text table, made once: putting it together takes as long as it."""
+def _ranked(space: Space) -> Select[Any]:
+    """The best rows of a full text table, made once: putting it together takes as long as it.
+
+    The items themselves are left alone: looking each of them up would take longer than its score.
+    """
     name = space.full_text
-    matches = table(name, column("rowid", Integer))
+    weights = ", ".join(map(str, space.word_weights))
     # bm25() is the lower the better.
-    rank = literal_column(f"bm25({name}, {', '.join(map(str, space.word_weights))})", Float)
+    rank = literal_column(f"bm25({name}, {weights})", Float)
     return (
-        select(matches.c.rowid, -rank)
-        .join_from(matches, space.table, space.table.row == matches.c.rowid)
-        .where(text(f"{name} MATCH :query"), space.live)
+        select(_matches(space).c.rowid, -rank)
+        .where(text(f"{name} MATCH :query"))
         .order_by(rank)
         .limit(bindparam("most", type_=Integer))
     )
+
+
+@cache
+def _ranked_among(space: Space) -> Select[Any]:
+    """The same of live rows, to be narrowed further."""
+    matches, row = _matches(space), space.table.row
+    return _ranked(space).join_from(matches, space.table, row == matches.c.rowid).where(space.live)
+
+
+@cache
+def _matches(space: Space) -> TableClause:
+    return table(space.full_text, column("rowid", Integer))
 
 
 def _rarest(often: Mapping[str, int]) -> list[str]:

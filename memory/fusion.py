@@ -52,8 +52,8 @@ class Weights:
 
     meaning: float = 0.7
     words: float = 1.0
-    before: tuple[float, ...] = (0.5, 0.3)
-    after: tuple[float, ...] = (0.3, 0.2)
+    before: tuple[float, ...] = (0.7, 0.4)
+    after: tuple[float, ...] = (0.4, 0.2)
     session: float = 0.5
     speaker: float = 1.0
     substance: float = 0.5

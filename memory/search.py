@@ -10,7 +10,7 @@ the turn that answers it often share nothing, but the turns around it do. What a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -141,10 +141,12 @@ class Searcher:
             stretch=mentioned(query, now) if self._space.has_turns else None,
         )
         with self._database.read() as connection:
-            words = self.full_text.search(
-                connection, self._space, terms(query), max(_MATCHED, limit), where
-            )
+            words = self._words(connection, asked, asked.where)
             known = self._known(connection, asked, words)
+            if not asked.where and _mostly_gone(words, known, asked.wanted):
+                # Old versions of what was corrected often, in front of the present one.
+                words = self._words(connection, asked, [self._space.live])
+                known = self._known(connection, asked, words)
             if not known:
                 return []
             found = self._candidates(asked, list(known.values()), words, now)
@@ -166,6 +168,10 @@ class Searcher:
             for at, row in zip(best, rows, strict=True)
         ]
 
+    def _words(self, connection: Connection, asked: _Asked, where: Conditions) -> dict[int, float]:
+        most = max(_MATCHED, asked.limit)
+        return self.full_text.search(connection, self._space, terms(asked.query), most, where)
+
     def _known(
         self, connection: Connection, asked: _Asked, words: Mapping[int, float]
     ) -> dict[int, Row[Any]]:
@@ -174,7 +180,7 @@ class Searcher:
         # Without a filter nearly all of the nearest may be found.
         longest = _WIDER * wanted if asked.where else wanted
         near = self.synced.index.search(asked.vector, longest)[0].tolist()
-        matching = sorted(words, key=lambda one: -words[one])[:wanted]
+        matching = _first(words, wanted)
         known = self._read(connection, asked, row.in_([*near, *matching]))
         kept = [one for one in near if one in known]
         if len(kept) < asked.enough and len(near) == longest:
@@ -242,6 +248,15 @@ class Searcher:
             standing=np.array(standing),
             **sides,
         )
+
+
+def _first(words: Mapping[int, float], wanted: int) -> list[int]:
+    return sorted(words, key=lambda row: -words[row])[:wanted]
+
+
+def _mostly_gone(words: Mapping[int, float], known: Container[int], wanted: int) -> bool:
+    first = _first(words, wanted)
+    return 2 * sum(row in known for row in first) < len(first)
 
 
 def _best(found: Candidates, shares: Shares, limit: int) -> list[int]:
