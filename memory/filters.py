@@ -80,7 +80,9 @@ class Filter:
                 where.append(column == value)
         if self.tier is not None:
             tiers = [self.tier] if isinstance(self.tier, str) else self.tier
-            where.append(MemoryRow.tier.in_([checked_tier(tier) for tier in tiers]))
+            chosen = [checked_tier(tier) for tier in tiers]
+            one = len(chosen) == 1  # an index then gives them in order
+            where.append(MemoryRow.tier == chosen[0] if one else MemoryRow.tier.in_(chosen))
         if self.archived:
             where.append(MemoryRow.archived.is_not(None))
         tags = checked_tags(self.tags)

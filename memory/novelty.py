@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import func, select
 
-from ryzanstein.memory.schema import EmbeddingRow
+from ryzanstein.memory.schema import MemoryRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,4 +93,4 @@ class Novelty:
 
     def _size(self) -> int:
         with self._database.read() as connection:
-            return connection.execute(select(func.max(EmbeddingRow.row))).scalar() or 0
+            return connection.execute(select(func.max(MemoryRow.row))).scalar() or 0

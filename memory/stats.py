@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.orm import InstrumentedAttribute
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["count_store"]
 
+_SUPERSEDED = MemoryRow.superseded_by.is_not(None)
+
 
 def count_store(
     database: Database, embedder: Embedder, searchers: dict[str, Searcher]
@@ -28,15 +31,17 @@ def count_store(
         embedder: The model of its vectors.
         searchers: By the name under which their index is told.
     """
-    current = MemoryRow.superseded_by.is_(None)
-    placed = (current, MemoryRow.archived.is_(None))
     with database.read() as connection:
+        gone = _both(connection, _SUPERSEDED)
+        archived = _both(connection, MemoryRow.archived.is_not(None), ~_SUPERSEDED)
+        by_tier = Counter(_grouped(connection, MemoryRow.tier)) - gone[0] - archived[0]
+        by_kind = Counter(_grouped(connection, MemoryRow.kind)) - gone[1]
         return StoreStats(
-            memories=_count(connection, MemoryRow, current),
-            superseded=_count(connection, MemoryRow, ~current),
+            memories=by_kind.total(),
+            superseded=gone[0].total(),
             experiences=_count(connection, ExperienceRow),
             runs=_count(connection, RunRow),
-            by_kind=_grouped(connection, MemoryRow.kind, current),
+            by_kind=dict(by_kind),
             by_agent=_grouped(connection, ExperienceRow.agent),
             by_outcome=_grouped(connection, ExperienceRow.outcome),
             database=database.name,
@@ -45,18 +50,25 @@ def count_store(
             dimension=embedder.dimension,
             full_text=searchers["memories"].full_text.name,
             index={name: one.synced.index.form for name, one in searchers.items()},
-            by_tier=_grouped(connection, MemoryRow.tier, *placed),
-            archived=_count(connection, MemoryRow, current, MemoryRow.archived.is_not(None)),
+            by_tier=dict(by_tier),
+            archived=archived[0].total(),
         )
 
 
-def _count(connection: Connection, table: type, *where: ColumnElement[bool]) -> int:
-    query = select(func.count()).select_from(table).where(*where)
-    return connection.execute(query).scalar_one()
+def _both(connection: Connection, *where: ColumnElement[bool]) -> tuple[Counter[str], Counter[str]]:
+    """Counts by tier and by kind what few memories are; the rest is counted in an index."""
+    query = select(MemoryRow.tier, MemoryRow.kind, func.count()).where(*where)
+    tiers, kinds = Counter[str](), Counter[str]()
+    for tier, kind, count in connection.execute(query.group_by(MemoryRow.tier, MemoryRow.kind)):
+        tiers[tier] += count
+        kinds[kind] += count
+    return tiers, kinds
 
 
-def _grouped(
-    connection: Connection, column: InstrumentedAttribute[Any], *where: ColumnElement[bool]
-) -> dict[str, int]:
-    query = select(column, func.count()).where(*where).group_by(column).order_by(column)
-    return {name or "": number for name, number in connection.execute(query)}
+def _count(connection: Connection, table: type) -> int:
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def _grouped(connection: Connection, column: InstrumentedAttribute[str]) -> dict[str, int]:
+    query = select(column, func.count()).group_by(column).order_by(column)
+    return dict(connection.execute(query).all())

@@ -22,14 +22,16 @@ _HALF_LIFE = 90 * 86_400.0  # of long-term memory, in seconds
 _NEVER_REUSED = {"sqlite_autoincrement": True}
 _INDEXES = {
     "memories": {
-        "tier": ["tier", "archived", "row"],
+        "tier": ["tier", "row"],
         "retention": ["tier", "retention"],
+        "archived": ["row"],
         "conversation": ["conversation", "turn"],
         "source": ["source"],
         "task": ["task"],
     },
     "experiences": {"strategy_key": ["strategy_key"], "breakthrough": ["breakthrough"]},
 }
+_PARTIAL = {"archived": "archived IS NOT NULL"}
 _WORDS = {"memories": {"text": "A", "context": "B"}, "experiences": {"task": "A", "lesson": "B"}}
 _OUTCOMES = {"success": "verified", "failure": "failed", "unverified": "unknown"}
 
@@ -40,7 +42,9 @@ def upgrade() -> None:
         for column in columns:
             op.add_column(table, column)
         for name, indexed in _INDEXES[table].items():
-            op.create_index(f"ix_{table}_{name}", table, indexed)
+            _index(table, name, indexed, _PARTIAL.get(name))
+    op.drop_index("ix_memories_superseded_by", "memories")
+    _index("memories", "superseded_by", ["superseded_by"], "superseded_by IS NOT NULL")
     _retentions()
     _outcomes(_OUTCOMES)
     op.execute(
@@ -70,6 +74,8 @@ def downgrade() -> None:
     for table in ("sketches", "cursors", "calibrations", "journal", "memory_links"):
         op.drop_table(table)
     _outcomes({new: old for old, new in _OUTCOMES.items()} | {"rated": "unverified"})
+    op.drop_index("ix_memories_superseded_by", "memories")
+    _index("memories", "superseded_by", ["superseded_by"])
     for table, columns in _new_columns().items():
         for name in _INDEXES[table]:
             op.drop_index(f"ix_{table}_{name}", table)
@@ -77,6 +83,13 @@ def downgrade() -> None:
             op.drop_column(table, column.name)
     if fts5.available():
         fts5.make_full_text("memories", ("text",))
+
+
+def _index(table: str, name: str, columns: list[str], where: str | None = None) -> None:
+    partial = None if where is None else sa.text(where)
+    op.create_index(
+        f"ix_{table}_{name}", table, columns, sqlite_where=partial, postgresql_where=partial
+    )
 
 
 def _new_columns() -> dict[str, list[sa.Column]]:
