@@ -74,4 +74,7 @@ def _factors(rest: NDArray[np.float32]) -> NDArray[np.float32]:
     """Float32 [n]: what makes signs as long, towards a vector, as the vector is."""
     along = np.abs(rest).sum(axis=1)
     squares = np.einsum("nd,nd->n", rest, rest)
-    return np.divide(squares, along, out=np.zeros_like(along), where=along > 0)
+    factors: NDArray[np.float32] = np.divide(
+        squares, along, out=np.zeros_like(along), where=along > 0
+    )
+    return factors

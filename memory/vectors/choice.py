@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, log, pow
 from time import thread_time
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +195,8 @@ class _Trial:
         if part is None or whole is None:
             return None
         growth = log(max(whole / part, 1)) / log(self._sizes[1] / self._sizes[0])
-        return ceil(whole * max(self._rows / self._sizes[1], 1) ** growth)
+        times = max(self._rows / self._sizes[1], 1.0)
+        return ceil(whole * pow(times, growth))
 
     def _milliseconds(self, form: Form, codes: NDArray[Any], candidates: int) -> float:
         taken = []
