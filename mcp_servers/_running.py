@@ -240,14 +240,24 @@ async def rate(run_id: str, rating: float) -> str:
     """
     from ryzanstein.agents.services import Services
 
-    task = _kept(run_id).task
+    run = _kept(run_id)
     async with Services(shared().registry, names=("memory",)) as services:
-        found = await services.find_experiences(task[:20_000], limit=50)
-        ids = [str(one["id"]) for one in found if one["run_id"] == run_id]
+        found = await services.find_experiences(run.task[:20_000], limit=50)
+        mine = [one for one in found if one["run_id"] == run_id]
+        if not mine and run.status == "done":
+            # A later run of the same task that went the same way renewed its experience.
+            mine = [one for one in found if _renewed(one, run)]
+        ids = [str(one["id"]) for one in mine]
         if not ids:
             raise InvalidRequest(f"The run {run_id} left no experience to rate.")
         await services.rate_experience(ids[0], rating)
     return ids[0]
+
+
+def _renewed(experience: Mapping[str, Any], run: Run) -> bool:
+    """Whether an experience is of the task and the agent of a run."""
+    same_agent = experience["agent"] == run.agent
+    return same_agent and run.task.strip().startswith(experience["task"])
 
 
 def _kept(run_id: str) -> Run:

@@ -124,3 +124,39 @@ async def test_a_run_whose_process_is_gone_is_closed_as_failed(answer: Answer) -
     found = await answer("orchestrator", "get_run", run_id="run-lost")
     assert found["status"] == "failed"
     assert found["result"]["error"]["code"] == "AGENT_INVOCATION_FAILED"
+
+
+async def test_a_run_whose_experience_a_later_run_renewed_is_still_rated(
+    answer: Answer, fault: Fault
+) -> None:
+    task = "Sort the list of berries"
+    runs = shared().runs
+    for run_id, status in (("run-1", "done"), ("run-2", "done"), ("run-3", "cancelled")):
+        runs.save(task, id=run_id, agent="APEX")
+        runs.update(run_id, status=status)
+    for run_id in ("run-1", "run-2"):
+        fields = {"task": task, "agent": "APEX", "outcome": "unknown", "run_id": run_id}
+        kept = await answer("memory", "record_experience", **fields)
+    assert kept["run_id"] == "run-2"
+    for run_id, rating in (("run-2", 0.5), ("run-1", 0.75)):
+        rated = await answer("orchestrator", "rate_run", run_id=run_id, rating=rating)
+        assert rated["experience_id"] == kept["id"]
+    again = await answer("memory", "find_experiences", task=task)
+    assert [one["rating"] for one in again["experiences"]] == [0.75]
+    error = await fault("orchestrator", "rate_run", run_id="run-3", rating=1)
+    assert "left no experience" in error["message"]
+
+
+async def test_a_breakthrough_reaches_every_agent_of_the_tier_over_the_wire(answer: Answer) -> None:
+    way = {"agent": "APEX", "outcome": "failed", "reason": "prices are texts"}
+    for shop in range(9):
+        task = f"Sort the list of berries by price, shop {shop}"
+        await answer("memory", "record_experience", task=task, fitness=0.1, **way)
+    task = "Sort the list of berries by price, for the market"
+    won = {"agent": "APEX", "outcome": "verified", "strategy": "sorted() with a key"}
+    kept = await answer("memory", "record_experience", task=task, fitness=1.0, **won)
+    assert kept["breakthrough"] >= 3.5
+    task = "Sort a list of berries by price"
+    found = await answer("memory", "find_experiences", task=task, tier=kept["tier"])
+    told = next(one for one in found["experiences"] if one["id"] == kept["id"])
+    assert any(f"every agent of tier {kept['tier']}" in reason for reason in told["reasons"])
