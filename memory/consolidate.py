@@ -40,7 +40,7 @@ __all__ = ["Consolidation", "Walked", "checked_seconds", "never"]
 
 _NAME = "consolidation"
 # What is loaded ahead of a slice's end is in vain.
-_BATCH = 16
+_BATCH = 8
 # Another value moves a vector far ("is called orion", "is called vega": 0.69), and the rules, not
 # the cosine, say that two texts exclude each other.
 _OPPOSED_FROM = 2 / 3

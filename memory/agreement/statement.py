@@ -294,7 +294,13 @@ def _read_word(reader: _Reader, found: list[re.Match[str]], at: int) -> int:
 
 
 def _split_numerals(words: list[str]) -> list[str]:
-    return [part for word in words for part in word.split("-")]
+    """Takes "twenty-five" apart, but not "three-sided"."""
+    split: list[str] = []
+    for word in words:
+        parts = word.split("-")
+        read = numeral_value(parts)
+        split += parts if read is not None and read[1] == len(parts) else [word]
+    return split
 
 
 def _add_numeral(
@@ -329,7 +335,7 @@ def _mark_genitive(reader: _Reader) -> None:
 
 def _is_function_word(reader: _Reader, word: str, words: list[str]) -> bool:
     """Handles a word that says something about others; False where it is a term itself."""
-    following = words[1] if len(words) > 1 else ""
+    following = next((later for later in words[1:] if later not in LIGHT), "")
     if word in NEGATIONS:
         reader.expect(denied=not reader.waiting.get("denied", False))
         if word == "cannot":

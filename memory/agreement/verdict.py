@@ -35,6 +35,8 @@ __all__ = ["MAX_COMPARED", "Agreement", "Verdict", "agree"]
 Verdict = Literal["same", "differs", "contradicts"]
 # Records are sentences; of longer texts only the very same are the same.
 MAX_COMPARED = 4_000
+_FEW_WORDS = 12
+_SHARED = 0.4
 _FORMERLY = "formerly"
 _ORDER = "the same words in another order"
 _MARKED = {
@@ -77,6 +79,10 @@ def agree(one: str, other: str) -> Agreement:
         return Agreement("differs", ("too long to compare, and not the same text",))
     if max(len(one), len(other)) > 3 * min(len(one), len(other)) + 100:
         return Agreement("differs", ("one says much more",))
+    words, others = ({*text.casefold().split()} for text in (one, other))
+    if len(words ^ others) > max(_FEW_WORDS, _SHARED * (len(words) + len(others))):
+        # Seen at a hundredth of the cost of reading them; most neighbours are such.
+        return Agreement("differs", ("most words differ",))
     return compare(parse(one), parse(other))
 
 
@@ -238,8 +244,20 @@ def _same_order(one: Sequence[Term], other: Sequence[Term]) -> bool:
         if part[cut:] + part[:cut] == moved:
             fronted = first == 0 and bool(one[0].role or other[0].role)
             listed = one[first + cut].joined and other[first + len(part) - cut].joined
-            return fronted or listed
+            return fronted or (listed and _whole(one, first, last))
     return False
+
+
+def _whole(terms: Sequence[Term], first: int, last: int) -> bool:
+    """Says whether the things of a list are whole: "green tea and coffee" may not be swapped."""
+    before, after = terms[:first], terms[last + 1 :]
+    if before and not (_is_name(terms[first]) and not _is_name(before[-1])):
+        return False
+    return not (after and _is_name(after[0]) and not after[0].role and not after[0].joined)
+
+
+def _is_name(term: Term) -> bool:
+    return term.text[:1].isupper()
 
 
 def _said(term: Term) -> str:

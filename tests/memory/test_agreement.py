@@ -26,7 +26,8 @@ SAME = [
     ("Tom doesn't eat meat.", "Tom does not eat meat."),
     ("Tom has moved to Berlin.", "Tom moved to Berlin."),
     ("Anna has three cats.", "Anna has 3 cats."),
-    ("Anna likes cats and dogs.", "Anna likes dogs and cats."),
+    ("Cats and dogs like Anna.", "Dogs and cats like Anna."),
+    ("She met Anna and Bob.", "She met Bob and Anna."),
     ("Anna really likes tea.", "Anna likes tea."),
     ("Config lives in /etc/app/main.toml.", "The config lives in `/etc/app/main.toml`."),
     ("The database config is in the repo.", "The db configuration is in the repository."),
@@ -48,6 +49,10 @@ SAME = [
     ("会议在周一。", "会议在周一"),
 ]
 DIFFERS = [
+    ("Anna likes green tea and coffee.", "Anna likes green coffee and tea."),
+    ("She met Mark Antony and Octavia.", "She met Mark Octavia and Antony."),
+    ("She met Sophie and Dominic Hall.", "She met Dominic and Sophie Hall."),
+    ("It is a three-sided coin.", "It is a three-legged coin."),
     ("Anna likes tea.", "Anna likes green tea."),
     ("The server is in Frankfurt.", "The staging server is in Frankfurt."),
     ("The dog chased the cat.", "The cat chased the dog."),
