@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.records import TIERS
@@ -203,6 +203,9 @@ def checked_draft(draft: Draft) -> Draft:
     if draft.turn is not None and not 0 <= draft.turn < 2**31:
         raise InvalidRequest(f"The turn is {draft.turn}.", hint="Count turns from 0.")
     mark = draft.importance
+    checked: dict[str, Any] = {
+        name: _optional(getattr(draft, name), name, limit) for name, limit in _LENGTHS
+    }
     return replace(
         draft,
         text=checked_text(draft.text, "text"),
@@ -211,7 +214,7 @@ def checked_draft(draft: Draft) -> Draft:
         agent=None if draft.agent is None else checked_name(draft.agent, "codename"),
         tags=checked_tags(draft.tags),
         importance=None if mark is None else checked_share(mark, "The importance"),
-        **{name: _optional(getattr(draft, name), name, size) for name, size in _LENGTHS},
+        **checked,
         **_moments(draft),
     )
 
@@ -220,7 +223,7 @@ def _optional(text: str | None, what: str, limit: int) -> str | None:
     return None if text is None else checked_text(text, what, limit)
 
 
-def _moments(draft: Draft) -> dict[str, datetime | None]:
+def _moments(draft: Draft) -> dict[str, Any]:
     moments = {
         name: None if value is None else checked_moment(value, f"`{name}`")
         for name, value in (

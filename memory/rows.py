@@ -145,8 +145,8 @@ def _with_tags(connection: Connection, loaded: Sequence[Row[Any]]) -> dict[int, 
             tags.setdefault(row, []).append(tag)
     found: dict[int, Memory] = {}
     for one in loaded:
-        row, *values = one
-        fields: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
+        row = one[0]
+        fields: dict[str, Any] = dict(zip(_FIELDS, one[1:], strict=True))
         found[row] = Memory(**fields, tags=tuple(tags.get(row, ())))
     return found
 
