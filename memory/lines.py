@@ -192,15 +192,17 @@ def _memory(values: dict[str, Any], version: int) -> MemoryLine:
     memory = _made(Memory, values)
     checked_name(memory.id, "id")
     checked_name(memory.superseded_by or "-", "id")
-    draft = checked_draft(Draft(**{name: getattr(memory, name) for name in _DRAFTED}))
+    given = Draft(**{name: getattr(memory, name) for name in _DRAFTED})
+    draft = checked_draft(given)
     for share in (memory.importance, memory.novelty, memory.mark or 0.0):
         checked_share(share, "The importance")
     checked_outcome(memory.outcome)
     if memory.reinforced < 0 or memory.uses < 0:
         raise ValueError("reinforced and uses cannot be negative")
-    moments = _moments(memory, *_OF_MEMORY)
-    drafted = {name: getattr(draft, name) for name in _DRAFTED}
-    return MemoryLine(replace(memory, **drafted, **moments), tuple(map(_entry, entries)))
+    _check_moments(memory, *_OF_MEMORY)
+    if draft != given:
+        memory = replace(memory, **{name: getattr(draft, name) for name in _DRAFTED})
+    return MemoryLine(memory, tuple(map(_entry, entries)))
 
 
 def _entry(values: object) -> JournalEntry:
@@ -208,7 +210,10 @@ def _entry(values: object) -> JournalEntry:
         raise ValueError("an entry of the journal is not an object")
     entry = _made(JournalEntry, values)
     checked_text(entry.action, "action", 20)
-    return replace(entry, detail=cleaned(entry.detail), **_moments(entry, "at"))
+    if entry.detail:
+        checked_text(entry.detail, "detail")
+    _check_moments(entry, "at")
+    return entry
 
 
 def _link(values: dict[str, Any], version: int) -> LinkLine:
@@ -220,7 +225,8 @@ def _link(values: dict[str, Any], version: int) -> LinkLine:
     checked_outcome(link.score)
     if link.from_id == link.to_id:
         raise ValueError("a link from a memory to itself")
-    return replace(link, **_moments(link, "created"))
+    _check_moments(link, "created")
+    return link
 
 
 def _experience(values: dict[str, Any], version: int) -> Experience:
@@ -232,6 +238,7 @@ def _experience(values: dict[str, Any], version: int) -> Experience:
         checked_name(name, "name")
     for share in (one.fitness, one.rating or 0.0):
         checked_share(share, "The fitness")
+    _check_moments(one, "created")
     checked_tier(one.tier)
     checked_cost(one.tokens)
     checked_cost(one.seconds)
@@ -240,7 +247,6 @@ def _experience(values: dict[str, Any], version: int) -> Experience:
     return replace(
         one,
         **texts,
-        **_moments(one, "created"),
         task=checked_text(one.task, "task"),
         outcome=outcome,
         steps=tuple(map(cleaned, one.steps)),
@@ -254,17 +260,19 @@ def _calibration(values: dict[str, Any], version: int) -> CalibrationLine:
     checked_text(found.model_id, "model", 120)
     if not -1 <= found.proposes <= found.merges <= 1 or found.pairs < 0:
         raise ValueError("thresholds out of order")
-    return replace(found, **_moments(found, "created"))
+    _check_moments(found, "created")
+    return found
 
 
 def _end(values: dict[str, Any], version: int) -> End:
     return _made(End, values)
 
 
-def _moments(record: object, *names: str) -> dict[str, Any]:
-    """The times of a record in UTC."""
-    found = {name: getattr(record, name) for name in names}
-    return {n: None if at is None else checked_moment(at, f"`{n}`") for n, at in found.items()}
+def _check_moments(record: object, *names: str) -> None:
+    for name in names:
+        moment = getattr(record, name)
+        if moment is not None:
+            checked_moment(moment, name)
 
 
 _READ: Mapping[str, Callable[[dict[str, Any], int], Record]] = {

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
@@ -96,14 +96,15 @@ def import_conversations(
     for conversation in conversations:
         stored = _stored(database, conversation.id, agent)
         every = drafts(conversation, source=source, agent=agent, tags=tags)
-        while batch := list(islice(every, _BATCH)):
-            new = [one for one in batch if not _taken(stored, one)]
+        placed = _placed(every, stored)
+        while batch := list(islice(placed, _BATCH)):
+            new = [draft for _, draft, there in batch if not there]
             if new:
                 remember(new)
             added += len(new)
             known += len(batch) - len(new)
             if progress is not None:
-                progress(done + (batch[-1].turn or 0) + 1, total)
+                progress(done + batch[-1][0] + 1, total)
         done += len(conversation.turns)
     left_out = sum(one.left_out for one in conversations)
     ids = tuple(dict.fromkeys(one.id for one in conversations))
@@ -217,20 +218,31 @@ def _named(found: Iterator[Conversation], how: Reading) -> Iterator[Conversation
             yield Conversation(conversation_id(how.id, "", one.turns), one.turns, one.left_out)
 
 
-def _stored(database: Database, conversation: str, agent: str | None) -> Counter[str]:
-    """What is stored of a conversation, corrected and merged turns too, by key."""
-    columns = MemoryRow.speaker, MemoryRow.happened, MemoryRow.text
-    where = MemoryRow.conversation == conversation, MemoryRow.agent == agent
-    query = select(*columns).where(*where)
+def _stored(database: Database, conversation: str, agent: str | None) -> dict[str, deque[int]]:
+    """Numbers of the turns that are stored, corrected and merged ones too, by key."""
+    row = MemoryRow
+    query = select(row.speaker, row.happened, row.text, row.turn)
+    chosen = query.where(row.conversation == conversation, row.agent == agent).order_by(row.turn)
+    found: dict[str, deque[int]] = defaultdict(deque)
     with database.read() as connection:
-        rows = connection.execute(query.execution_options(yield_per=4096))
-        return Counter(_key(one.speaker, one.happened, one.text) for one in rows)
+        for one in connection.execute(chosen.execution_options(yield_per=4096)):
+            found[_key(one.speaker, one.happened, one.text)].append(one.turn or 0)
+    return found
 
 
-def _taken(stored: Counter[str], draft: Draft) -> bool:
-    key = _key(draft.speaker, draft.happened, draft.text.strip())
-    stored[key] -= 1
-    return stored[key] >= 0
+def _placed(
+    every: Iterable[Draft], stored: dict[str, deque[int]]
+) -> Iterator[tuple[int, Draft, bool]]:
+    """Yields each record with its turn and whether it is stored; new ones are numbered on."""
+    shift = 0  # a transcript may have lost its beginning since
+    for draft in every:
+        number = draft.turn or 0
+        there = stored.get(_key(draft.speaker, draft.happened, draft.text))
+        if there:
+            shift = there.popleft() - number
+            yield number, draft, True
+        else:
+            yield number, replace(draft, turn=number + shift), False
 
 
 def _key(speaker: str | None, happened: datetime | None, text: str) -> str:

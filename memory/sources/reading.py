@@ -61,7 +61,7 @@ def decoded(data: bytes, name: str, encoding: str | None = None) -> str:
     """Returns the text that bytes hold; the errors are those of `read_text`."""
     marked = next((code for mark, code in _MARKS if data.startswith(mark)), None)
     if encoding is None and marked is None and b"\x00" in data[:8192]:
-        raise InvalidRequest(f"{name} is binary, not text.", hint="Save it as text or Markdown.")
+        raise InvalidRequest(f"{name} is binary, not text.", hint="Unpack it, or save it as text.")
     try:
         text = data.decode(encoding or marked or "utf-8")
     except LookupError as error:

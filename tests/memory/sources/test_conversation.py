@@ -55,6 +55,16 @@ def test_a_transcript_imported_again_adds_only_its_further_turns(
     assert {one.reinforced for one in turns} == {0}
 
 
+def test_a_transcript_that_lost_its_beginning_goes_on_where_it_was(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    how = Reading(id="c")
+    store.import_conversation(file(tmp_path, CHAT), how)
+    report = store.import_conversation(file(tmp_path, CHAT.split("\n")[1] + "\n" + MORE), how)
+    assert (report.added, report.known) == (2, 1)
+    assert [one.turn for one in store.list(conversation="c").memories] == [3, 2, 1, 0]
+
+
 def test_what_was_corrected_or_merged_is_not_added_again(
     store: MemoryStore, tmp_path: Path
 ) -> None:
