@@ -295,7 +295,7 @@ def _corrected(old: Memory, text: str, novelty: float, at: datetime, now: dateti
             text=text,
             created=now,
             updated=now,
-            novelty=novelty,
+            novelty=max(old.novelty, novelty),
             outcome=0.0,
             reinforced=0,
             archived=None,

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select, update
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory import policies, tiers
@@ -363,6 +367,60 @@ def test_moves_in_a_transaction_that_fails_are_undone(
             store.remember("one too many")
     assert store.stats().by_tier == {"short_term": 100}
     assert store.list(since=datetime.now(UTC) - DAY, limit=200).cursor is None
+
+
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("remember"), st.none() | st.sampled_from([0.1, 0.5, 1.0])),
+        st.tuples(st.just("note"), st.sampled_from(["run_1", "run_2"])),
+        st.tuples(st.just("use"), st.integers(0, 99), st.sampled_from([None, -1.0, 1.0])),
+        st.tuples(st.just("end"), st.sampled_from(["run_1", "run_2"])),
+        st.tuples(st.just("forget"), st.integers(0, 99)),
+        st.tuples(st.just("settle")),
+    ),
+    max_size=40,
+)
+
+
+@pytest.mark.usefixtures("small")
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=_STEPS)
+def test_whatever_happens_nothing_is_lost_and_no_tier_overflows(
+    steps: list[tuple[Any, ...]],
+) -> None:
+    ids: list[str] = []
+    with MemoryStore("sqlite://") as store:
+        for number, (step, *rest) in enumerate(steps * 2):
+            if step == "remember":
+                ids.append(store.remember(f"thing {number}", importance=rest[0]).id)
+            elif step == "note":
+                ids.append(store.remember(f"thing {number}", task=rest[0]).id)
+            elif step == "use" and ids:
+                store.use([ids[rest[0] % len(ids)]], outcome=rest[1])
+            elif step == "forget" and ids:
+                assert store.forget(ids.pop(rest[0] % len(ids)))
+            elif step == "end":
+                store.end_task(rest[0])
+            elif step == "settle":
+                store.settle()
+        assert_sound(store, ids)
+
+
+def assert_sound(store: MemoryStore, ids: list[str]) -> None:
+    memories = {memory.id: memory for memory in store.list(limit=1_000).memories}
+    assert set(memories) == set(ids)
+    held = Counter(m.tier for m in memories.values() if policies.retention(m) is not None)
+    assert all(held[tier] <= room for tier, room in policies.ROOM.items())
+    for memory in memories.values():
+        last = [entry.action for entry in store.journal(memory.id) if entry.action != "marked"][-1]
+        assert (memory.archived is not None) == (last == "archived")
+        assert memory.archived is None or memory.mark != 1.0
+        assert memory == policies.weighed(memory)
+    with store._database.read() as connection:
+        for id, order in connection.execute(select(MemoryRow.id, MemoryRow.retention)):
+            assert order == pytest.approx(policies.retention(memories[id]))
 
 
 @pytest.mark.parametrize("tier", ["", "longterm", "SEMANTIC"])
