@@ -136,10 +136,21 @@ class Database:
                 yield connection, revision
 
     def scrub(self) -> None:
-        """Wipes what deletions leave behind: words in the full text index, pages in the log."""
+        """Wipes what deletions leave behind: words in the full text index, pages in the log.
+
+        Raises:
+            StorageError: There is no room to do it in; what was deleted stays deleted.
+        """
         tables = ("memories_fts", "experiences_fts") if self.full_text else ()
-        with self._writers, self._translated():
-            self._backend.scrub(*tables)
+        try:
+            with self._translated():
+                self._backend.scrub(*tables)
+        except StorageError as error:
+            raise StorageError(
+                "It is forgotten, but its words could not be wiped from the freed parts of "
+                f"{self.name}.",
+                hint=f"The next deletion wipes them too. {error.hint}".strip(),
+            ) from error
 
     def close(self) -> None:
         """Closes every connection; SQLite folds its log into the file with the last one."""

@@ -27,6 +27,7 @@ from ryzanstein.errors import (
 
 __all__ = ["PgVector", "Postgres"]
 
+_EXTENSION = "vector"
 _INSTALL = "Install it: pip install 'ryzanstein[postgres]'."
 _HEADER = struct.Struct(">HH")  # what vector_send writes first: the dimension, and a zero
 # Two processes that open a new database at once must not both make its tables.
@@ -83,10 +84,7 @@ class Postgres:
     """
 
     shared_connection = False
-    reading: dict[str, Any] = {  # noqa: RUF012
-        "isolation_level": "REPEATABLE READ",
-        "postgresql_readonly": True,
-    }
+    reading: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012
     writing: dict[str, Any] = {"isolation_level": "READ COMMITTED"}  # noqa: RUF012
 
     def __init__(self, url: URL, busy_seconds: float) -> None:
@@ -114,7 +112,7 @@ class Postgres:
     def migrating(self, connection: Connection) -> None:
         """Keeps other processes from migrating and makes sure that the database has pgvector."""
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+        connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {_EXTENSION}"))
 
     def scrub(self, *full_text: str) -> None:
         """Frees the space of deleted rows and drops their words from the full text index."""
@@ -142,7 +140,7 @@ class Postgres:
             )
         known = _EXPLANATIONS.get(state) or _EXPLANATIONS.get(state[:2])
         says, hint = known or (said, "Check the server and its log.")
-        if "vector" in said and state in _NO_EXTENSION:
+        if _EXTENSION in said and state in _NO_EXTENSION:
             says, hint = _NO_EXTENSION[state]
         return StorageError(f"{self.name}: {says}", hint=hint)
 

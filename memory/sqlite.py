@@ -28,6 +28,7 @@ __all__ = ["SQLite"]
 
 _PRIMARY = 0xFF  # the low byte of an extended SQLite result code
 _PAUSE = 0.01
+_SLICE_PAGES = 1_000  # of 4 KB, some 20 ms of work
 _UNREADABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
@@ -97,11 +98,21 @@ class SQLite:
         """Nothing more: BEGIN IMMEDIATE keeps other processes away."""
 
     def scrub(self, *full_text: str) -> None:
-        """Wipes what deletions leave behind: words in full text tables, pages in the log."""
+        """Wipes what deletions leave behind: words in full text tables, pages in the log.
+
+        The words are in the way of segments that only merging all of them rewrites, which is done
+        in slices: other writers take their turns between them.
+        """
         with self._raw() as connection:
             cursor = connection.cursor()
             for table in full_text:
-                cursor.execute(f"INSERT INTO {table}({table}) VALUES('optimize')")
+                merge = f"INSERT INTO {table}({table}, rank) VALUES('merge', ?)"
+                # Less than zero starts on all segments at once; two changes mean that none is left.
+                pages, before = -_SLICE_PAGES, 0
+                while pages < 0 or connection.total_changes - before >= 2:
+                    before = connection.total_changes
+                    self._patiently(lambda: cursor.execute(merge, (pages,)))  # noqa: B023
+                    pages = _SLICE_PAGES
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             cursor.close()
 
