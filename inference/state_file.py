@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
+from ryzanstein.durable import replacing
 from ryzanstein.errors import InferenceError
 from ryzanstein.inference.kernels._checksum import checksum
 from ryzanstein.inference.kernels._program import PAGE, aligned
@@ -129,7 +129,7 @@ def write_state(path: Path, shape: StateShape, content: Content, label: str = ""
     text = json.dumps(asdict(header)).encode()
     start = np.array([len(text), checksum(np.frombuffer(text, np.uint8))], "<u8").tobytes()
     try:
-        with _replacing(path) as file:
+        with replacing(path) as file:
             file.write(_MAGIC + _VERSION + start + text)
             for part in content.parts():
                 file.write(part.data)
@@ -179,28 +179,6 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise InferenceError(f"The state {path} cannot be read: {error.strerror}.") from error
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when its content is on the disk."""
-    options = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".partial"}
-    with tempfile.NamedTemporaryFile(delete=False, **options) as file:  # type: ignore[call-overload]
-        partial = Path(file.name)
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    with contextlib.suppress(OSError):  # a system that cannot sync folders keeps names otherwise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _header(file: BinaryIO, path: Path) -> Header:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from ryzanstein.cli._client import read_text
-from ryzanstein.cli._progress import Steps
+from ryzanstein.cli._progress import Bytes, Steps
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers._memory_replies import Learnt, Stored, wire
 from ryzanstein.mcp_servers._shared import shared
@@ -96,19 +95,23 @@ def calibrated(file: Path) -> dict[str, Any]:
 
 
 def export_to(target: Path | TextIO) -> int:
-    """Writes everything as JSON lines; returns the number of records."""
+    """Writes everything as JSON lines; returns the number of records.
+
+    To a stream the lines go one by one; a file is there whole or not at all.
+    """
     if isinstance(target, Path):
-        return shared().store.export_jsonl(target)
-    with _exported() as path:
-        with path.open(encoding="utf-8") as lines:
-            target.writelines(lines)
-        return 0
+        with Steps("Writing records") as bar:
+            return shared().store.export_jsonl(target, progress=bar.show)
+    count = 0
+    for line in shared().store.export_lines():
+        target.write(f"{line}\n")
+        count += 1
+    return count
 
 
 def records() -> list[dict[str, Any]]:
-    """Returns everything that an export holds, its first line too."""
-    with _exported() as path, path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    """Returns everything that an export holds, its first and last lines too."""
+    return [json.loads(line) for line in shared().store.export_lines()]
 
 
 def import_files(
@@ -139,10 +142,17 @@ def _kind(file: str) -> str:
     path = Path(file)
     if path.suffix.lower() in _CONVERSATIONS:
         return "conversation"
-    if file != "-" and path.suffix.lower() == ".jsonl":
+    if file == "-":
+        return "records"
+    return _lines(path) if path.suffix.lower() == ".jsonl" else "document"
+
+
+def _lines(path: Path) -> str:
+    try:
         with path.open(encoding="utf-8", errors="replace") as lines:
             return "records" if _RECORDS in lines.readline() else "conversation"
-    return "records" if file == "-" else "document"
+    except OSError:  # whoever reads all of it says what is wrong
+        return "records"
 
 
 def _import_records(file: str) -> dict[str, Any]:
@@ -152,7 +162,8 @@ def _import_records(file: str) -> dict[str, Any]:
             path.write_text(read_text("-"), encoding="utf-8", newline="")
             report = shared().store.import_jsonl(path)
     else:
-        report = shared().store.import_jsonl(Path(file))
+        with Bytes(Path(file).name, "Reading") as bar:
+            report = shared().store.import_jsonl(Path(file), progress=bar.show)
     text = "{memories} memories and {experiences} experiences are added, {skipped} were there."
     values = asdict(report)
     return {**values, "summary": text.format(**values)}
@@ -176,11 +187,3 @@ def _import_document(path: Path, agent: str | None, tags: Sequence[str]) -> dict
 
 
 _IMPORTS = {"conversation": _import_conversation, "document": _import_document}
-
-
-@contextmanager
-def _exported() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "export.jsonl"
-        shared().store.export_jsonl(path)
-        yield path

@@ -156,3 +156,9 @@ def test_the_recall_of_evidence_is_measured_on_any_file_of_the_format(
     found = json.loads(printed.splitlines()[-1])
     assert found["turn_recall_at_10"] == found["session_recall_at_5"] == 100
     assert found["questions"] == 1
+
+
+def test_a_missing_file_is_one_clear_error(run: Run, tmp_path: Path) -> None:
+    for name in ("none.jsonl", "none.md", "none.vtt"):
+        done = run("memory", "import", str(tmp_path / name))
+        assert done.code == 1 and "cannot be read" in done.err
