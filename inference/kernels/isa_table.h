@@ -30,6 +30,7 @@
     RZ_IF_AVX512(extern const name##_kernels name##_avx512;)                                       \
     RZ_IF_AVX512VNNI(extern const name##_kernels name##_avx512vnni;)                               \
     const name##_kernels *name##_table(const char *isa) {                                          \
+        (void)isa; /* where there is one set only */                                               \
         RZ_IF_AVX2(if (strcmp(isa, "avx2") == 0) return &name##_avx2;)                             \
         RZ_IF_AVX512(if (strcmp(isa, "avx512") == 0) return &name##_avx512;)                       \
         RZ_IF_AVX512VNNI(if (strcmp(isa, "avx512vnni") == 0) return &name##_avx512vnni;)           \
