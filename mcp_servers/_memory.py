@@ -266,7 +266,8 @@ def prototypes() -> str:
 def next_out(tier: str) -> str:
     """The memories that would leave a tier next, the weakest first, and why."""
     leaving = shared().store.next_out(tier, limit=_NEXT)
-    return json.dumps([ranked(one).model_dump() for one in leaving], ensure_ascii=False)
+    listed = [ranked(one).model_dump() for one in leaving]
+    return json.dumps({"tier": tier, "next": listed}, ensure_ascii=False)
 
 
 @mcp.resource("memory://{id}", mime_type="application/json", title="A remembered fact")

@@ -168,7 +168,7 @@ def calibrate(out: Output, file: Path) -> None:
 @click.option("--tier", type=click.Choice(TIERS), default="short_term", show_default=True)
 def next_out(out: Output, tier: str) -> None:
     """Show what would leave a tier next, the weakest first, and where it would go."""
-    found = read_json("memory", f"memory://next/{tier}")
+    found = read_json("memory", f"memory://next/{tier}")["next"]
     rows = [(one["id"], f"{one['strength']:.3f}", one["next"], one["text"]) for one in found]
 
     def show() -> None:

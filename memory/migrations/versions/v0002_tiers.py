@@ -6,6 +6,7 @@ verified, failure is failed, unverified is unknown, or rated where a person had 
 
 import math
 from datetime import UTC
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -92,11 +93,11 @@ def _index(table: str, name: str, columns: list[str], where: str | None = None) 
     )
 
 
-def _new_columns() -> dict[str, list[sa.Column]]:
-    def text(name: str, length: int | None = None) -> sa.Column:
+def _new_columns() -> dict[str, list[sa.Column[Any]]]:
+    def text(name: str, length: int | None = None) -> sa.Column[Any]:
         return sa.Column(name, sa.String(length) if length else sa.Text())
 
-    def filled(name: str, kind: sa.types.TypeEngine, value: str) -> sa.Column:
+    def filled(name: str, kind: sa.types.TypeEngine[Any], value: str) -> sa.Column[Any]:
         return sa.Column(name, kind, nullable=False, server_default=value)
 
     moments = ("last_used", "happened", "valid_from", "valid_until", "archived")
@@ -165,7 +166,7 @@ def _outcomes(words: dict[str, str]) -> None:
         op.execute(sa.update(table).where(table.c.outcome == old).values(outcome=new))
 
 
-def _memory_row(name: str, **options: bool) -> sa.Column:
+def _memory_row(name: str, **options: Any) -> sa.Column[Any]:
     owner = sa.ForeignKey("memories.row", ondelete="CASCADE")
     return sa.Column(name, sa.Integer(), owner, nullable=False, **options)
 
