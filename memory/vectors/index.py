@@ -165,7 +165,7 @@ class VectorIndex:
                 slots, scores = live.nearest(query, k)
             else:
                 slots = live.table.slots(allowed)
-                slots, scores = live.nearest_among(query, k, np.unique(slots[slots >= 0]))
+                slots, scores = live.nearest_among(query, k, slots[slots >= 0])
             rows = live.table.rows(slots)
         kept = best(scores, k)
         rows, scores = rows[kept], scores[kept]

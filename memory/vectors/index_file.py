@@ -128,7 +128,7 @@ class IndexFile:
             if size != header.graph_bytes or not np.array_equal(sums, tables.sums[-len(sums) :]):
                 raise BadIndexFile("The graph is damaged.")
             deleted = np.flatnonzero(tables.nodes < -1)
-            return Graph.load(path, header.dimension, deleted, threads)
+            return Graph.load(path, header.dimension, deleted, header.width, threads)
 
     def hold(self) -> bool:
         """Claims the building of the index for this process; False where another has it."""
@@ -189,6 +189,7 @@ class IndexFile:
                 slots,
                 graph_path.name if graph else "",
                 graph_path.stat().st_size if graph else 0,
+                graph.width if graph else 0,
             )
             with temporary.open("w+b") as file:
                 write_index(file, header, parts, nodes, stale, graph_sums)
@@ -199,7 +200,8 @@ class IndexFile:
             return self.open()
         except (OSError, BadIndexFile) as error:
             for path in (temporary, graph_path):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
             raise StorageError(
                 f"The index file {self.path} cannot be written: {error}.",
                 hint="Searches work without it; free some room or make its folder writable.",

@@ -71,6 +71,7 @@ class Header:
         slots: Vectors, free slots among them.
         graph: Name of the graph's file; empty where there is none.
         graph_bytes: Its size.
+        width: How widely it is searched.
     """
 
     version: str
@@ -81,6 +82,7 @@ class Header:
     slots: int
     graph: str
     graph_bytes: int
+    width: int
 
     def encoded(self) -> bytes:
         """Returns the first bytes of the file, up to the tables."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from ryzanstein.memory.vectors.graph import Graph
 
+    Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
+
 __all__ = ["SLICE", "LiveVectors"]
 
 # The longest that anybody waits for the lock: 1,024 vectors are copied in half a millisecond.
@@ -32,6 +34,8 @@ SLICE = 1_024
 _SPARE = 16
 # A filter that leaves at least this share is searched in the graph, asking for more.
 _WIDE = 0.2
+# More slots than these that the graph has not caught up with are scanned by their codes first.
+_COMPARED = 2_048
 
 
 class LiveVectors:
@@ -89,38 +93,41 @@ class LiveVectors:
                 part = self.table.rows(slots).copy(), self.table.vectors(slots)
             yield part
 
-    def nearest(
-        self, query: NDArray[np.float32], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def nearest(self, query: NDArray[np.float32], k: int) -> Scored:
         """Returns k slots in use or a few more, and their cosines; the lock is held."""
-        near = None if self.graph is None else self.graph.search(query, k + _SPARE)
-        if near is not None:
-            slots = self._with_waiting(near)
-            slots = slots[self.table.rows(slots) >= 0]
-            if len(slots) >= min(k, len(self.table)):
-                return slots, self.table.cosines(query, slots)
+        found = self._by_graph(query, k + _SPARE)
+        if found is not None and len(found[0]) >= min(k, len(self.table)):
+            return found
         return self.table.nearest(query, k)
 
-    def nearest_among(
-        self, query: NDArray[np.float32], k: int, slots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def nearest_among(self, query: NDArray[np.float32], k: int, slots: NDArray[np.int64]) -> Scored:
         """Returns k of these slots in use or a few more, and their cosines; the lock is held."""
-        if self.graph is not None and len(slots) >= _WIDE * len(self.table):
-            wanted = int(1.5 * k * len(self.table) / len(slots)) + _SPARE
-            near = self.graph.search(query, wanted)
-            if near is not None:
+        if len(slots) >= _WIDE * len(self.table):
+            found = self._by_graph(query, int(1.5 * k * len(self.table) / len(slots)) + _SPARE)
+            if found is not None:
                 inside = np.zeros(self.table.size, dtype=np.bool_)
                 inside[slots] = True
-                found = self._with_waiting(near)
-                found = found[inside[found]]
-                if len(found) >= min(k, len(slots)):
-                    return found, self.table.cosines(query, found)
-        return self.table.nearest(query, k, slots)
+                kept = inside[found[0]]
+                if kept.sum() >= min(k, len(slots)):
+                    return found[0][kept], found[1][kept]
+        return self.table.nearest(query, k, np.unique(slots))
 
-    def _with_waiting(self, near: NDArray[np.int64]) -> NDArray[np.int64]:
-        if not self.waiting():
-            return near
-        return np.unique(np.concatenate([near, self.folding, self.stale.array()]))
+    def _by_graph(self, query: NDArray[np.float32], k: int) -> Scored | None:
+        found = None if self.graph is None else self.graph.search(query, k)
+        if found is None or not self.waiting():
+            return found
+        slots, scores = found
+        current = ~(self.stale.holds(slots) | np.isin(slots, self.folding))
+        waiting = np.unique(np.concatenate([self.folding, self.stale.array()]))
+        waiting = waiting[self.table.rows(waiting) >= 0]
+        if len(waiting) > _COMPARED:
+            waiting, cosines = self.table.nearest(query, k, waiting)
+        else:
+            cosines = self.table.cosines(query, waiting)
+        return (
+            np.concatenate([slots[current], waiting]),
+            np.concatenate([scores[current], cosines]),
+        )
 
     def _touch(self, slots: NDArray[np.int64]) -> None:
         if self.graph is not None:

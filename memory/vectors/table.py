@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.inference.kernels._vectors import dot_f32, top
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK", "VectorTable", "best", "checked_vectors"]
 
 BLOCK = 65_536
-# Vectors picked from here and there are copied; more than these at a time leave the cache.
-_PICKED = 2_048
 _EMPTY = -1
 # Up to so many free slots a scan just asks for more; beyond, it is told which are in use.
 _FREE = 64
@@ -112,10 +111,7 @@ class VectorTable:
         """Returns the inner product of the query with each slot's vector."""
         scores = np.empty(len(slots), dtype=np.float32)
         for number, inside, places in _by_block(slots):
-            block = self._blocks[number]
-            for start in range(0, len(places), _PICKED):
-                part = slice(start, start + _PICKED)
-                scores[inside[part]] = _run(block, places[part]) @ query
+            scores[inside] = dot_f32(self._blocks[number], query, places)
         return scores
 
     def nearest(
@@ -183,13 +179,10 @@ class VectorTable:
         slots, scores = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
         for start, block in zip(range(0, self.size, BLOCK), self._blocks, strict=False):
             used = min(BLOCK, self.size - start)
-            found = block[:used] @ query
-            if self._free:
-                found[self._rows[start : start + used] == _EMPTY] = -np.inf
-            kept = best(found, k)
-            kept = kept[found[kept] != -np.inf]
-            slots.append(kept + start)
-            scores.append(found[kept])
+            places = self.alive(start, start + used) - start if self._free else None
+            near, cosines = top("dot_f32", block[:used], query, k, places)
+            slots.append(near + start)
+            scores.append(cosines)
         joined, values = np.concatenate(slots), np.concatenate(scores)
         kept = best(values, k)
         return joined[kept], values[kept]
@@ -281,19 +274,13 @@ def _by_block(
 ) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
     """Splits slots into (block, where in `slots`, places in the block)."""
     numbers = slots // BLOCK
-    found = []
-    for number in np.unique(numbers).tolist():
-        inside = np.flatnonzero(numbers == number)
-        found.append((number, inside, slots[inside] - number * BLOCK))
-    return found
-
-
-def _run(block: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Returns the vectors at places, without a copy where they follow each other."""
-    first, last = int(places[0]), int(places[-1])
-    if last - first + 1 == len(places) and (np.diff(places) == 1).all():
-        return block[first : last + 1]
-    return block[places]
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    return [
+        (number := int(numbers[inside[0]]), inside, slots[inside] - number * BLOCK)
+        for inside in np.split(order, starts[1:])
+        if len(inside)
+    ]
 
 
 def _grown(array: NDArray, need: int, fill: int) -> NDArray:  # type: ignore[type-arg]

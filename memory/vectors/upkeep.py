@@ -2,7 +2,8 @@
 
     load     the graph from the index file, when the store was opened
     encode   the vectors in a compressed form, for scans
-    build    a graph of everything: at the threshold, or when a quarter of it is tombstones
+    build    a graph of everything: at the threshold, when a quarter of it is tombstones, and when
+             half as many again wait for it
     fold     stale slots into the graph; what was removed is overwritten there at once
     save     the index file: after a build, and when much has changed since
 
@@ -25,7 +26,7 @@ from ryzanstein.memory.vectors.graph import Graph
 from ryzanstein.memory.vectors.index_format import BadIndexFile
 from ryzanstein.memory.vectors.live import SLICE, LiveVectors
 from ryzanstein.memory.vectors.slots import SlotSet
-from ryzanstein.memory.vectors.table import BLOCK
+from ryzanstein.memory.vectors.table import BLOCK, best
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +44,12 @@ _SAVE_SHARE = 0.05
 _RETRY_SECONDS = 600.0
 _LOOK_SECONDS = 2.0
 _SAMPLE = 4_096
+# A graph grows by half in less time when it is built anew, with nobody waiting for its lock.
+_MANY = 16
+# Queries, and true neighbours of each, with which a graph is measured.
+_QUERIES = 64
+_NEAREST = 10
+_SPARSE = 10
 
 
 class Upkeep:
@@ -133,6 +140,7 @@ class Upkeep:
             "rows": len(live.table),
             "graph": 0 if graph is None else len(graph),
             "tombstones": 0 if graph is None else graph.tombstones,
+            "width": 0 if graph is None else graph.width,
             "pending": live.waiting(),
             "doing": self._doing,
             "built": live.watched if building else None,
@@ -161,6 +169,8 @@ class Upkeep:
             return False
         if live.graph is None:
             return len(live.table) >= self._graph_from
+        if len(live.stale) > max(len(live.graph) // 2, _MANY * self._pending):
+            return True
         return live.graph.tombstones > max(len(live.graph), self._pending) // 4
 
     def _wants_fold(self) -> bool:
@@ -223,20 +233,41 @@ class Upkeep:
         with live.lock.write():
             live.watch(0)
             graph = Graph(live.table.dimension, live.table.size + BLOCK, self._threads)
+            # They are queries that the graph has not seen, until they are added last.
+            held = live.table.alive()[:: max(_SPARSE, len(live.table) // _QUERIES)]
         while not self._stopping.is_set():
             with live.lock.write():
                 start, end = live.watched or 0, live.table.size
-                if start == end:
+                if start == end and not len(held):
                     live.graph, live.stale = graph, live.changed
                     live.watch(None)
                     self.removed, self.unsaved = len(live.stale) > 0, -1
                     return
                 end = min(start + SLICE, end)
-                slots = live.table.alive(start, end)
+                slots = np.setdiff1d(live.table.alive(start, end), held)
                 vectors = live.table.vectors(slots)
                 live.watch(end)
             graph.add(slots, vectors)
+            if start == end:
+                self._tune(graph, held)
+                held = held[:0]
         live.watch(None)
+
+    def _tune(self, graph: Graph, held: NDArray[np.int64]) -> None:
+        """Lets the graph measure itself with vectors that it has not seen, and adds them."""
+        live = self._live
+        with live.lock.read():
+            held = held[live.table.rows(held) >= 0]
+            vectors = live.table.vectors(held)
+        nearest = []
+        for vector in vectors:
+            with live.lock.read():
+                slots, scores = live.table.nearest(vector, 2 * _NEAREST)
+            others = ~np.isin(slots, held)
+            slots, scores = slots[others], scores[others]
+            nearest.append(set(slots[best(scores, _NEAREST)].tolist()))
+        graph.tune(vectors, nearest)
+        graph.add(held, vectors)
 
     def _claim(self, file: IndexFile) -> bool:
         """Says whether this process may build; else it looks again in a moment."""
