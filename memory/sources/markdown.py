@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["front_matter", "markdown_passages"]
 
 _FENCE = re.compile(r"-{3,}\s*")
-_TITLE = re.compile(r"title:\s*[\"']?(.+?)[\"']?\s*", re.IGNORECASE)
+_TITLE = re.compile(r"title:\s*[\"']?(.+?)[\"']?", re.IGNORECASE)
 
 
 def markdown_passages(text: str) -> list[Passage]:
@@ -26,7 +26,7 @@ def markdown_passages(text: str) -> list[Passage]:
     # Blank lines in its place keep the numbers of those below.
     parsed = "\n".join([""] * skipped + lines[skipped:])
     blocks = [Block(1, skipped, kind="code")] if skipped else []
-    blocks += _blocks(_parser().parse(parsed), lines, title)
+    blocks += _blocks(_parser(words=False).parse(parsed), lines, title)
     return list(passages(lines, blocks))
 
 
@@ -36,16 +36,18 @@ def front_matter(lines: Sequence[str]) -> tuple[int, str | None]:
         return 0, None
     for number, line in enumerate(lines[1:200], start=1):
         if _FENCE.fullmatch(line):
-            titles = (_TITLE.fullmatch(one) for one in lines[1:number])
+            titles = (_TITLE.fullmatch(one[:500].rstrip()) for one in lines[1:number])
             return number + 1, next((found[1] for found in titles if found), None)
     return 0, None
 
 
 @cache
-def _parser() -> MarkdownIt:
+def _parser(*, words: bool) -> MarkdownIt:
+    """Of blocks only, or of words too: those of headings are all that is asked for."""
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark").enable("table")
+    parser = MarkdownIt("commonmark").enable("table")
+    return parser if words else parser.disable("inline")
 
 
 def _blocks(tokens: Sequence[Token], lines: Sequence[str], title: str | None) -> Iterator[Block]:
@@ -55,7 +57,10 @@ def _blocks(tokens: Sequence[Token], lines: Sequence[str], title: str | None) ->
             continue
         if token.type == "heading_open":
             level = int(token.tag[1:])
-            above = [*(one for one in above if one[0] < level), (level, _words(tokens[at + 1]))]
+            above = [
+                *(one for one in above if one[0] < level),
+                (level, _words(tokens[at + 1].content)),
+            ]
             continue
         first, last = token.map[0] + 1, token.map[1]
         while last > first and not lines[last - 1].strip():
@@ -75,6 +80,7 @@ def _is_block(token: Token) -> bool:
     return token.level == 0 and opens and token.type != "inline"
 
 
-def _words(inline: Token) -> str:
+def _words(heading: str) -> str:
+    (inline,) = _parser(words=True).parseInline(heading)
     parts = [one.content for one in inline.children or () if one.type in ("text", "code_inline")]
     return " ".join("".join(parts).split())

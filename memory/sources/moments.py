@@ -40,6 +40,7 @@ _BESIDE = re.compile(
 # Without a zone at its end it may be a time that mail would read wrongly, as 1:56 PM.
 _MAIL = re.compile(r"[a-z]{3} \d{4} .*(?:[+-]\d{4}|GMT|UTC?)$", re.IGNORECASE)
 _EPOCH = re.compile(r"\d{9,13}(?:\.\d+)?")
+_LONGEST = 100
 # Seconds since 1970 reach this number in the year 5138; milliseconds passed it in 1973.
 _MILLISECONDS = 1e11
 
@@ -62,9 +63,9 @@ def moment(
         raise ValueError(f"{value!r} is not a time")
     if not isinstance(value, str) or _EPOCH.fullmatch(value.strip()):
         return _since_1970(float(value))
-    text = " ".join(value.split())
+    text = " ".join(value[:_LONGEST].split())
     found = _standard(text) or _written(text, day, day_first)
-    if found is None:
+    if found is None or len(value) > _LONGEST:
         raise ValueError(f"{text[:60]!r} is not a time")
     return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
 
@@ -93,7 +94,7 @@ def clock(text: str) -> time | None:
 
 def is_day(text: str) -> bool:
     """Whether a text is a day and nothing else but its weekday and a time, as a session's title."""
-    found = _dated(text)
+    found = _dated(text) if len(text) <= _LONGEST else None
     if found is None:
         return False
     rest = _CLOCK.sub(" ", f"{text[: found.start()]} {text[found.end() :]}", count=1)

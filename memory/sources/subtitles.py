@@ -10,10 +10,11 @@ are enough words for a passage.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from html import unescape
+from itertools import groupby
 
 from ryzanstein.memory.sources.chunks import LEAST
 from ryzanstein.memory.sources.turns import Turn
@@ -21,9 +22,9 @@ from ryzanstein.memory.sources.turns import Turn
 __all__ = ["is_subtitles", "read_subtitles"]
 
 _CLOCK = r"(?:(\d+):)?([0-5]\d):([0-5]\d)[.,](\d{3})"
-_CUE = re.compile(rf"{_CLOCK}\s+-->\s+{_CLOCK}(?:\s.*)?")
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
-_TAG = re.compile(r"</?[^>\n]*>")
+_CUE = re.compile(rf"{_CLOCK}\s{{1,9}}-->\s{{1,9}}{_CLOCK}(?:\s.*)?")
+_VOICE = re.compile(r"<v(?:\.[^\s>]{0,80})?\s{1,3}([^>]{1,120})>")
+_TAG = re.compile(r"</?[^<>\n]{0,120}>")
 _NAMED = re.compile(r"([^\W\d_][^:.!?<>\n]{0,40}?):\s+(?=\S)")
 _PAUSE = 4.0
 
@@ -67,19 +68,24 @@ def read_subtitles(text: str, *, begins: datetime | None = None) -> list[Turn]:
 
 
 def _cues(text: str) -> Iterator[_Cue]:
-    blocks = re.finditer(r"(?:[^\n]*\S[^\n]*(?:\n|$))+", text)
-    for block in blocks:
-        lines = block[0].strip().split("\n")
+    for first, lines in _blocks(text.split("\n")):
         at = next((at for at, line in enumerate(lines[:2]) if "-->" in line), None)
         if at is None:
             continue  # a header, a note, a style
         found = _CUE.fullmatch(lines[at].strip())
         if found is None:
-            number = text.count("\n", 0, block.start()) + at + 1
-            raise ValueError(f"line {number}: {lines[at][:60]!r} is not a cue's times")
+            raise ValueError(f"line {first + at}: {lines[at][:60]!r} is not a cue's times")
         speaker, words = _said("\n".join(lines[at + 1 :]))
         if words:
             yield _Cue(_seconds(found.groups()[:4]), _seconds(found.groups()[4:]), speaker, words)
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yields runs of lines that are not empty, each with the number of its first line."""
+    for filled, run in groupby(enumerate(lines, start=1), lambda one: bool(one[1].strip())):
+        if filled:
+            numbered = list(run)
+            yield numbered[0][0], [line for _, line in numbered]
 
 
 def _said(text: str) -> tuple[str | None, str]:

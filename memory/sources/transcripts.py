@@ -23,27 +23,31 @@ from ryzanstein.memory.sources.turns import Turn
 
 __all__ = ["read_transcript"]
 
-_BOLD = re.compile(r"^((?:\[[^\]]*\]\s*)?)\*\*(.+?)\*\*")
+_BOLD = re.compile(r"^((?:\[[^\]]{0,80}\]\s{0,3})?)\*\*(.{1,80}?)\*\*")
 _MARKS = re.compile("[\u200e\u200f\ufeff]")
 _ZONE = r"(?:Z|[+-]\d\d:?\d\d|\s?[AaPp]\.?[Mm]\b\.?)?"
-_WRITTEN = rf"\d[\d/.\-]{{5,9}}(?:,\s*|\s+|T)\d{{1,2}}:\d{{2}}(?:[:.]\d+)*{_ZONE}"
+_WRITTEN = rf"\d[\d/.\-]{{5,9}}(?:,?\s{{1,3}}|T)\d{{1,2}}:\d{{2}}(?:[:.]\d{{1,9}}){{0,2}}{_ZONE}"
 _PERSON = r"(?P<speaker>[^\W\d_][^:<>\[\]()#*`|]{0,60}?)"
 # Beside a time, a chat's speaker may be a telephone number.
 _ANYBODY = r"(?P<speaker>[^:<>\n]{1,80}?)"
 _ROLES = r"user|human|you|me|assistant|system|ai|bot|model|chatgpt|gpt-[\w.]+|claude|gemini|copilot"
 _TEXT = r"(?P<text>(?:\s.*)?)$"
+# Every repetition is bounded: a line may be a megabyte of anything.
+_NUMBERS = r"[^)\]]{0,40}?\d[^)\]]{0,40}"
+_SPACE = r"\s{0,3}"
 _FORMS = {
-    "bracket": re.compile(rf"\[(?P<time>[^\]]*\d[^\]]*)\]\s*<?{_ANYBODY}[:>]{_TEXT}"),
-    "stamp": re.compile(rf"(?P<time>{_WRITTEN})\s*[-–—]?\s*{_ANYBODY}:{_TEXT}"),
-    "after": re.compile(rf"{_PERSON}\s*[(\[](?P<time>[^)\]]*\d[^)\]]*)[)\]]\s*:{_TEXT}"),
+    "bracket": re.compile(rf"\[(?P<time>{_NUMBERS})\]{_SPACE}<?{_ANYBODY}[:>]{_TEXT}"),
+    "stamp": re.compile(rf"(?P<time>{_WRITTEN}){_SPACE}[-–—]?{_SPACE}{_ANYBODY}:{_TEXT}"),
+    "after": re.compile(rf"{_PERSON}{_SPACE}[(\[](?P<time>{_NUMBERS})[)\]]{_SPACE}:{_TEXT}"),
     "heading": re.compile(
-        rf"#{{1,6}}\s+(?P<speaker>{_ROLES})\s*:?\s*(?:[(\[](?P<time>[^)\]]+)[)\]])?(?P<text>)$",
+        rf"#{{1,6}}\s{{1,3}}(?P<speaker>{_ROLES}){_SPACE}:?{_SPACE}"
+        r"(?:[(\[](?P<time>[^)\]]{1,80})[)\]])?(?P<text>)$",
         re.IGNORECASE,
     ),
     "name": re.compile(rf"{_PERSON}:(?P<time>){_TEXT}"),
 }
-_UNSPOKEN = re.compile(rf"\[[^\]]*\d[^\]]*\]|{_WRITTEN}")
-_HEADING = re.compile(r"#{1,6}\s+(.*?)\s*#*")
+_UNSPOKEN = re.compile(rf"\[{_NUMBERS}\]|{_WRITTEN}")
+_HEADING = re.compile(r"#{1,6}\s")
 _SITTING = re.compile(r"(session|part|day|meeting|conversation|chapter)\b.*", re.IGNORECASE)
 _DAY_FIRST = re.compile(r"\b(?:1[3-9]|2\d|3[01])[/-]\d{1,2}[/-]\d{2,4}")
 _LONGEST_NAME = 5
@@ -145,8 +149,8 @@ def _happened(
 
 def _session(line: str, *, before: bool) -> tuple[str | None, str] | None:
     """Returns a session's name and the text that may date it; None where the line is neither."""
-    heading = _HEADING.fullmatch(line)
-    title = heading[1] if heading else line.strip("-=*_ \t")
+    heading = _HEADING.match(line) is not None
+    title = line.strip("# \t") if heading else line.strip("-=*_ \t")
     if is_day(title):
         return None if not title else (title, title)
     if heading and (before or _SITTING.fullmatch(title)):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ryzanstein.memory.sources.chats import read_chats
 from ryzanstein.memory.sources.turns import Conversation, drafts
@@ -161,6 +164,23 @@ def test_a_long_turn_becomes_several_records_of_one_turn() -> None:
 def test_what_is_wrong_is_named(value: object, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         read(value)
+
+
+NAMES = st.sampled_from(
+    "messages mapping current_node parent message author role content parts text type time "
+    "session_1 session_1_date_time conversation id".split()
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.text("user tool", max_size=6)
+JSON = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5)
+)
+
+
+@given(JSON)
+def test_any_json_is_read_or_refused(value: Any) -> None:
+    with suppress(ValueError):
+        for conversation in read(value):
+            assert all(draft.text for draft in drafts(conversation))
 
 
 def test_a_tree_that_bites_its_tail_ends() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, date, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ryzanstein.memory.sources.subtitles import is_subtitles, read_subtitles
 from ryzanstein.memory.sources.transcripts import read_transcript
@@ -90,6 +93,24 @@ def test_clock_times_without_a_day_leave_the_time_open() -> None:
 def test_a_wrong_transcript_names_its_line(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         read_transcript(text)
+
+
+@given(st.text("[]()<>:#*- 0123/,.AaPpMm\n", max_size=300))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for read in (read_transcript, read_subtitles):
+        with suppress(ValueError):
+            assert all(turn.text.strip() for turn in read(text))
+
+
+@pytest.mark.parametrize(
+    "piece", ["1", "[1", "# ", " ", "*", "<", "<v ", '."', "(1", "a:", "|", "> "]
+)
+def test_a_line_of_anything_takes_no_time_to_speak_of(piece: str) -> None:
+    line = piece * (100_000 // len(piece)) + "x"
+    for text in (line, f"2024-05-01 10:00{line}", f"WEBVTT\n\n00:01.000 --> 00:02.000\n{line}"):
+        for read in (read_transcript, read_subtitles):
+            with suppress(ValueError):
+                read(text)
 
 
 VTT = """WEBVTT - minutes
