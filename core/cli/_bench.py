@@ -101,6 +101,10 @@ def memory_suite(
             embedding=embedding,
             progress=_told,
         )
+    if suite == "imports":
+        from ryzanstein.memory.bench.imports import run as imports
+
+        return imports(data, records=records or 10_000, embedding=embedding)
     from ryzanstein.memory.bench.scale import run as scale
 
     return scale(data, records=records, queries=queries)

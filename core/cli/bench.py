@@ -72,14 +72,15 @@ def inference(out: Output, suite: str, data: Path | None, **options: Any) -> Non
     "ryzanstein bench memory --records 2000",
     "ryzanstein bench memory --suite locomo --data locomo10.json --embedding minilm",
     "ryzanstein bench memory --suite vectors --data wikitext2-test.txt --sizes 10000,100000",
+    "ryzanstein bench memory --suite imports --data wikitext2-test.txt",
     "ryzanstein bench memory --suite scale --data wikitext2-test.txt --records 1000000",
 )
 @click.option(
     "--suite",
-    type=click.Choice(["speed", "locomo", "vectors", "scale"]),
+    type=click.Choice(["speed", "locomo", "vectors", "imports", "scale"]),
     default="speed",
     show_default=True,
-    help="Storing and recalling; finding evidence; forms of vectors; the index at a million.",
+    help="Storing, recalling; finding evidence; forms of vectors; files in, out; a million.",
 )
 @click.option(
     "--data",
@@ -87,7 +88,7 @@ def inference(out: Output, suite: str, data: Path | None, **options: Any) -> Non
     help="Conversations in LoCoMo's format, or a text to cut passages from.",
 )
 @click.option("--embedding", metavar="NAME", help="Another embedding than the default: minilm.")
-@click.option("--records", type=click.IntRange(10, 10_000_000), help="Of speed and scale.")
+@click.option("--records", type=click.IntRange(10, 10_000_000), help="Of speed, imports and scale.")
 @click.option("--queries", type=click.IntRange(1, 100_000), default=200, show_default=True)
 @click.option("--sizes", metavar="N,N,…", help="Of vectors.")
 def memory(out: Output, suite: str, **options: Any) -> None:

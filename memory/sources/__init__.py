@@ -8,5 +8,6 @@ conversation   a transcript with speakers and times, one record a turn
 documents      Markdown, plain text and PDF, one record a passage
     markdown, pdf   a file's blocks and pages
     chunks     blocks into passages
+    revised    what changes in the store when a document did
 reading        files, their size and their encoding;  moments   times as people write them
 """
