@@ -22,6 +22,8 @@ from ryzanstein.memory.sqlite import SQLite
 
 __all__ = ["Backend", "Database"]
 
+# Every write begins with it: built once.
+_RAISE = update(RevisionRow).values(value=RevisionRow.value + 1).returning(RevisionRow.value)
 _BUSY_SECONDS = 30.0
 _POSTGRES = "postgresql+psycopg"
 _EXAMPLE = "For example sqlite:////home/me/memory.db or postgresql+psycopg://user@host/name."
@@ -131,8 +133,7 @@ class Database:
         with self._writers, self._translated():
             self._backend.refresh()
             with self._connect(self._backend.writing) as connection, connection.begin():
-                raised = update(RevisionRow).values(value=RevisionRow.value + 1)
-                revision = connection.execute(raised.returning(RevisionRow.value)).scalar_one()
+                revision = connection.execute(_RAISE).scalar_one()
                 yield connection, revision
 
     def scrub(self) -> None:

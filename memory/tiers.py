@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select
 
-from ryzanstein.errors import InvalidRequest, StorageError, TimedOut
+from ryzanstein.errors import InvalidRequest, RyzansteinError
 from ryzanstein.memory import journal, policies
 from ryzanstein.memory.checks import checked_limit, checked_tier
 from ryzanstein.memory.database import Database
@@ -115,7 +115,7 @@ class Tiers:
 
     def flush(self) -> None:
         """Writes counted uses where that is possible; a read-only store keeps none."""
-        with suppress(StorageError, TimedOut):
+        with suppress(RyzansteinError):
             while self.uses:
                 self._settle_slice()
 
