@@ -11,10 +11,10 @@ from typing import Any
 
 from ryzanstein.cli.ask import bring_model
 from ryzanstein.cli.serving import SERVERS
-from ryzanstein.errors import InvalidRequest, ServerUnavailable
+from ryzanstein.errors import ServerUnavailable
 from ryzanstein.mcp_servers._shared import shared
 
-__all__ = ["inference_speed", "memory_suite", "perplexity", "routing_quality", "server_starts"]
+__all__ = ["inference_speed", "perplexity", "routing_quality", "server_starts"]
 
 
 def inference_speed(
@@ -69,58 +69,6 @@ def perplexity(
         peer=peer,
         precision=precision,
     )
-
-
-def memory_suite(
-    suite: str,
-    *,
-    data: Path | None,
-    embedding: str | None,
-    records: int | None,
-    queries: int,
-    sizes: str | None,
-) -> dict[str, Any]:
-    """One suite of the memory; each is a module that is imported when it is asked for."""
-    if suite == "speed":
-        from ryzanstein.memory.bench.speed import run as speed
-
-        return speed(records=records or 2000, queries=queries, embedding=embedding)
-    if data is None:
-        raise InvalidRequest(f"The suite {suite} needs a file.", hint="Give one with --data FILE.")
-    if suite == "locomo":
-        from ryzanstein.memory.bench.locomo import run as locomo
-
-        return locomo(data, embedding)
-    if suite == "vectors":
-        from ryzanstein.memory.bench.vectors import run as vectors
-
-        return vectors(
-            data,
-            sizes=None if sizes is None else _numbers(sizes),
-            queries=queries,
-            embedding=embedding,
-            progress=_told,
-        )
-    if suite == "imports":
-        from ryzanstein.memory.bench.imports import run as imports
-
-        return imports(data, records=records or 10_000, embedding=embedding)
-    from ryzanstein.memory.bench.scale import run as scale
-
-    return scale(data, records=records, queries=queries)
-
-
-def _told(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise InvalidRequest(
-            f"{text!r} is no list of numbers.", hint="For example --sizes 10000,100000."
-        ) from error
 
 
 def routing_quality() -> dict[str, Any]:

@@ -77,10 +77,11 @@ def inference(out: Output, suite: str, data: Path | None, **options: Any) -> Non
 )
 @click.option(
     "--suite",
-    type=click.Choice(["speed", "locomo", "vectors", "imports", "scale"]),
+    type=click.Choice(["speed", "locomo", "vectors", "imports", "merging", "scale"]),
     default="speed",
     show_default=True,
-    help="Storing, recalling; finding evidence; forms of vectors; files in, out; a million.",
+    help="Storing and recalling; finding evidence; forms of vectors; files in and out; "
+    "what is merged; index and store at a million.",
 )
 @click.option(
     "--data",
@@ -90,10 +91,17 @@ def inference(out: Output, suite: str, data: Path | None, **options: Any) -> Non
 @click.option("--embedding", metavar="NAME", help="Another embedding than the default: minilm.")
 @click.option("--records", type=click.IntRange(10, 10_000_000), help="Of speed, imports and scale.")
 @click.option("--queries", type=click.IntRange(1, 100_000), default=200, show_default=True)
-@click.option("--sizes", metavar="N,N,…", help="Of vectors.")
+@click.option("--sizes", metavar="N,N,…", help="Of vectors and merging.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(["index", "store"]),
+    help="Of scale; both without it.",
+)
 def memory(out: Output, suite: str, **options: Any) -> None:
     """Measure the memory, in stores of its own that are thrown away."""
-    from ryzanstein.cli._bench import memory_suite
+    from ryzanstein.cli._bench_memory import memory_suite
 
     measures = memory_suite(suite, **options)
     if suite == "vectors" and not out.as_json:

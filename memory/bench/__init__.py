@@ -1,1 +1,1 @@
-"""What can be measured of the memory, a suite a module: `run(**options)` returns what goes to JSON."""
+"""What can be measured of the memory, a suite a module: `run(…)` returns what goes to JSON."""

@@ -120,10 +120,12 @@ def test_what_is_archived_is_deleted_only_when_asked(run: Run) -> None:
     }
 
 
-@pytest.mark.parametrize("suite", ["locomo", "vectors", "scale"])
+@pytest.mark.parametrize("suite", ["locomo", "vectors", "imports", "merging", "scale"])
 def test_a_suite_without_its_file_says_so(run: Run, suite: str) -> None:
     done = run("bench", "memory", "--suite", suite)
     assert done.code == 1 and "--data FILE" in done.err
+    wrong = run("bench", "memory", "--suite", suite, "--sizes", "ten")
+    assert wrong.code == 1 and "'ten' is no list of numbers" in wrong.err
 
 
 def test_the_recall_of_evidence_is_measured_on_any_file_of_the_format(
