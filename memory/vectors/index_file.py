@@ -27,6 +27,7 @@ from ryzanstein.memory.vectors.graph import Graph
 from ryzanstein.memory.vectors.index_format import (
     VERSION,
     BadIndexFile,
+    Chosen,
     Header,
     Tables,
     chunk_sums,
@@ -159,6 +160,7 @@ class IndexFile:
         parts: Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]],
         graph: Graph | None,
         stale: NDArray[np.bool_],
+        codes: Chosen | None = None,
     ) -> Stored:
         """Writes both files anew and maps the vectors.
 
@@ -168,6 +170,7 @@ class IndexFile:
             parts: Their rows and vectors, in order.
             graph: The graph over the slots.
             stale: Slots of which the graph has an older vector.
+            codes: The form in which vectors are scanned.
 
         Raises:
             StorageError: The folder cannot be written or the disk is too full; the old files stay.
@@ -190,6 +193,7 @@ class IndexFile:
                 graph_path.name if graph else "",
                 graph_path.stat().st_size if graph else 0,
                 graph.width if graph else 0,
+                codes,
             )
             with temporary.open("w+b") as file:
                 write_index(file, header, parts, nodes, stale, graph_sums)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VERSION",
     "BadIndexFile",
+    "Chosen",
     "Header",
     "Tables",
     "chunk_sums",
@@ -59,6 +60,21 @@ class BadIndexFile(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """The form of the codes that are scanned, and why it was chosen.
+
+    Attributes:
+        name: Of the form.
+        factor: Candidates to rescore for each result.
+        why: A sentence for people.
+    """
+
+    name: str
+    factor: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """What an index file says of itself.
 
@@ -72,6 +88,7 @@ class Header:
         graph: Name of the graph's file; empty where there is none.
         graph_bytes: Its size.
         width: How widely it is searched.
+        codes: The form in which vectors are scanned; None where none was chosen.
     """
 
     version: str
@@ -83,6 +100,7 @@ class Header:
     graph: str
     graph_bytes: int
     width: int
+    codes: Chosen | None
 
     def encoded(self) -> bytes:
         """Returns the first bytes of the file, up to the tables."""
@@ -204,7 +222,9 @@ def read_header(file: IO[bytes]) -> Header:
     text = file.read(length) if magic == _MAGIC and length < _PAGE else b""
     if not text or checksum(text) != sum_:
         raise BadIndexFile("It is no index file, or its header is damaged.")
-    header = Header(**json.loads(text))
+    fields = json.loads(text)
+    codes = fields.pop("codes")
+    header = Header(**fields, codes=Chosen(**codes) if codes else None)
     file.seek(len(header.encoded()))
     return header
 

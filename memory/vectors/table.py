@@ -137,6 +137,9 @@ class VectorTable:
 
     def encode_with(self, form: Form) -> None:
         """Begins to keep codes of this form; `encode` makes those of the vectors that are here."""
+        if form.name == "float32":
+            self._form, self._codes, self.coded = None, [], self.size
+            return
         self._form, self.coded = form, 0
         self._codes = [self._new_codes(form) for _ in self._blocks]
 
@@ -144,7 +147,7 @@ class VectorTable:
         """Makes the codes of so many more slots."""
         slots = np.arange(self.coded, min(self.coded + count, self.size))
         for number, _, places in _by_block(slots):
-            self._write(number, places, self._blocks[number][places])
+            self._write_codes(number, places, self._blocks[number][places])
         self.coded += len(slots)
 
     def replace_block(
@@ -213,6 +216,11 @@ class VectorTable:
 
     def _write(self, number: int, places: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         self._blocks[number][places] = vectors
+        self._write_codes(number, places, vectors)
+
+    def _write_codes(
+        self, number: int, places: NDArray[np.int64], vectors: NDArray[np.float32]
+    ) -> None:
         if self._form is not None:
             self._codes[number][places] = self._form.encode(vectors)
 
@@ -224,7 +232,7 @@ class VectorTable:
         del self._free[len(self._free) - len(reused) :]
         added = count - len(reused)
         slots = np.array([*reused, *range(self.size, self.size + added)], dtype=np.int64)
-        if self._form is not None and self.coded == self.size:
+        if self.size and self.coded == self.size:
             self.coded += added
         self.size += added
         while len(self._blocks) * BLOCK < self.size:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ryzanstein.errors import StorageError
+from ryzanstein.memory.vectors.choice import QUERIES, SAMPLE, choose
 from ryzanstein.memory.vectors.forms import fit_form
 from ryzanstein.memory.vectors.graph import Graph
-from ryzanstein.memory.vectors.index_format import BadIndexFile
+from ryzanstein.memory.vectors.index_format import BadIndexFile, Chosen
 from ryzanstein.memory.vectors.live import SLICE, LiveVectors
 from ryzanstein.memory.vectors.slots import SlotSet
 from ryzanstein.memory.vectors.table import BLOCK, best
@@ -43,7 +44,11 @@ _FOLD_SLICE = 8
 _SAVE_SHARE = 0.05
 _RETRY_SECONDS = 600.0
 _LOOK_SECONDS = 2.0
-_SAMPLE = 4_096
+# Vectors from which the form of the codes is chosen, again when there are so many times more.
+_SAMPLE = SAMPLE + QUERIES
+_GROWN = 4
+# Those that need no training on the sample: a store is opened and closed within a second.
+_FORMS = ("float32", "int8", "matryoshka-128", "matryoshka-64", "bits")
 # A graph grows by half in less time when it is built anew, with nobody waiting for its lock.
 _MANY = 16
 # Queries, and true neighbours of each, with which a graph is measured.
@@ -83,6 +88,8 @@ class Upkeep:
         self.elsewhere = False  # another process builds
         self.stamp: tuple[int, int] | None = None  # of the file that was opened or written last
         self.trouble = ""
+        self._choice: Chosen | None = None
+        self._chosen_for = 0
         self._retry_at = 0.0
         self._doing = ""
         self._worker: threading.Thread | None = None
@@ -94,6 +101,7 @@ class Upkeep:
         with live.lock.write():
             live.table.restore(tables.rows.copy(), stored.blocks)
             live.revision = stored.header.revision
+            self._choice, self._chosen_for = stored.header.codes, len(live.table)
             if stored.header.graph:
                 self._stored = stored
                 live.watch(live.table.size)
@@ -142,6 +150,7 @@ class Upkeep:
             "tombstones": 0 if graph is None else graph.tombstones,
             "width": 0 if graph is None else graph.width,
             "pending": live.waiting(),
+            "codes": self._choice.why if self._choice is not None else "",
             "doing": self._doing,
             "built": live.watched if building else None,
             "unsaved": self.unsaved,
@@ -161,7 +170,9 @@ class Upkeep:
 
     def _wants_codes(self) -> bool:
         table = self._live.table
-        return len(table) >= self._graph_from and table.coded < table.size
+        if len(table) < self._graph_from:
+            return False
+        return table.coded < table.size or len(table) > _GROWN * self._chosen_for
 
     def _wants_build(self) -> bool:
         live = self._live
@@ -217,7 +228,12 @@ class Upkeep:
         with live.lock.read():
             slots = live.table.alive()
             sample = live.table.vectors(slots[:: max(1, len(slots) // _SAMPLE)])
-        form = fit_form("int8", sample)
+        if self._choice is None or self._chosen_for * _GROWN < len(slots):
+            choice = choose(sample, rows=len(slots), names=_FORMS)
+            self._choice = Chosen(choice.form.name, choice.form.factor, choice.why)
+            self._chosen_for = len(slots)
+        form = fit_form(self._choice.name, sample)
+        form.factor = self._choice.factor
         with live.lock.write():
             live.table.encode_with(form)
         while not self._stopping.is_set():
@@ -309,7 +325,9 @@ class Upkeep:
             live.watch(size)
             before, self.unsaved = self.unsaved, 0
         try:
-            stored = file.write(revision, size, self._until_stopped(live.parts(size)), graph, stale)
+            stored = file.write(
+                revision, size, self._until_stopped(live.parts(size)), graph, stale, self._choice
+            )
             self.stamp, self.trouble = file.stamp(), ""
             self._map(stored)
         except StorageError as error:

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.memory.vectors.forms import fit_form
 from ryzanstein.memory.vectors.index import VectorIndex
+from ryzanstein.memory.vectors.table import VectorTable
 
 DIMENSION = 16
 
@@ -112,6 +114,52 @@ def test_removed_rows_never_come_back_and_their_vectors_are_overwritten() -> Non
     table = index._live.table
     freed = np.setdiff1d(np.arange(table.size), table.alive())
     assert len(freed) == len(gone) and not table.vectors(freed).any()
+    index.close()
+
+
+@pytest.mark.parametrize("name", ["int8", "bits", "matryoshka-64"])
+def test_codes_follow_what_is_stored_changed_and_dropped(name: str) -> None:
+    dimension = 64
+    table = VectorTable(dimension)
+    vectors = unit(600, 10, dimension)
+    table.put(np.arange(600), vectors)
+    form = fit_form(name, vectors)
+    form.factor = 40
+    table.encode_with(form)
+    assert table.scanned == "exact"
+    table.encode(500)
+    table.encode(500)
+    assert table.scanned == f"scan of {name}"
+    expected = vectors.copy()
+    for number, (start, end) in enumerate([(0, 30), (100, 300)]):
+        gone = np.arange(start, end)
+        table.drop(gone)
+        expected[gone] = 0
+        fresh = unit(10, 20 + number, dimension)
+        table.put(gone[:10], fresh)
+        expected[gone[:10]] = fresh
+        for query in unit(5, 30, dimension):
+            slots, scores = table.nearest(query, 5)
+            best = np.argsort(-(expected @ query))[:5]
+            assert sorted(table.rows(slots).tolist()) == sorted(best.tolist())
+            assert np.allclose(np.sort(scores)[::-1], (expected @ query)[best], atol=1e-5)
+            among = table.slots(np.arange(50, 550))
+            few, _ = table.nearest(query, 5, among[among >= 0])
+            best = 50 + np.argsort(-(expected[50:550] @ query))[:5]
+            assert sorted(table.rows(few).tolist()) == sorted(best.tolist())
+
+
+def test_a_graph_is_searched_as_widely_as_its_recall_needs() -> None:
+    index = VectorIndex(128, graph_from=1_000)
+    vectors = unit(4_000, 11, 128)  # noise of many dimensions, the hardest there is
+    index.add(np.arange(4_000), vectors)
+    index.wait()
+    assert index.stats()["width"] > 128
+    hits = 0
+    for query in unit(50, 12, 128):
+        best = np.argsort(-(vectors @ query))[:10]
+        hits += len(set(best.tolist()) & set(index.search(query, 10)[0].tolist()))
+    assert hits / 500 >= 0.95
     index.close()
 
 
