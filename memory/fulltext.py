@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["FullText", "full_text_of"]
 
 # BM25 of 20,000 rows takes 30 ms, and what only frequent words match is found by its meaning.
-_RANKED = 5_000
+_RANKED = 2_000
 _READ = 500
 _LIKE_TERMS = 8
 _K1, _B = 1.2, 0.75

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OUTCOMES",
+    "PASSAGE",
     "TIERS",
     "AgentPrototype",
     "AgentPrototypes",
@@ -60,6 +61,8 @@ __all__ = [
 ]
 
 OUTCOMES = ("verified", "rated", "failed", "unknown")
+# The kind of a document's passages; a conversation's turns may be of any other.
+PASSAGE = "passage"
 TIERS = ("working", "short_term", "long_term", "episodic", "semantic")
 _UNKNOWN = 0.3
 _FAILURE = -0.3

@@ -19,16 +19,15 @@ from pathlib import Path
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.checks import cleaned
-from ryzanstein.memory.records import Draft
+from ryzanstein.memory.records import PASSAGE, Draft
 from ryzanstein.memory.sources.chunks import Block, Passage, passages
 from ryzanstein.memory.sources.markdown import markdown_passages
 from ryzanstein.memory.sources.pdf import read_pdf
 from ryzanstein.memory.sources.reading import read_text
 
-__all__ = ["FORMATS", "PASSAGE", "Document", "document_key", "read_document"]
+__all__ = ["FORMATS", "Document", "document_key", "read_document"]
 
 FORMATS = ("markdown", "text", "pdf")
-PASSAGE = "passage"
 _MOST_TEXT, _MOST_PDF = 32_000_000, 128_000_000
 _MARKDOWN = frozenset((".md", ".markdown", ".mdown", ".mkd", ".mdx"))
 _ABOVE = " > "

@@ -24,10 +24,10 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from ryzanstein.memory import journal
 from ryzanstein.memory.checks import checked_tags
-from ryzanstein.memory.records import DocumentReport, Draft, Memory
+from ryzanstein.memory.records import PASSAGE, DocumentReport, Draft, Memory
 from ryzanstein.memory.rows import batches, identity, supersede
 from ryzanstein.memory.schema import JournalRow, MemoryRow
-from ryzanstein.memory.sources.documents import PASSAGE, document_key, read_document
+from ryzanstein.memory.sources.documents import document_key, read_document
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

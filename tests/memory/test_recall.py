@@ -65,6 +65,16 @@ def test_neighbours_count_within_their_session_only(store: MemoryStore) -> None:
     assert found[0].memory.text == "Save me a slice, please."
 
 
+def test_the_passages_of_a_document_stand_for_themselves(store: MemoryStore) -> None:
+    text = "# Boats\n\nThe sailing boat lies at the pier.\n\n# Aunts\n\nMarisol taught me to knit."
+    store.import_document(text, source="notes.md")
+    remember_talk(store)
+    found = store.recall("what is the name of the sailing boat?", limit=10)
+    passages = [hit for hit in found if hit.memory.kind == "passage"]
+    assert passages and all("neighbours" not in told(hit) for hit in passages)
+    assert "pier" in passages[0].memory.text
+
+
 def test_the_reasons_of_every_hit_add_up_to_its_score(store: MemoryStore) -> None:
     remember_talk(store)
     for number in range(30):
