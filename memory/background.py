@@ -3,8 +3,8 @@
 Only long-lived servers start it. Each second it works for at most 50 ms, at a lower priority where
 the system gives threads one, writing use counts and settling tiers first, then consolidating and
 distilling. With nothing to do that is two questions to the database. When the disk is full or the
-database locked it waits, up to five minutes, and goes on where it was; closing ends it between two
-memories.
+database locked it waits, up to five minutes, and goes on where it was; closing ends it after the
+few memories it is at.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Background:
             self._thread.start()
 
     def close(self) -> None:
-        """Ends the work between two memories; waits at most for one that waits for a lock."""
+        """Ends the work soon; one that waits for a locked database is left behind after 5 s."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(_JOINING)

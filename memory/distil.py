@@ -31,7 +31,13 @@ from ryzanstein.memory.jobs import Place
 from ryzanstein.memory.merges import add_link
 from ryzanstein.memory.near import Near, Neighbours
 from ryzanstein.memory.records import Memory
-from ryzanstein.memory.rows import identity_of, insert_memories, load_known, load_memories
+from ryzanstein.memory.rows import (
+    identity_of,
+    insert_memories,
+    load_known,
+    load_memories,
+    load_rows,
+)
 from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow
 from ryzanstein.memory.spaces import MEMORIES
 from ryzanstein.memory.thresholds import load_thresholds
@@ -43,7 +49,7 @@ __all__ = ["LEAST_SESSIONS", "Distillation", "Distilled", "facts_of"]
 LEAST_SESSIONS = 3
 DISTILLED_FROM = "distilled_from"
 _NAME = "distillation"
-_BATCH = 64
+_BATCH = 16
 _LONGEST = 300
 _LEAST_TERMS = 3
 _EPISODES = (MemoryRow.tier == "episodic", MemoryRow.superseded_by.is_(None))
@@ -68,6 +74,12 @@ class Distilled:
     looked_at: int = 0
     distilled: int = 0
     done: bool = False
+
+    def __add__(self, other: Distilled) -> Distilled:
+        """Returns both together, done where the later one is."""
+        return Distilled(
+            self.looked_at + other.looked_at, self.distilled + other.distilled, other.done
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +204,8 @@ class Distillation:
         ordered = select(MemoryRow.row).where(*_EPISODES).order_by(MemoryRow.row).limit(_BATCH)
         while True:
             with self._database.read() as connection:
-                rows = list(connection.execute(ordered.where(MemoryRow.row > row)).scalars())
-                found = load_memories(connection, [MemoryRow.row.in_(rows)])
+                rows = connection.execute(ordered.where(MemoryRow.row > row)).scalars().all()
+                found = load_rows(connection, rows)
             if not rows:
                 return
             self._neighbours.synced.catch_up()

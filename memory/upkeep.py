@@ -50,18 +50,18 @@ class Upkeep:
     def consolidate(
         self, seconds: float = 1.0, *, dry_run: bool = False, stop: Callable[[], bool] = never
     ) -> ConsolidationReport:
-        """Does a slice of both; half of the time is for each, or more where one has little to do.
+        """Distils, then consolidates; half of the time is for each, more where one has less to do.
 
         Raises:
             InvalidRequest: The time is no number of seconds.
         """
         began = time.monotonic()
-        walked = self._consolidation.run(checked_seconds(seconds) / 2, dry_run=dry_run, stop=stop)
+        distilled = self._distillation.run(checked_seconds(seconds) / 2, dry_run=dry_run, stop=stop)
         left = seconds - (time.monotonic() - began)
-        distilled = self._distillation.run(max(left, 0), dry_run=dry_run, stop=stop)
+        walked = self._consolidation.run(max(left, 0), dry_run=dry_run, stop=stop)
         left = seconds - (time.monotonic() - began)
-        if left > 0 and not walked.done and not dry_run:
-            walked = walked + self._consolidation.run(left, stop=stop)
+        if left > 0 and not distilled.done and not dry_run:
+            distilled = distilled + self._distillation.run(left, stop=stop)
         return ConsolidationReport(
             looked_at=walked.looked_at + distilled.looked_at,
             proposed=walked.proposed,
