@@ -95,6 +95,14 @@ class IndexFile:
             return None
         return found.st_ino, found.st_size
 
+    def revision(self) -> int:
+        """Returns the revision that the file says it has; -1 where it says nothing."""
+        try:
+            with self.path.open("rb") as file:
+                return read_header(file).revision
+        except (OSError, BadIndexFile):
+            return -1
+
     def open(self) -> Stored:
         """Verifies and maps the vectors.
 

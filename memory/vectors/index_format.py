@@ -218,13 +218,16 @@ def write_index(
 
 def read_header(file: IO[bytes]) -> Header:
     """Reads the header; the file then stands at the tables."""
-    magic, length, sum_ = _START.unpack(file.read(_START.size))
-    text = file.read(length) if magic == _MAGIC and length < _PAGE else b""
-    if not text or checksum(text) != sum_:
-        raise BadIndexFile("It is no index file, or its header is damaged.")
-    fields = json.loads(text)
-    codes = fields.pop("codes")
-    header = Header(**fields, codes=Chosen(**codes) if codes else None)
+    try:
+        magic, length, sum_ = _START.unpack(file.read(_START.size))
+        text = file.read(length) if magic == _MAGIC and length < _PAGE else b""
+        if not text or checksum(text) != sum_:
+            raise BadIndexFile("It is no index file, or its header is damaged.")
+        fields = json.loads(text)
+        codes = fields.pop("codes")
+        header = Header(**fields, codes=Chosen(**codes) if codes else None)
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BadIndexFile("It is of another version.") from error
     file.seek(len(header.encoded()))
     return header
 

@@ -20,6 +20,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from ryzanstein.errors import StorageError
+from ryzanstein.machine import available_cpus
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.schema import EmbeddingRow, RemovalRow, RevisionRow
 from ryzanstein.memory.vectors.backfill import Backfill
@@ -48,7 +49,7 @@ class SyncedIndex:
         space: Memories or experiences.
         embedder: Its model id chooses the vectors; it embeds what has none.
         graph_from: Rows from which a graph is built.
-        threads: Threads that build it; 0 means all CPUs.
+        threads: Threads that build it; None means all CPUs but one.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class SyncedIndex:
         embedder: Embedder,
         *,
         graph_from: int,
-        threads: int = 1,
+        threads: int | None = None,
     ) -> None:
         self._database = database
         self._space = space
         self._embedder = embedder
+        threads = max(1, available_cpus() - 1) if threads is None else threads
         self._options: dict[str, Any] = {"graph_from": graph_from, "threads": threads}
         self._folder = _index_folder(database)
         self._backfill = Backfill(database, space, embedder, store_vectors)
@@ -133,11 +135,17 @@ class SyncedIndex:
     def _open(self) -> None:
         """Starts from the file where there is one that fits the database."""
         index = self._new_index()
-        if index.open() and self._follow(index, first=True):
+        opened = index.open()
+        fits = opened and self._follow(index, first=True)
+        if fits:
             self.index.become(index)
-        else:
-            self._follow(self.index, first=True)
+        elif opened and index.file is not None:
+            # It is of a database that was here before, and nobody else would delete it.
+            with suppress(OSError):
+                index.file.discard()
         index.close()
+        if not fits:
+            self._follow(self.index, first=True)
 
     def _adopt(self) -> None:
         """Takes over the file that another process has built."""

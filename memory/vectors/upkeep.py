@@ -319,6 +319,10 @@ class Upkeep:
         if not file.hold():
             self._retry_at = time.monotonic() + _LOOK_SECONDS
             return
+        if file.stamp() not in (None, self.stamp) and file.revision() >= live.revision:
+            self.stamp, self.unsaved = file.stamp(), 0
+            file.release()
+            return
         with live.lock.write():
             size, revision, graph = live.table.size, live.revision, live.graph
             stale = live.stale.holds(np.arange(size))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ryzanstein.errors import StorageError
+from ryzanstein.inference.kernels._checksum import checksum
 from ryzanstein.memory.vectors import index_file, index_format, upkeep
 from ryzanstein.memory.vectors.index import VectorIndex
 from ryzanstein.memory.vectors.index_file import IndexFile, wipe
@@ -136,9 +137,16 @@ def test_a_file_that_is_missing_or_of_another_model_space_or_version_is_refused(
         shutil.copy(path, file.path)
         with pytest.raises(BadIndexFile, match="another space, model or version"):
             file.open()
+    file = IndexFile(folder, "memory", "model", DIMENSION)
     monkeypatch.setattr(index_file, "VERSION", "2")
     with pytest.raises(BadIndexFile, match="version"):
-        IndexFile(folder, "memory", "model", DIMENSION).open()
+        file.open()
+    monkeypatch.undo()
+    for header in (b'{"version": "1"}', b"[1]", b"{}", b"no JSON"):
+        start = index_format._START.pack(b"RZINDEX1", len(header), checksum(header))
+        path.write_bytes(start + header)
+        with pytest.raises(BadIndexFile, match="version"):
+            file.open()
 
 
 def test_a_folder_that_cannot_be_made_is_told_and_searches_go_on(tmp_path: Path) -> None:
@@ -299,6 +307,23 @@ def test_the_file_follows_when_much_has_changed(folder: Path) -> None:
     header = json.loads(text)
     assert header["slots"] == 600 and header["revision"] == 9
     index.close()
+
+
+def test_what_another_process_has_saved_is_not_saved_again(folder: Path) -> None:
+    first, second = new_index(folder), new_index(folder)
+    for index in (first, second):
+        assert index.open()
+        index.wait()
+        index.revision = 9
+    for index in (first, second):
+        index.add(np.arange(1000, 1200), unit(200, 5))
+        index.wait()
+        if index is first:
+            written = index.file.stamp() if index.file else None
+    assert second.file is not None and second.file.stamp() == written
+    assert second.stats()["unsaved"] == 0
+    first.close()
+    second.close()
 
 
 def test_closing_in_the_middle_leaves_the_old_file(

@@ -129,6 +129,7 @@ def test_a_file_from_a_later_or_another_database_is_not_used(
     shutil.copytree(index_file(sqlite_url).parent, tmp_path / "other.db.index")
     with opened(other, graph_from=10_000) as store:
         assert_as_the_database(store)
+    assert not list((tmp_path / "other.db.index").glob("*.index"))
 
 
 @pytest.mark.parametrize("part", ["*.index", "*.graph"])
