@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -38,7 +39,7 @@ class Background:
     """Runs jobs in turn, a slice at a time.
 
     Args:
-        jobs: What to do; each gets an equal part of a slice.
+        jobs: What to do, in this order.
         every: Seconds between two slices.
         slice: Seconds of work in one.
     """
@@ -76,9 +77,7 @@ class Background:
         pause = self._every
         while not self._stopping.wait(pause):
             try:
-                for job in self._jobs:
-                    if not self._stopping.is_set():
-                        job(self._slice / len(self._jobs), self._stopping.is_set)
+                self._do_slice()
                 pause = self._every
                 self.slices += 1
             except RyzansteinError as error:
@@ -88,6 +87,14 @@ class Background:
                 # Nobody is there to see it, and the server must go on without this thread's work.
                 pause = self._longer(pause)
                 _LOG.exception("Consolidation failed; it waits %.0f s", pause)
+
+    def _do_slice(self) -> None:
+        """Gives each job its part of what is left: what one does not need the next one has."""
+        deadline = time.monotonic() + self._slice
+        for done, job in enumerate(self._jobs):
+            if not self._stopping.is_set():
+                left = max(deadline - time.monotonic(), 0.0)
+                job(left / (len(self._jobs) - done), self._stopping.is_set)
 
     def _longer(self, pause: float) -> float:
         self.failures += 1
