@@ -164,9 +164,11 @@ class TSVector:
         if not kept:
             return {}
         documents, average = self._size(connection, space)
-        held = literal_column(f"{space.table.__tablename__}.words")
+        held: ColumnElement[Any] = literal_column(f"{space.table.__tablename__}.words")
         first, second = space.word_weights
-        weights = literal_column(f"CAST('{{0, 0, {second}, {first}}}' AS real[])")  # of D, C, B, A
+        weights: ColumnElement[Any] = literal_column(
+            f"CAST('{{0, 0, {second}, {first}}}' AS real[])"
+        )  # of D, C, B, A
         total: ColumnElement[float] = literal_column("0.0", Float)
         for query in kept:
             rarity = math.log(1 + (documents - often[query] + 0.5) / (often[query] + 0.5))
@@ -198,7 +200,7 @@ class TSVector:
         return {query: int(number) for query, number in found}
 
     @staticmethod
-    def _newest(space: Space, held: ColumnElement[Any], query: str) -> Select[tuple[int]]:
+    def _newest(space: Space, held: ColumnElement[Any], query: str) -> Select[Any]:
         return (
             select(space.table.row)
             .where(held.op("@@")(cast(query, TSQUERY)))
