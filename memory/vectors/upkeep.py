@@ -52,7 +52,7 @@ _FORMS = ("float32", "int8", "matryoshka-128", "matryoshka-64", "bits")
 # A graph grows by half in less time when it is built anew, with nobody waiting for its lock.
 _MANY = 16
 # Queries, and true neighbours of each, with which a graph is measured.
-_QUERIES = 64
+_QUERIES = 200
 _NEAREST = 10
 _SPARSE = 10
 
