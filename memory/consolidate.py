@@ -37,15 +37,15 @@ from ryzanstein.memory.schema import MemoryRow
 from ryzanstein.memory.thresholds import load_thresholds
 from ryzanstein.memory.tiers import Tiers
 
-__all__ = ["Consolidation", "Walked", "checked_seconds", "never"]
+__all__ = ["RELATED_FROM", "Consolidation", "Walked", "checked_seconds", "never"]
 
 _NAME = "consolidation"
 # So many are searched for and loaded together, and dealt with before the time is looked at: about
 # 10 ms. Each for itself would take twice as long.
 _BATCH = 4
 # Another value moves a vector far ("is called orion", "is called vega": 0.69), and the rules, not
-# the cosine, say that two texts exclude each other.
-_OPPOSED_FROM = 2 / 3
+# the cosine, say that two texts exclude each other. A share of the proposing threshold.
+RELATED_FROM = 2 / 3
 _TIERS = ("short_term", "long_term", "semantic")
 _FACTS = (
     MemoryRow.tier.in_(_TIERS),
@@ -127,7 +127,7 @@ class Consolidation:
         limits = self.thresholds()
         terms = [limits.model_id, limits.proposes, limits.merges]
         place = Place(self._database, _NAME, terms)
-        batches = self._after(place.row, _OPPOSED_FROM * limits.proposes)
+        batches = self._after(place.row, RELATED_FROM * limits.proposes)
         while not (walked.looked_at and (time.monotonic() >= deadline or stop())):
             batch = next(batches, None)
             if batch is None:

@@ -6,9 +6,9 @@
                 its text the newest of those sentences      record ──distilled_from──> each episode
 
 A sentence states a fact by itself when it says something of somebody or something that it names
-(no question, no "he" or "it", no "tomorrow", no thanks). What "I" say is compared only with what
-the same speaker says. Nothing is put into other words, and the episodes stay as they are. A later
-episode that says it again is linked to the record that is there.
+(no question, no "he" or "it", no "tomorrow", no thanks, and it speaks to nobody). What "I" say is
+compared only with what the same speaker says. Nothing is put into other words, and the episodes
+stay as they are. A later episode that says it again is linked to the record that is there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ryzanstein.memory import journal, policies
 from ryzanstein.memory.agreement import agree
 from ryzanstein.memory.agreement.lexicon import EXACT_DAYS, canonical
 from ryzanstein.memory.agreement.statement import parse
-from ryzanstein.memory.consolidate import checked_seconds, never
+from ryzanstein.memory.consolidate import RELATED_FROM, checked_seconds, never
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.facts import new_id
 from ryzanstein.memory.jobs import Place
@@ -55,10 +55,12 @@ _LEAST_TERMS = 3
 _EPISODES = (MemoryRow.tier == "episodic", MemoryRow.superseded_by.is_(None))
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\S)[^.!?\n]+)*[.!?]*")
 _ELSEWHERE = re.compile(
-    r"\b(?:he|she|they|him|her|them|his|their|you|your|yours|here|there)\b"
+    r"\b(?:he|she|they|him|her|them|his|their|you|your|yours|yourself|here|there)\b"
     r"|^\s*(?:it|this|that|these|those|and|but|so|because|which|who)\b",
     re.IGNORECASE,
 )
+# "Way to go, Jon!" and "Caroline, that is lovely." speak to somebody, not of something.
+_ADDRESSED = re.compile(r",\s*[A-Z]\w+\s*[!.?]*$|^(?:\w+,?\s+)?[A-Z]\w+,")
 _CHAT = frozenset(
     canonical(word)
     for word in "thank thanks congrats congratulations sorry welcome bye hope wish glad proud "
@@ -100,16 +102,22 @@ def facts_of(text: str) -> list[str]:
 
 
 def _states_a_fact(sentence: str) -> bool:
-    if len(sentence) > _LONGEST or _ELSEWHERE.search(sentence):
+    if len(sentence) > _LONGEST or _ELSEWHERE.search(sentence) or _ADDRESSED.search(sentence):
         return False
     statement = parse(sentence)
-    keys = {term.key for term in statement.terms}
-    return (
-        len(statement.terms) >= _LEAST_TERMS
-        and not +statement.markers
-        and not keys & _CHAT
-        and not keys & _SOON
-    )
+    terms = statement.terms
+    keys = {term.key for term in terms}
+    if len(terms) < _LEAST_TERMS or +statement.markers or keys & _CHAT or _passes(keys):
+        return False
+    # It has somebody or something particular, or a verb that can be told from a noun.
+    return any(term.kind != "word" or term.stated or term.past for term in terms) or terms[
+        1
+    ].text.endswith("s")
+
+
+def _passes(keys: set[str]) -> bool:
+    """Says whether a sentence names a day that will be another one: Friday, not every Friday."""
+    return bool(keys & _SOON) and "all" not in keys
 
 
 class Distillation:
@@ -143,7 +151,8 @@ class Distillation:
         done = Distilled()
         embedder = self._neighbours.embedder
         with self._database.read() as connection:
-            least = load_thresholds(connection, embedder.model_id).proposes
+            # Half of an episode may be about something else: its vector is not that near.
+            least = load_thresholds(connection, embedder.model_id).proposes * RELATED_FROM
         place = Place(self._database, _NAME, [embedder.model_id, least])
         for row, memory in self._after(place.row):
             if done.looked_at and (time.monotonic() >= deadline or stop()):
