@@ -4,7 +4,7 @@
     promoted     to a tier where it stays longer         demoted      back to prove itself
     archived     out of a full tier                      restored     back, since it was used
     marked       somebody said how much it matters       corrected    it replaced another
-    superseded   another replaced it                     merged       into a version, or from sources
+    superseded   another replaced it                     merged       into one, or from others
     unmerged     taken apart again                       distilled    from episodes, or into a fact
     contradicted another says otherwise
 
