@@ -118,7 +118,8 @@ def test_a_killed_import_can_be_repeated(place: Any) -> None:
     assert place.run("memory", "add", FACT).code == 0
     exported = place.run("memory", "export", "-").out.splitlines()
     record = json.loads(exported[1])
-    lines = [exported[0], *(copy_of(record, number) for number in range(1500))]
+    end = json.dumps({**json.loads(exported[-1]), "records": 1500})
+    lines = [exported[0], *(copy_of(record, number) for number in range(1500)), end]
     file = place.folder / "many.jsonl"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with place.start("memory", "import", str(file), stdin=subprocess.DEVNULL) as child:
