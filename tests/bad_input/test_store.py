@@ -56,6 +56,8 @@ def test_a_read_only_data_directory_is_said_and_stays_as_it_is(
     done = place.run("memory", "add", "One more.", "--json", wrap=wrap)
     done.failed("INTERNAL_ERROR", "ryzanstein.db", "RYZANSTEIN_DATABASE_URL")
     assert place.remembered() == [FACT]
+    done = place.run("memory", "search", "when does the harbour close", "--json", wrap=wrap)
+    assert done.code == 0 and FACT in done.out
     done = place.run("memory", "export", str(place.folder / "x.jsonl"), "--json", wrap=wrap)
     done.failed("INTERNAL_ERROR")
 
