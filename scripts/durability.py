@@ -1,7 +1,7 @@
 """Kills writers, or lets several write at once, and counts what was lost or stored twice.
 
-    python scripts/durability.py kills --kills 200        SIGKILL at random points of every kind of write
-    python scripts/durability.py writers                  4 processes x 5,000 writes on one store
+    python scripts/durability.py kills --kills 200    SIGKILL at random points of all writes
+    python scripts/durability.py writers              4 processes x 5,000 writes on one store
 
 A writer says what it is about to do and, once the store has returned, that it is done. After each
 kill a fresh process opens the store and compares every row with that account: what was done is
