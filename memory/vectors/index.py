@@ -70,7 +70,9 @@ class VectorIndex:
 
     @revision.setter
     def revision(self, value: int) -> None:
-        self._live.revision = value
+        with self._live.lock.write():
+            self._live.revision = value
+            self._upkeep.start()
 
     @property
     def form(self) -> str:

@@ -5,7 +5,7 @@
     build    a graph of everything: at the threshold, when a quarter of it is tombstones, and when
              half as many again wait for it
     fold     stale slots into the graph; what was removed is overwritten there at once
-    save     the index file: after a build, and when much has changed since
+    save     the index file: the vectors first, all after a build and when much has changed since
 
 Each holds a lock for a few milliseconds at a time. Among several processes one builds; the others
 search by scan until there is a file to open.
@@ -85,6 +85,7 @@ class Upkeep:
         self._stored: Stored | None = None  # its graph is still to be loaded
         self.removed = False  # the graph still holds a vector that was removed
         self.unsaved = 0  # changes since the file was saved; -1: there is a graph and no file
+        self._saved = False  # there is a file, with or without a graph
         self.elsewhere = False  # another process builds
         self.stamp: tuple[int, int] | None = None  # of the file that was opened or written last
         self.trouble = ""
@@ -102,6 +103,7 @@ class Upkeep:
             live.table.restore(tables.rows.copy(), stored.blocks)
             live.revision = stored.header.revision
             self._choice, self._chosen_for = stored.header.codes, len(live.table)
+            self._saved = True
             if stored.header.graph:
                 self._stored = stored
                 live.watch(live.table.size)
@@ -161,6 +163,7 @@ class Upkeep:
         """Chooses the next thing to do."""
         jobs = (
             (self._stored is not None, self._load),
+            (self._wants_file(), self._save),
             (self._wants_codes(), self._encode),
             (self._wants_build(), self._build),
             (self._wants_fold(), self._fold),
@@ -188,6 +191,13 @@ class Upkeep:
         live = self._live
         return live.graph is not None and (self.removed or len(live.stale) > self._pending)
 
+    def _wants_file(self) -> bool:
+        """Says whether the next start should find the vectors at least."""
+        live = self._live
+        if self._file is None or self._saved or live.graph is not None or live.revision < 0:
+            return False
+        return len(live.table) >= self._graph_from and time.monotonic() >= self._retry_at
+
     def _wants_save(self) -> bool:
         if self._file is None or self._live.graph is None or time.monotonic() < self._retry_at:
             return False
@@ -198,7 +208,10 @@ class Upkeep:
     def _work(self) -> None:
         while True:
             with self._live.lock.write():
-                job = None if self._stopping.is_set() else self._next()
+                job = self._next()
+                # Reading all vectors from the database again would take longer than this.
+                if self._stopping.is_set() and not self._wants_file():
+                    job = None
                 if job is None:
                     self._worker, self._doing = None, ""
                     return
@@ -320,7 +333,7 @@ class Upkeep:
             self._retry_at = time.monotonic() + _LOOK_SECONDS
             return
         if file.stamp() not in (None, self.stamp) and file.revision() >= live.revision:
-            self.stamp, self.unsaved = file.stamp(), 0
+            self.stamp, self.unsaved, self._saved = file.stamp(), 0, True
             file.release()
             return
         with live.lock.write():
@@ -328,11 +341,12 @@ class Upkeep:
             stale = live.stale.holds(np.arange(size))
             live.watch(size)
             before, self.unsaved = self.unsaved, 0
+        parts = live.parts(size)
+        if graph is not None:
+            parts = self._until_stopped(parts)
         try:
-            stored = file.write(
-                revision, size, self._until_stopped(live.parts(size)), graph, stale, self._choice
-            )
-            self.stamp, self.trouble = file.stamp(), ""
+            stored = file.write(revision, size, parts, graph, stale, self._choice)
+            self.stamp, self.trouble, self._saved = file.stamp(), "", True
             self._map(stored)
         except StorageError as error:
             self.trouble, self.unsaved = str(error), before

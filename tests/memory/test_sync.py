@@ -97,6 +97,18 @@ def test_a_second_start_reads_the_file_and_only_what_is_later(sqlite_url: str) -
         assert_as_the_database(store)
 
 
+def test_a_process_that_ends_at_once_leaves_the_vectors_for_the_next(sqlite_url: str) -> None:
+    with opened(sqlite_url, graph_from=10_000) as store:
+        store.remember_many([Draft(text, tier="semantic") for text in texts()])
+    with opened(sqlite_url) as store:
+        assert store.recall("note 30 about thing")
+    with opened(sqlite_url, graph_from=10_000) as store:
+        index = synced(store)._new_index()
+        assert index.open() and len(index) == COUNT
+        index.close()
+        assert_as_the_database(store)
+
+
 def test_an_older_file_is_brought_up_to_date(sqlite_url: str, tmp_path: Path) -> None:
     with opened(sqlite_url) as store:
         filled(store)
@@ -125,7 +137,7 @@ def test_a_file_from_a_later_or_another_database_is_not_used(
         assert_as_the_database(store)
     other = f"sqlite:///{tmp_path / 'other.db'}"
     with opened(other, graph_from=10_000) as store:
-        filled(store, 2000, 2150)
+        filled(store, 2000, 2120)
     shutil.copytree(index_file(sqlite_url).parent, tmp_path / "other.db.index")
     with opened(other, graph_from=10_000) as store:
         assert_as_the_database(store)
