@@ -48,7 +48,8 @@ def dot_f32(codes: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[n
 
 def hamming(codes: NDArray[np.uint8], query: NDArray[np.uint8]) -> Ints:
     """Bits in which [n, b] differ from [b]."""
-    return np.unpackbits(codes ^ query, axis=1).sum(1, dtype=np.int32)
+    sums: Ints = np.unpackbits(codes ^ query, axis=1).sum(1, dtype=np.int32)
+    return sums
 
 
 def bits_dot(codes: NDArray[np.uint8], query: NDArray[np.int8]) -> Ints:
@@ -64,7 +65,8 @@ def bits_scaled(codes: NDArray[np.uint8], query: NDArray[np.int8]) -> Ints:
 
 def lookup(codes: NDArray[np.uint8], tables: NDArray[np.int16]) -> Ints:
     """Sums over m of tables[m, codes[:, m]]."""
-    return tables[np.arange(len(tables)), codes].sum(1, dtype=np.int32)
+    sums: Ints = tables[np.arange(len(tables)), codes].sum(1, dtype=np.int32)
+    return sums
 
 
 def sparse_dot(codes: NDArray[np.uint8], query: NDArray[np.int8]) -> Ints:
@@ -77,7 +79,8 @@ def sparse_dot(codes: NDArray[np.uint8], query: NDArray[np.int8]) -> Ints:
     values = np.ascontiguousarray(codes[:, split:]).view(np.int8).astype(np.int32)
     whole = np.zeros(65536, np.int32)
     whole[: len(query)] = query
-    return (whole[places] * values).sum(1, dtype=np.int32)
+    sums: Ints = (whole[places] * values).sum(1, dtype=np.int32)
+    return sums
 
 
 def top(
