@@ -50,7 +50,7 @@ class Backfill:
         self._space = space
         self._embedder = embedder
         self._store = store
-        self._from: int | None = None  # the first row to look at; None means nothing to do
+        self._wanted = False
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -64,11 +64,13 @@ class Backfill:
         """
         if seen < 0 and self._complete(connection):
             return []
-        query = self._missing(self._space.table.revision > seen).limit(_FEW + 1)
-        items = [(row, text) for row, text in connection.execute(query)]
+        table = self._space.table
+        # In this order the index of revisions is read, and not the whole table.
+        query = self._missing(table.revision > seen).order_by(table.revision, table.row)
+        items = [(row, text) for row, text in connection.execute(query.limit(_FEW + 1))]
         if len(items) <= _FEW:
             return items
-        self._start(items[0][0])
+        self._start()
         return []
 
     def embed(self, items: Sequence[Item]) -> None:
@@ -118,11 +120,11 @@ class Backfill:
             self._space.owner == table.row, EmbeddingRow.model_id == self._embedder.model_id
         )
         query = select(table.row, self._space.embedded)
-        return query.where(self._space.live, *where, ~embedded).order_by(table.row)
+        return query.where(self._space.live, *where, ~embedded)
 
-    def _start(self, row: int) -> None:
+    def _start(self) -> None:
         with self._lock:
-            self._from = row if self._from is None else min(row, self._from)
+            self._wanted = True
             if self._worker is None and not self._stopping.is_set():
                 self._worker = threading.Thread(
                     target=self._work, name="memory-backfill", daemon=True
@@ -133,20 +135,22 @@ class Backfill:
         try:
             while not self._stopping.is_set():
                 with self._lock:
-                    start, self._from = self._from, None
-                    if start is None:
+                    if not self._wanted:
                         self._worker = None
                         return
-                self._fill(start)
+                    self._wanted = False
+                self._fill()
         except RyzansteinError as error:
             # A read-only or a full database: words find the items, the next process tries again.
             self.trouble = str(error)
         self._worker = None
 
-    def _fill(self, start: int) -> None:
+    def _fill(self) -> None:
+        start = 0
         while not self._stopping.wait(_PAUSE):
             with self._database.read() as connection:
-                query = self._missing(self._space.table.row >= start).limit(_SLICE)
+                query = self._missing(self._space.table.row >= start)
+                query = query.order_by(self._space.table.row).limit(_SLICE)
                 items = [(row, text) for row, text in connection.execute(query)]
             if not items:
                 return
