@@ -2,6 +2,7 @@
 
 quantities  numbers, units, dates, times in one form
 lexicon     English word lists: function words, synonyms, opposites, stems
+tokens      words, numbers, dates, identifiers found in a text
 statement   a text as a list of terms with their part in the sentence
 verdict     same, differs or contradicts, with the reasons in words
 """

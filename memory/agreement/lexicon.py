@@ -30,7 +30,7 @@ __all__ = [
 BE = frozenset("be am is are was were been being".split())
 # Words that may be in one text only.
 LIGHT = frozenset(
-    "a an the this that these those it its itself our ours of do does having which who whom there "
+    "a an the this that these those it its itself our ours of having which who whom there "
     "very really quite rather so just also too indeed actually basically simply please hey hi "
     "hello well oh ok okay yeah yes wow haha still already currently now even own let as".split()
 )

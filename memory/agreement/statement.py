@@ -12,8 +12,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
+from typing import Any
 
 from ryzanstein.memory.agreement.lexicon import (
     BE,
@@ -36,54 +39,18 @@ from ryzanstein.memory.agreement.quantities import (
     time_key,
     unit_of,
 )
+from ryzanstein.memory.agreement.tokens import tokens
 
 __all__ = ["Statement", "Term", "parse"]
 
-_MONTH = "|".join(sorted((name.capitalize() for name in MONTHS), key=len, reverse=True))
-_DAY = r"\d{1,2}(?:st|nd|rd|th)?(?![\w:%]|[.,]\d)"
-_HALF = r"[ap]\.?m\b\.?"
-_TOKEN = re.compile(
-    rf"""
-    "(?P<quoted>[^"\n]{{1,300}})" | `(?P<code>[^`\n]{{1,300}})`
-  | (?P<url>https?://[^\s<>"]+ | [\w.+-]+@[\w-]+(?:\.[\w-]+)+)
-  | (?P<iso>\d{{4}}-\d{{2}}-\d{{2}})(?=$|[^\w-]|T)
-  | (?P<stroke>\d{{1,2}}/\d{{1,2}}/\d{{2,4}})\b
-  | (?P<day>{_DAY})\s+(?:of\s+)?(?P<month>{_MONTH})\b\.?(?:,?\s+(?P<year>\d{{4}})\b)?
-  | (?P<month2>{_MONTH})\b\.?\s+(?P<day2>{_DAY})(?:,?\s+(?P<year2>\d{{4}})\b)?
-  | (?P<month3>{_MONTH})\b\.?,?\s+(?P<year3>\d{{4}})\b
-  | (?P<clock>\d{{1,2}}:\d{{2}}(?::\d{{2}})?)(?:\s*(?P<half>{_HALF}))?
-  | (?P<hour>\d{{1,2}})\s*(?P<half2>{_HALF})
-  | (?P<path>(?:~|\.{{1,2}})?(?:/[\w.@+-]+)+/? | [A-Za-z]:\\[^\s"]+)
-  | (?P<version>\bv\d+(?:\.\d+)*[\w.+-]*|\d+(?:\.\d+){{2,}}[\w.+-]*)
-  | (?:(?P<sign>[$€£¥])\s?)?(?P<number>(?:(?<![\w.])[-−])?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?)
-      (?P<attached>%|°?[^\W\d_]+(?:/[^\W\d_]+|\w*))?
-  | (?P<genitive>'s)\b
-  | (?P<word>[^\W\d_]\w*(?:(?:[-.+#/&@_:]+|'(?!s\b))\w+)*[+#]*)
-  | (?P<flag>(?<!\w)--?\w[\w-]* | [#@_]\w+)
-  | (?P<mark>[?!.,;:])
-    """,
-    re.VERBOSE,
-)
-_SHORT = tuple(
-    (re.compile(pattern, re.IGNORECASE), replacement)
-    for pattern, replacement in (
-        (r"\bwon't\b", "will not"),
-        (r"\bcan't\b", "can not"),
-        (r"\b(\w+)n't\b", r"\1 not"),
-        (r"\b(it|that|he|she|there|what|who|here|where|how|let)'s\b", r"\1 is"),
-        (r"(\w)'re\b", r"\1 are"),
-        (r"(\w)'ve\b", r"\1 have"),
-        (r"(\w)'ll\b", r"\1 will"),
-        (r"(\w)'m\b", r"\1 am"),
-        (r"(\w)'d\b", r"\1 would"),
-        (r"\b(not\b[^.?!]*?) any ?(?:more|longer)\b", r"\1"),
-        (r"\bno (?:longer|more)\b", "not"),
-        (r"\bno one\b", "nobody"),
-        (r"\b(?:stop|quit|ceas)(?:s|es|ed|ped)? (?=\w+ing\b)", "not "),
-    )
-)
-_QUOTES = str.maketrans("‘’“”„«»–", '\'\'"""""-')
 _SHORT_TEXT = 500
+_LOOK = 8
+_ASKING = frozenset(
+    "what how when where who why which whose can could does did is are will would should".split()
+)
+_ANSWERED = frozenset(("that", "it", "this", "there", "that's", *PEOPLE))
+# Words that capitals alone make names.
+_SHOUTED = frozenset(("IT", "US", "WHO"))
 _INNER = re.compile(r"[\d_#@/+&:]|\w\.\w|[a-z][A-Z]")
 
 
@@ -100,6 +67,7 @@ class Term:
         past: A past form.
         joined: "and" or a comma stands before it.
         stated: A form of "to be" stands before it.
+        helped: An auxiliary verb stands before it, so that it has no -s of its own.
     """
 
     key: str
@@ -110,6 +78,7 @@ class Term:
     past: bool = False
     joined: bool = False
     stated: bool = False
+    helped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +95,16 @@ class _Reader:
 
     terms: list[Term] = field(default_factory=list)
     markers: Counter[str] = field(default_factory=Counter)
-    waiting: dict[str, object] = field(default_factory=dict)
-    begins: bool = True
+    waiting: dict[str, Any] = field(default_factory=dict)
+    begins: bool = True  # no term of the sentence yet
+    first: bool = True  # no word of it either
 
-    def add(self, key: str, kind: str, text: str, **more: object) -> None:
-        self.terms.append(Term(key, kind, text, **{**self.waiting, **more}))  # type: ignore[arg-type]
+    def add(self, key: str, kind: str, text: str, **more: Any) -> None:
+        self.terms.append(Term(key, kind, text, **{**self.waiting, **more}))
         self.waiting = {}
         self.begins = False
 
-    def expect(self, **attributes: object) -> None:
+    def expect(self, **attributes: Any) -> None:
         """Keeps an attribute for the next term; a preposition that has no noun is a word."""
         role = self.waiting.get("role")
         if "role" in attributes and role:
@@ -149,7 +119,7 @@ class _Reader:
         if role:
             self.add(f"{role}", "word", f"{role}")
         self.waiting = {}
-        self.begins = True
+        self.begins = self.first = True
 
 
 def parse(text: str) -> Statement:
@@ -163,11 +133,8 @@ def _parse_short(text: str) -> Statement:
 
 
 def _parse(text: str) -> Statement:
-    plain = unicodedata.normalize("NFKC", text.translate(_QUOTES))
-    for pattern, replacement in _SHORT:
-        plain = pattern.sub(replacement, plain)
     reader = _Reader()
-    found = list(_TOKEN.finditer(plain))
+    found = tokens(text)
     at = 0
     while at < len(found):
         at += _read(reader, found, at)
@@ -185,6 +152,10 @@ def _read(reader: _Reader, found: list[re.Match[str]], at: int) -> int:
         return _read_number(reader, found, at)
     if token["mark"]:
         _read_mark(reader, token["mark"])
+    elif token["symbol"]:
+        # Punctuation of other scripts is no term; "<", "+" and pictures are.
+        if unicodedata.category(token["symbol"])[0] == "S" or token["symbol"] in "%&*@#":
+            reader.add(token["symbol"], "code", token["symbol"])
     elif token["genitive"]:
         _mark_genitive(reader)
     elif kind in ("day", "month", "year", "day2", "month2", "year2", "month3", "year3"):
@@ -210,7 +181,7 @@ def _read(reader: _Reader, found: list[re.Match[str]], at: int) -> int:
 
 def _read_mark(reader: _Reader, mark: str) -> None:
     if mark == "?":
-        reader.markers["question"] += 1
+        reader.markers["question"] = 1
     if mark in ".?!;":
         reader.finish()
     elif mark == ",":
@@ -277,8 +248,12 @@ def _is_factor(unit: str) -> bool:
 def _read_word(reader: _Reader, found: list[re.Match[str]], at: int) -> int:
     raw = found[at]["word"].rstrip(":")
     word = raw.casefold()
-    words = [token["word"].casefold() for token in found[at : at + 8] if token["word"]]
-    if _INNER.search(raw):
+    near = takewhile(bool, (token["word"] for token in found[at : at + _LOOK]))
+    words = [following.casefold() for following in near]
+    if reader.first and _asks(words):
+        reader.markers["question"] = 1
+    reader.first = False
+    if _INNER.search(raw) or raw in _SHOUTED:
         reader.add(raw.casefold(), "code", raw)
         return 1
     numeral = numeral_value(_split_numerals(words))
@@ -291,6 +266,12 @@ def _read_word(reader: _Reader, found: list[re.Match[str]], at: int) -> int:
         return 2 if word == "used" else 1
     _add_word(reader, raw, word)
     return 1
+
+
+def _asks(words: Sequence[str]) -> bool:
+    """Says whether a sentence that begins so is a question, with its mark or without."""
+    follows = words[1] if len(words) > 1 else ""
+    return words[0] in _ASKING or (words[0] in ("do", "have") and follows in PEOPLE)
 
 
 def _split_numerals(words: list[str]) -> list[str]:
@@ -336,6 +317,8 @@ def _mark_genitive(reader: _Reader) -> None:
 def _is_function_word(reader: _Reader, word: str, words: list[str]) -> bool:
     """Handles a word that says something about others; False where it is a term itself."""
     following = next((later for later in words[1:] if later not in LIGHT), "")
+    if word == "no" and reader.begins and words[1:2] and words[1] in _ANSWERED:
+        return True  # "No that is wrong"
     if word in NEGATIONS:
         reader.expect(denied=not reader.waiting.get("denied", False))
         if word == "cannot":
@@ -345,17 +328,23 @@ def _is_function_word(reader: _Reader, word: str, words: list[str]) -> bool:
     elif word in BE:
         if word in ("was", "were"):
             reader.markers["was"] += 1
+        if word in ("are", "were"):
+            reader.markers["several"] += 1
         reader.expect(stated=True)
     elif word in ("and", "but"):
         reader.expect(joined=True)
     elif word == "used" and following == "to" and not reader.waiting.get("stated"):
         reader.markers["formerly"] += 1
+        reader.expect(helped=True)
     elif word in FORMERLY:
         reader.markers["formerly"] += 1
     elif word in MARKERS:
         reader.markers[MARKERS[word]] += 1
+        reader.expect(helped=True)
     elif word == "did":
-        reader.expect(past=True)
+        reader.expect(past=True, helped=True)
+    elif word in ("do", "does"):
+        reader.expect(helped=True)
     elif word in ("has", "have", "had") and (is_past(following) or following in ("been", "not")):
         reader.expect(past=True)
     elif word == "of":

@@ -43,6 +43,7 @@ _MARKED = {
     "question": "one is a question",
     "was": "one speaks of the past",
     "will": "one speaks of the future",
+    "several": "one speaks of several",
 }
 _SAID_BY = {
     "number": "numbers", "date": "dates", "name": "names", "code": "identifiers",
@@ -94,6 +95,9 @@ def compare(one: Statement, other: Statement) -> Agreement:
     standing = _standing(one, other, match)
     if standing or not match.in_order:
         return Agreement("differs", (*standing, *match.differences()) or (_ORDER,))
+    if one.markers["question"] and (match.left or match.opposed or match.denials()):
+        # A question states nothing that another could exclude.
+        return Agreement("differs", match.differences() or ("they ask different things",))
     flips = (*match.opposites(), *match.denials(), *_outdated(one, other))
     if match.left or match.right:
         value = None if flips else match.other_value(one.markers)
@@ -215,10 +219,20 @@ def _standing(one: Statement, other: Statement, match: _Match) -> list[str]:
     for first, second in match.both():
         if first.past != second.past and one.markers[_FORMERLY] == other.markers[_FORMERLY]:
             found.append(f"one speaks of the past: {first.text} / {second.text}")
+        if _several(first, second) or _several(second, first):
+            found.append(f"one speaks of several: {first.text} / {second.text}")
         both_names = first.kind == second.kind == "name"
         if both_names and first.text.casefold() != second.text.casefold():
             found.append(f"names differ: {first.text} / {second.text}")
     return found
+
+
+def _several(one: Term, other: Term) -> bool:
+    """Says whether a term is the other's plural; "likes" is none of "does not like"."""
+    if one.helped or other.helped or one.kind != "word" or other.role == "to":
+        return False
+    many, single = one.text.casefold(), other.text.casefold()
+    return many in (f"{single}s", f"{single}es", f"{single.removesuffix('y')}ies")
 
 
 def _outdated(one: Statement, other: Statement) -> list[str]:

@@ -10,12 +10,14 @@ from ryzanstein.memory.agreement import MAX_COMPARED, agree
 from ryzanstein.memory.agreement.statement import parse
 
 SAME = [
+    ("No that is wrong.", "That is wrong."),
+    ("What is the port?", "what is the port"),
     ("The staging database is called orion.", "The staging database is named orion"),
     ("The staging database is called orion.", 'Our staging database is called "orion"'),
     ("Alice's favourite colour is blue.", "Alice's favorite color is blue"),
     ("Alice's favourite colour is blue.", "Blue is Alice's favourite colour."),
     ("Alice prefers dark roast coffee.", "alice prefers dark  roast coffee"),
-    ("The deploy runs every Friday at 17:00.", "The deploys run each Friday at 5 pm"),
+    ("The deploy runs every Friday at 17:00.", "The deploy runs each Friday at 5 pm"),
     ("In Paris Anna met Bob.", "Anna met Bob in Paris."),
     ("On Monday Anna flew to Rome.", "Anna flew to Rome on Monday."),
     ("The file is 5 km away.", "The file is 5,000 metres away."),
@@ -36,7 +38,7 @@ SAME = [
     ("The build takes two hours.", "The build takes 120 minutes."),
     ("Anna won't come on Friday.", "Anna will not come on Friday."),
     ("Alice's neighbour loves her garden.", "Alice's neighbor loves her garden"),
-    ("The API key is stored in Vault.", "API keys are stored in Vault"),
+    ("The API key is stored in Vault.", "An API key is stored in Vault"),
     ("No, Anna likes tea.", "Anna likes tea."),
     ("The limit is 1,000 requests per minute.", "The limit is 1000 requests per minute"),
     ("User prefers dark mode.", "The user prefers dark mode"),
@@ -49,6 +51,14 @@ SAME = [
     ("会议在周一。", "会议在周一"),
 ]
 DIFFERS = [
+    ("What is 15 ounces in grams?", "What is 10 ounces in grams?"),
+    ("Is the shop open?", "Is the shop closed?"),
+    ("Do you like tea?", "Do you not like tea?"),
+    ("The server is down.", "The servers are down."),
+    ("Anna has a cat.", "Anna has cats."),
+    ("The show was nice 👍", "The show was nice 👎"),
+    ("IT is responsible.", "It is responsible."),
+    ("Twenty, five at most.", "Twenty-five at most."),
     ("Anna likes green tea and coffee.", "Anna likes green coffee and tea."),
     ("She met Mark Antony and Octavia.", "She met Mark Octavia and Antony."),
     ("She met Sophie and Dominic Hall.", "She met Dominic and Sophie Hall."),
@@ -109,6 +119,12 @@ DIFFERS = [
     ("¡Hola!", "🙂"),
 ]
 CONTRADICTS = [
+    ("It is open.", "It is closed."),
+    ("There is a cat in the house.", "There is no cat in the house."),
+    ("This is the red line.", "This is not the red line."),
+    ("Do not deploy on Fridays.", "Do deploy on Fridays."),
+    ("The build stopped during the night.", "The build ran during the night."),
+    ("Latency is < 5 ms.", "Latency is > 5 ms."),
     ("The port is 8080.", "The port is 9090."),
     ("The staging database is called orion.", "The staging database is called vega."),
     ("Anna likes coffee.", "Anna doesn't like coffee."),
