@@ -9,7 +9,8 @@ from ryzanstein.memory.bench.merging import changed_pairs, run
 
 NAMES = "Anna Bruno Clara Dario Elena Felix Greta Hugo Irene Jonas Katja Luca".split()
 TEXT = " ".join(
-    f"In the spring of {1900 + at} , the old painter {NAMES[at % 12]} was {'not ' if at % 2 else ''}seen by "
+    f"In the spring of {1900 + at} , the old painter {NAMES[at % 12]} was "
+    f"{'not ' if at % 2 else ''}seen by "
     f"{NAMES[(at + 5) % 12]} for {at % 9 + 2} months ."
     for at in range(120)
 )
