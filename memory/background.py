@@ -2,7 +2,7 @@
 
 Only long-lived servers start it. Each second it works for at most 50 ms, at a lower priority where
 the system gives threads one, writing use counts and settling tiers first, then consolidating and
-distilling. With nothing to do that is two questions to the database. When the disk is full or the
+distilling. With nothing to do that is a few questions to the database. When the disk is full or the
 database locked it waits, up to five minutes, and goes on where it was; closing ends it after the
 few memories it is at.
 """
