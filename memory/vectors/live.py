@@ -102,7 +102,7 @@ class LiveVectors:
 
     def nearest_among(self, query: NDArray[np.float32], k: int, slots: NDArray[np.int64]) -> Scored:
         """Returns k of these slots in use or a few more, and their cosines; the lock is held."""
-        if len(slots) >= _WIDE * len(self.table):
+        if len(slots) and len(slots) >= _WIDE * len(self.table):
             found = self._by_graph(query, int(1.5 * k * len(self.table) / len(slots)) + _SPARE)
             if found is not None:
                 inside = np.zeros(self.table.size, dtype=np.bool_)

@@ -42,6 +42,7 @@ def test_nearest_come_first_and_a_filter_is_exact() -> None:
 def test_an_empty_index_and_too_many_wanted_are_fine() -> None:
     index = VectorIndex(DIMENSION)
     assert len(index.search(unit(1, 1)[0], 5)[0]) == 0
+    assert len(index.search(unit(1, 1)[0], 5, rows(3, 9))[0]) == 0
     index.add(rows(4), unit(1, 2))
     assert index.search(unit(1, 1)[0], 50)[0].tolist() == [4]
     assert index.cosines(unit(1, 1)[0], rows(4, 5))[1] == 0
