@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -49,8 +50,11 @@ def distinct_words(text: str) -> list[str]:
 
 
 def all_words(text: str) -> list[str]:
-    """Returns every word in order, without regard to case."""
-    return [word.casefold() for word in _WORD.findall(text)]
+    """Returns every word in order, without regard to case.
+
+    Not folded further: no database's full text takes "straße" for "strasse".
+    """
+    return _WORD.findall(unicodedata.normalize("NFC", text).lower())
 
 
 def match_query(words: Sequence[str]) -> str:
@@ -68,7 +72,7 @@ def overlap_scores(query: Sequence[str], documents: Mapping[int, str]) -> dict[i
     Returns:
         Scores above zero by row number.
     """
-    counts = {row: Counter(_WORD.findall(text.casefold())) for row, text in documents.items()}
+    counts = {row: Counter(all_words(text)) for row, text in documents.items()}
     lengths = {row: sum(count.values()) for row, count in counts.items()}
     average = sum(lengths.values()) / max(len(lengths), 1) or 1.0
     scores: dict[int, float] = {}

@@ -47,6 +47,7 @@ def filled(store: MemoryStore) -> MemoryStore:
     [
         ("run barge", {1}),
         ("cafe NAIVE", {2}),
+        ("cafe\N{COMBINING ACUTE ACCENT}", {2}),
         ("connect_retry_limit", {3}),
         ("example.com", {4}),
         ("42", {3}),
@@ -60,6 +61,11 @@ def test_stems_accents_names_and_numbers_are_found(
 ) -> None:
     scores = found(filled, query)
     assert set(scores) == rows and all(score > 0 for score in scores.values())
+
+
+def test_letters_that_fold_into_several_are_found(store: MemoryStore) -> None:
+    store.remember("Zur Schloßstraße sind es drei Haltestellen")
+    assert set(found(store, "SCHLOßSTRAßE")) == set(found(store, "Schloßstraße")) == {1}
 
 
 def test_a_rare_word_counts_for_more_than_a_frequent_one(store: MemoryStore) -> None:
