@@ -141,6 +141,11 @@ class Facts:
         """Replaces a current memory by a new text and keeps the old version in its history."""
         now = datetime.now(UTC)
         at = now if since is None else checked_moment(since, "`since`")
+        if at > now:
+            raise InvalidRequest(
+                f"The correction holds only from {at.isoformat()} on, and the memory until then.",
+                hint="Remember the new text with `valid_from`, and correct the old one then.",
+            )
         text = checked_text(text, "text")
         vectors = self._embedder.embed([text])
         novelty = round(float(self._novelty.of(vectors)[0]), 4)
@@ -327,10 +332,13 @@ def _repeated(old: Memory, again: Memory) -> Memory:
 def _reinforced(change: Change, row: int, old: Memory, again: Memory) -> Memory:
     memory = _repeated(old, again)
     add_tags(change.connection, row, [tag for tag in memory.tags if tag not in old.tags])
-    if TIERS.index(again.tier) > TIERS.index(old.tier):
-        change.note(row, "promoted", f"{old.tier} to {again.tier}: remembered again")
-        change.filled.add(again.tier)
-        memory = replace(memory, tier=again.tier)
+    tier = again.tier
+    if tier == old.tier == "working" and again.task != old.task:
+        tier = "short_term"  # where both tasks see it
+    if TIERS.index(tier) > TIERS.index(old.tier):
+        change.note(row, "promoted", f"{old.tier} to {tier}: remembered again")
+        change.filled.add(tier)
+        memory = replace(memory, tier=tier)
     return arranged(change, row, memory, "remembered again")
 
 

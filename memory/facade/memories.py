@@ -127,7 +127,7 @@ class Memories:
             since: From when on the new text holds and the old one no longer; None means now.
 
         Raises:
-            InvalidRequest: There is no such memory, or it was replaced already.
+            InvalidRequest: There is no such memory, it was replaced, or the time is to come.
         """
         return self._facts.correct(id, text, since)
 

@@ -120,6 +120,15 @@ def test_a_correction_ends_the_old_version_when_the_new_one_begins(store: Memory
     assert store.journal(new.id)[1].detail == f"replaces {old.id}"
 
 
+def test_a_correction_cannot_begin_later_so_that_nothing_holds_until_then(
+    store: MemoryStore,
+) -> None:
+    old = store.remember("The office is in Bergen")
+    with pytest.raises(InvalidRequest, match="until then"):
+        store.correct(old.id, "The office is in Oslo", since=datetime.now(UTC) + DAY)
+    assert texts(store.list().memories) == ["The office is in Bergen"]
+
+
 def test_a_correction_cannot_begin_before_what_it_corrects(store: MemoryStore) -> None:
     old = store.remember("The office is in Bergen", valid_from=NOW - DAY)
     with pytest.raises(InvalidRequest, match="holds only from"):

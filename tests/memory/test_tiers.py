@@ -219,6 +219,15 @@ def test_working_memories_are_seen_by_their_task_only(store: MemoryStore) -> Non
     assert len(store.list().memories) == 2
 
 
+def test_what_two_tasks_remember_is_seen_by_both(store: MemoryStore) -> None:
+    store.remember("the login test is flaky", task="run_1")
+    store.remember("the login test is flaky", task="run_1")
+    assert store.recall("login test") == []
+    assert store.remember("the login test is flaky", task="run_2").tier == "short_term"
+    for task in ("run_1", "run_2"):
+        assert len(store.recall("login test", task=task)) == 1
+
+
 def test_working_memories_of_a_task_that_never_ended_fade(store: MemoryStore) -> None:
     lost = store.remember("a thought of a run that crashed", task="run_1", importance=0.4)
     fresh = store.remember("a thought of a run that goes on", task="run_2", importance=0.4)
