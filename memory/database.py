@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.resources import files
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, inspect, make_url, text, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from ryzanstein.errors import ConfigError, RyzansteinError, StorageError
+from ryzanstein.errors import ConfigError, RyzansteinError, StorageError, TimedOut
 from ryzanstein.memory.migrations import HEAD
 from ryzanstein.memory.postgres import Postgres
 from ryzanstein.memory.schema import RevisionRow
@@ -116,8 +116,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Opens one transaction that sees one state of the database."""
-        lock = self._writers if self._backend.shared_connection else nullcontext()
-        with lock, self._translated():
+        with self._turn(), self._translated():
             self._backend.refresh()
             with self._connect(self._backend.reading) as connection, connection.begin():
                 yield connection
@@ -140,13 +139,14 @@ class Database:
         """Wipes what deletions leave behind: words in the full text index, pages in the log.
 
         Raises:
-            StorageError: There is no room to do it in; what was deleted stays deleted.
+            StorageError: There is no room to do it in, or others keep using what was there before;
+                what was deleted stays deleted.
         """
         tables = ("memories_fts", "experiences_fts") if self.full_text else ()
         try:
-            with self._translated():
+            with self._turn(), self._translated():
                 self._backend.scrub(*tables)
-        except StorageError as error:
+        except (StorageError, TimedOut) as error:
             raise StorageError(
                 "It is forgotten, but its words could not be wiped from the freed parts of "
                 f"{self.name}.",
@@ -156,6 +156,10 @@ class Database:
     def close(self) -> None:
         """Closes every connection; SQLite folds its log into the file with the last one."""
         self.engine.dispose()
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        """What a thread holds while it uses a connection that all of them share."""
+        return self._writers if self._backend.shared_connection else nullcontext()
 
     def _connect(self, options: dict[str, Any]) -> Any:
         return self.engine.connect().execution_options(**options)

@@ -102,6 +102,9 @@ class SQLite:
 
         The words are in the way of segments that only merging all of them rewrites, which is done
         in slices: other writers take their turns between them.
+
+        Raises:
+            StorageError: Somebody reads an older state for so long that the log must be kept.
         """
         with self._raw() as connection:
             cursor = connection.cursor()
@@ -113,8 +116,10 @@ class SQLite:
                     before = connection.total_changes
                     self._patiently(lambda: cursor.execute(merge, (pages,)))  # noqa: B023
                     pages = _SLICE_PAGES
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             cursor.close()
+        if busy:
+            raise StorageError(f"{self.name}: somebody still reads what was there before.")
 
     def explain(self, error: Exception) -> RyzansteinError | None:
         """Returns the clear error of one of SQLite's; None where it is not SQLite's."""

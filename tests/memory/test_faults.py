@@ -4,11 +4,14 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, select
 
 from ryzanstein.errors import ConfigError, StorageError, TimedOut
+from ryzanstein.memory.schema import SketchRow
 from ryzanstein.memory.store import MemoryStore
 
 
@@ -84,6 +87,39 @@ def test_a_database_that_stays_locked_ends_in_a_time_out(sqlite_url: str, tmp_pa
         other.execute("ROLLBACK")
         other.close()
         assert store.remember("something").reinforced == 0
+
+
+def test_words_that_a_reader_keeps_in_the_log_are_told_and_wiped_by_the_next_deletion(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    def traces() -> list[str]:
+        found = (tmp_path / name for name in ("memory.db", "memory.db-wal"))
+        return [path.name for path in found if b"Winterbottom" in path.read_bytes()]
+
+    with MemoryStore(sqlite_url, busy_seconds=0.1) as store:
+        secret = store.remember("Her maiden name is Winterbottom")
+        other = store.remember("Tea is at five")
+        reader = sqlite3.connect(tmp_path / "memory.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM memories").fetchone()
+        with pytest.raises(StorageError, match="It is forgotten, but"):
+            store.forget(secret.id)
+        reader.close()
+        assert store.get(secret.id) is None and traces()
+        assert store.forget(other.id)
+        assert traces() == []
+
+
+def test_wiping_takes_its_turn_where_threads_share_a_connection() -> None:
+    with MemoryStore("sqlite://") as store:
+        with store._database.write() as (connection, _):
+            wiping = threading.Thread(target=store._database.scrub)
+            wiping.start()
+            wiping.join(0.1)
+            connection.execute(insert(SketchRow).values(name="a", kind="", payload=b"", revision=0))
+        wiping.join()
+        with store._database.read() as connection:
+            assert connection.execute(select(SketchRow.name)).scalars().all() == ["a"]
 
 
 FILL = """
