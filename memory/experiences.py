@@ -238,9 +238,11 @@ class Experiences:
             connection.execute(insert(RemovalRow).values(**removal))
             # A filter could still be asked whether the task was ever there.
             connection.execute(delete(SketchRow))
-        self.searcher.synced.forget([row])
         self._sketches.drop()
-        self._database.scrub()
+        try:
+            self.searcher.synced.forget([row])
+        finally:
+            self._database.scrub()
         return True
 
     def get(self, id: str) -> Experience | None:

@@ -169,8 +169,10 @@ class Facts:
             if not rows:
                 return False
             remove_rows(connection, rows, revision)
-        self.searcher.synced.forget(rows)
-        self._database.scrub()
+        try:
+            self.searcher.synced.forget(rows)
+        finally:
+            self._database.scrub()
         return True
 
     def forget_archived(self, before: datetime | None = None) -> int:
@@ -182,19 +184,20 @@ class Facts:
         if before is not None:
             where.append(MemoryRow.archived < checked_moment(before, "`before`"))
         count = 0
-        while True:
-            with self._database.write() as (connection, revision):
-                query = select(MemoryRow.id).where(*where).limit(_FORGETTING)
-                ids = connection.execute(query).scalars().all()
-                rows = [row for id in ids for row in versions(connection, id)]
-                remove_rows(connection, rows, revision)
-            self.searcher.synced.forget(rows)
-            count += len(ids)
-            if len(ids) < _FORGETTING:
-                break
-        if count:
-            self._database.scrub()
-        return count
+        try:
+            while True:
+                with self._database.write() as (connection, revision):
+                    query = select(MemoryRow.id).where(*where).limit(_FORGETTING)
+                    ids = connection.execute(query).scalars().all()
+                    rows = [row for id in ids for row in versions(connection, id)]
+                    remove_rows(connection, rows, revision)
+                count += len(ids)
+                self.searcher.synced.forget(rows)
+                if len(ids) < _FORGETTING:
+                    return count
+        finally:
+            if count:
+                self._database.scrub()
 
     def get(self, id: str) -> Memory | None:
         """Returns one version of a memory by its id."""

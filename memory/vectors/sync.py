@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
-from ryzanstein.errors import StorageError
+from ryzanstein.errors import RyzansteinError, StorageError, TimedOut
 from ryzanstein.machine import available_cpus
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.schema import EmbeddingRow, RemovalRow, RevisionRow
@@ -135,26 +135,32 @@ class SyncedIndex:
     def _open(self) -> None:
         """Starts from the file where there is one that fits the database."""
         index = self._new_index()
-        opened = index.open()
-        fits = opened and self._follow(index, first=True)
-        if fits:
-            self.index.become(index)
-        elif opened and index.file is not None:
-            # It is of a database that was here before, and nobody else would delete it.
-            with suppress(OSError):
-                index.file.discard()
-        index.close()
+        try:
+            opened = index.open()
+            fits = opened and self._follow(index, first=True)
+            if fits:
+                self.index.become(index)
+            elif opened and index.file is not None:
+                # It is of a database that was here before, and nobody else would delete it.
+                with suppress(OSError):
+                    index.file.discard()
+        finally:
+            index.close()
         if not fits:
             self._follow(self.index, first=True)
 
     def _adopt(self) -> None:
         """Takes over the file that another process has built."""
         index = self._new_index()
-        fits = index.open() and self._follow(index, first=True)
+        fits: bool | None = None
+        try:
+            fits = index.open() and self._follow(index, first=True)
+        except RyzansteinError:
+            pass  # a later search, which needs the database too, tries again
         with self._lock:
             if fits:
                 self.index.become(index)
-            else:
+            elif fits is not None:
                 self.index.ignore_file()
             self._adopting = None
         index.close()
@@ -171,19 +177,21 @@ class SyncedIndex:
             if first and (index.revision > revision or not self._same(connection, index)):
                 return False
             missing = self._backfill.look(connection, -1 if first else index.revision)
-        index.revision = revision
+        before, index.revision = index.revision, revision
         if len(removed) and self._folder is not None:
             with suppress(StorageError):  # told where something is forgotten
                 wipe(self._folder, self._space.name, removed)
-        return not missing or self._embed(missing, index)
+        return not missing or self._embed(missing, index, before)
 
-    def _embed(self, items: Sequence[tuple[int, str]], index: VectorIndex) -> bool:
+    def _embed(self, items: Sequence[tuple[int, str]], index: VectorIndex, before: int) -> bool:
         try:
             self._backfill.embed(items)
-        except StorageError:
-            # A read-only store is still searched by meaning.
+        except (StorageError, TimedOut) as error:
+            # A store that is read-only or locked is still searched by meaning.
             rows = np.array([row for row, _ in items], dtype=np.int64)
             index.add(rows, self._embedder.embed([text for _, text in items]))
+            if isinstance(error, TimedOut):
+                index.revision = before  # the next search stores them
             return True
         return self._follow(index)
 

@@ -11,8 +11,10 @@ import pytest
 from sqlalchemy import insert, select
 
 from ryzanstein.errors import ConfigError, StorageError, TimedOut
+from ryzanstein.memory import policies
 from ryzanstein.memory.schema import SketchRow
 from ryzanstein.memory.store import MemoryStore
+from ryzanstein.memory.vectors.sync import SyncedIndex
 
 
 @pytest.mark.parametrize("url", ["", "memory.db", "nosuch://host/db", "sqlite+nosuch:///x.db"])
@@ -108,6 +110,24 @@ def test_words_that_a_reader_keeps_in_the_log_are_told_and_wiped_by_the_next_del
         assert store.get(secret.id) is None and traces()
         assert store.forget(other.id)
         assert traces() == []
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_words_are_wiped_though_a_vector_cannot_be(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archived: bool
+) -> None:
+    def locked(*arguments: object) -> None:
+        raise StorageError("A forgotten vector is still there.")
+
+    monkeypatch.setattr(policies, "ROOM", {"short_term": 0, "long_term": 0} if archived else {})
+    monkeypatch.setattr(SyncedIndex, "forget", locked)
+    with MemoryStore(sqlite_url) as store:
+        secret = store.remember("Her maiden name is Winterbottom")
+        with pytest.raises(StorageError, match="A forgotten vector"):
+            _ = store.forget_archived() if archived else store.forget(secret.id)
+        assert store.get(secret.id) is None
+        for name in ("memory.db", "memory.db-wal"):
+            assert b"Winterbottom" not in (tmp_path / name).read_bytes()
 
 
 def test_wiping_takes_its_turn_where_threads_share_a_connection() -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 
-from ryzanstein.errors import InvalidRequest
+from ryzanstein.errors import InvalidRequest, TimedOut
 from ryzanstein.memory.embed import get_embedder
 from ryzanstein.memory.records import Draft
-from ryzanstein.memory.schema import EmbeddingRow
+from ryzanstein.memory.schema import EmbeddingRow, MemoryRow
 from ryzanstein.memory.store import MemoryStore
 from ryzanstein.memory.vectors import upkeep
+from ryzanstein.memory.vectors.index import VectorIndex
 from ryzanstein.memory.vectors.sync import SyncedIndex
 
 COUNT = 240
@@ -180,6 +181,51 @@ def test_a_process_that_waits_for_anothers_graph_takes_it_over(
         synced(second).wait()
         assert synced(second).index is index and index.form.startswith("hnsw")
         assert_as_the_database(second)
+
+
+def test_a_graph_that_could_not_be_taken_over_is_asked_for_again(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(sqlite_url) as first, opened(sqlite_url) as second:
+        file = synced(first).index.file
+        assert file is not None and file.hold()
+        filled(second)
+        first.recall("note")
+        synced(first).wait()
+        monkeypatch.setattr(upkeep.Upkeep, "_build", lambda self: None)
+        follow = SyncedIndex._follow
+
+        def busy(self: SyncedIndex, index: VectorIndex, *, first: bool = False) -> bool:
+            if first:
+                raise TimedOut("locked")
+            return follow(self, index, first=first)
+
+        with monkeypatch.context() as locked:
+            locked.setattr(SyncedIndex, "_follow", busy)
+            second.recall("note")
+            synced(second).wait()
+        second.recall("note")
+        synced(second).wait()
+        assert synced(second).index.form.startswith("hnsw")
+
+
+def test_what_has_no_vector_is_found_while_others_write_and_gets_it_later(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    with MemoryStore(sqlite_url, embedder=Small(), busy_seconds=0.1) as store:
+        kept = store.remember("the staging database is called orion")
+        store.recall("staging")
+        with store._database.write() as (connection, revision):
+            connection.execute(delete(EmbeddingRow))
+            connection.execute(update(MemoryRow).values(revision=revision))
+        other = sqlite3.connect(tmp_path / "memory.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        assert store.recall("staging")[0].memory.id == kept.id
+        other.execute("ROLLBACK")
+        other.close()
+        store.recall("staging")
+        assert_as_the_database(store)
+        assert len(synced(store).index) == 1
 
 
 def test_another_model_is_embedded_in_slices_while_words_find(url: str) -> None:
