@@ -176,14 +176,12 @@ class TSVector:
             total = total + rarity * _TS_RANK * rank
         length = func.length(held, type_=Float) / average
         score = (total * (_K1 + 1) / (1 + _K1 * (1 - _B + _B * length))).label("score")
-        found = (
-            select(space.table.row, score)
-            .where(held.op("@@")(cast(" | ".join(kept), TSQUERY)), space.live, *where)
-            .order_by(score.desc())
-            .limit(limit)
-        )
+        matching = self._matching(space, held, " | ".join(kept), where)
         if often[kept[0]] > _RANKED:
-            found = found.where(space.table.row.in_(self._newest(space, held, kept[0])))
+            newest = self._matching(space, held, kept[0], where)
+            newest = newest.order_by(space.table.row.desc()).limit(_READ)
+            matching = matching.where(space.table.row.in_(newest))
+        found = matching.add_columns(score).order_by(score.desc()).limit(limit)
         return {row: float(value) for row, value in connection.execute(found)}
 
     @staticmethod
@@ -200,13 +198,11 @@ class TSVector:
         return {query: int(number) for query, number in found}
 
     @staticmethod
-    def _newest(space: Space, held: ColumnElement[Any], query: str) -> Select[Any]:
-        return (
-            select(space.table.row)
-            .where(held.op("@@")(cast(query, TSQUERY)))
-            .order_by(space.table.row.desc())
-            .limit(_READ)
-        )
+    def _matching(
+        space: Space, held: ColumnElement[Any], query: str, where: Sequence[ColumnElement[bool]]
+    ) -> Select[Any]:
+        matches = held.op("@@")(cast(query, TSQUERY))
+        return select(space.table.row).where(matches, space.live, *where)
 
     @staticmethod
     def _size(connection: Connection, space: Space) -> tuple[int, float]:

@@ -116,6 +116,16 @@ def test_words_that_all_are_frequent_are_looked_for_in_the_newest_rows(
     assert next(iter(found(store, "harbour 7"))) == 8
 
 
+def test_conditions_hold_before_the_newest_rows_are_chosen(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fulltext, "_RANKED", 20)
+    monkeypatch.setattr(fulltext, "_READ", 5)
+    store.remember("harbour berth", kind="note")
+    store.remember_many([Draft(f"harbour berth {number}") for number in range(40)])
+    assert set(found(store, "harbour", where=[MemoryRow.kind == "note"])) == {1}
+
+
 @pytest.mark.parametrize("text", ["a1 " * 300_000, "é" * 999_999, "𝔘x " * 300_000, "ﷺ " * 400_000])
 def test_very_long_texts_are_kept_and_their_beginning_is_found(
     store: MemoryStore, text: str
