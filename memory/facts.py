@@ -27,6 +27,7 @@ from ryzanstein.memory.checks import (
 )
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.filters import Filter
+from ryzanstein.memory.links import merged_into
 from ryzanstein.memory.novelty import Novelty
 from ryzanstein.memory.records import TIERS, Draft, Hit, JournalEntry, Memory, Page
 from ryzanstein.memory.rows import (
@@ -168,6 +169,12 @@ class Facts:
             rows = versions(connection, id)
             if not rows:
                 return False
+            merged = merged_into(connection, rows[0])
+            if merged is not None:
+                raise InvalidRequest(
+                    f"{id} was merged into {merged}, which says the same.",
+                    hint=f"Forget {merged}, or take it apart first (unmerge).",
+                )
             remove_rows(connection, rows, revision)
         try:
             self.searcher.synced.forget(rows)

@@ -10,10 +10,10 @@ from sqlalchemy.orm import aliased
 
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.records import Link, Reason
-from ryzanstein.memory.rows import load_memories, load_one
+from ryzanstein.memory.rows import load_one, load_rows
 from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow
 
-__all__ = ["HAS_LINKS", "link_reasons", "links_of"]
+__all__ = ["HAS_LINKS", "link_reasons", "links_of", "merged_into"]
 
 # Made once: putting a statement together takes as long as running it.
 _ROWS: BindParameter[Any] = bindparam("rows", expanding=True)
@@ -63,8 +63,21 @@ def links_of(database: Database, id: str) -> list[Link]:
                 .order_by(_LINK.created, theirs)
             )
         ]
-        memories = load_memories(connection, [MemoryRow.row.in_([one[1] for one in found])])
+        memories = load_rows(connection, [one[1] for one in found])
     return [Link(kind, memories[other], score, created) for kind, other, score, created in found]
+
+
+def merged_into(connection: Connection, row: int) -> str | None:
+    """Returns the id of the memory that a source was merged into and that stands for it."""
+    query = (
+        select(_OTHER.id)
+        .join(_LINK, _LINK.from_row == _OTHER.row)
+        .join(MemoryRow, MemoryRow.row == _LINK.to_row)
+        .where(
+            MemoryRow.row == row, _LINK.kind == "merged_from", MemoryRow.superseded_by == _OTHER.id
+        )
+    )
+    return connection.execute(query).scalar_one_or_none()
 
 
 def link_reasons(connection: Connection, rows: Sequence[int]) -> dict[int, list[Reason]]:

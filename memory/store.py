@@ -112,6 +112,9 @@ class MemoryStore(Memories, Learning, Consolidation, Transfer):
 
         Returns:
             False where nothing has that id.
+
+        Raises:
+            InvalidRequest: It was merged into another, which says the same; nothing was deleted.
         """
         return self._facts.forget(id) or self._experiences.forget(id)
 

@@ -126,6 +126,19 @@ def test_forgetting_a_merged_memory_forgets_its_sources(
     assert [store.get(id) for id in (new.id, one.id, other.id)] == [None, None, None]
 
 
+def test_a_source_is_not_forgotten_while_the_merged_memory_says_the_same(
+    merged: tuple[MemoryStore, Memory, Memory, Memory],
+) -> None:
+    store, one, other, new = merged
+    for source in (one, other):
+        with pytest.raises(InvalidRequest, match=f"merged into {new.id}"):
+            store.forget(source.id)
+    store.unmerge(new.id)
+    assert store.forget(other.id)
+    assert [memory.text for memory in store.list().memories] == [one.text]
+    assert store.get(new.id) is None and len(store.history(one.id)) == 1
+
+
 @pytest.mark.parametrize(
     ("id", "says"), [("mem_none", "No memory has the id"), (None, "was not merged")]
 )
