@@ -240,7 +240,12 @@ class Upkeep:
         live = self._live
         with live.lock.read():
             slots = live.table.alive()
-            sample = live.table.vectors(slots[:: max(1, len(slots) // _SAMPLE)])
+        drawn = slots[:: max(1, len(slots) // _SAMPLE)]
+        parts = []
+        for start in range(0, len(drawn), SLICE):
+            with live.lock.read():
+                parts.append(live.table.vectors(drawn[start : start + SLICE]))
+        sample = np.concatenate(parts)
         if self._choice is None or self._chosen_for * _GROWN < len(slots):
             choice = choose(sample, rows=len(slots), names=_FORMS)
             self._choice = Chosen(choice.form.name, choice.form.factor, choice.why)
@@ -259,9 +264,9 @@ class Upkeep:
         live = self._live
         if self._file is not None and not self._claim(self._file):
             return
+        graph = Graph(live.table.dimension, live.table.size + BLOCK, self._threads)
         with live.lock.write():
             live.watch(0)
-            graph = Graph(live.table.dimension, live.table.size + BLOCK, self._threads)
             # They are queries that the graph has not seen, until they are added last.
             held = live.table.alive()[:: max(_SPARSE, len(live.table) // _QUERIES)]
         while not self._stopping.is_set():
