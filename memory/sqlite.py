@@ -116,10 +116,13 @@ class SQLite:
                     before = connection.total_changes
                     self._patiently(lambda: cursor.execute(merge, (pages,)))  # noqa: B023
                     pages = _SLICE_PAGES
-            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            # SQLite itself waits for readers, but not for another one's checkpoint.
+            deadline = time.monotonic() + self._busy_seconds
+            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > deadline:
+                    raise StorageError(f"{self.name}: somebody still reads what was there before.")
+                time.sleep(_PAUSE)
             cursor.close()
-        if busy:
-            raise StorageError(f"{self.name}: somebody still reads what was there before.")
 
     def explain(self, error: Exception) -> RyzansteinError | None:
         """Returns the clear error of one of SQLite's; None where it is not SQLite's."""
