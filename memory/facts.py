@@ -176,6 +176,7 @@ class Facts:
                     hint=f"Forget {merged}, or take it apart first (unmerge).",
                 )
             remove_rows(connection, rows, revision)
+        self._novelty.forget()
         try:
             self.searcher.synced.forget(rows)
         finally:
@@ -199,6 +200,7 @@ class Facts:
                     rows = [row for id in ids for row in versions(connection, id)]
                     remove_rows(connection, rows, revision)
                 count += len(ids)
+                self._novelty.forget()
                 self.searcher.synced.forget(rows)
                 if len(ids) < _FORGETTING:
                     return count

@@ -69,6 +69,12 @@ class Novelty:
         novelty: NDArray[np.float32] = np.clip(1 - nearest, 0, 1)
         return novelty
 
+    def forget(self) -> None:
+        """Drops what was written last, since some of it is to be forgotten."""
+        with self._lock:
+            self._recent[:] = 0
+            self._asked = _EVERY
+
     def _keep(self, vectors: NDArray[np.float32]) -> None:
         places = (self._next + np.arange(len(vectors))) % _RECENT
         self._recent[places] = vectors

@@ -32,9 +32,10 @@ class SlotSet:
         self._set(slots, False)
 
     def holds(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Says of each slot whether it is in."""
-        self._reserve(slots)
-        held: NDArray[np.bool_] = self._flags[slots]
+        """Says of each slot whether it is in; readers may ask at once, so nothing grows here."""
+        held = np.zeros(len(slots), dtype=np.bool_)
+        known = slots < len(self._flags)
+        held[known] = self._flags[slots[known]]
         return held
 
     def array(self) -> NDArray[np.int64]:
@@ -46,12 +47,13 @@ class SlotSet:
     def _set(self, slots: NDArray[np.int64], value: bool) -> None:
         changed = slots[self.holds(slots) != value]
         if len(changed):
+            self._reserve(changed)
             self._flags[changed] = value
             self._count += len(changed) if value else -len(changed)
             self._array = None
 
     def _reserve(self, slots: NDArray[np.int64]) -> None:
-        need = int(slots.max()) + 1 if len(slots) else 0
+        need = int(slots.max()) + 1
         if need > len(self._flags):
             flags = np.zeros(max(need, 2 * len(self._flags)), dtype=np.bool_)
             flags[: len(self._flags)] = self._flags

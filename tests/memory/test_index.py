@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.vectors.forms import fit_form
 from ryzanstein.memory.vectors.index import VectorIndex
+from ryzanstein.memory.vectors.slots import SlotSet
 from ryzanstein.memory.vectors.table import VectorTable
 
 DIMENSION = 16
@@ -162,6 +163,14 @@ def test_a_graph_is_searched_as_widely_as_its_recall_needs() -> None:
         hits += len(set(best.tolist()) & set(index.search(query, 10)[0].tolist()))
     assert hits / 500 >= 0.95
     index.close()
+
+
+def test_asking_a_set_of_slots_changes_nothing_since_searches_ask_at_once() -> None:
+    slots = SlotSet()
+    slots.add(rows(1, 3))
+    before = slots._flags
+    assert slots.holds(rows(0, 1, 3, 900)).tolist() == [False, True, True, False]
+    assert slots._flags is before and len(slots) == 2
 
 
 def test_searching_beside_adding_and_removing_is_safe() -> None:

@@ -38,6 +38,15 @@ def test_what_came_lately_is_known_and_what_came_before_that_is_forgotten(
     assert novelty.of(vectors[:1])[0] > 0.5
 
 
+def test_what_was_forgotten_is_new_again(store: MemoryStore) -> None:
+    store.remember("Tea is at five")
+    first = store.remember("The staging database is called orion")
+    assert store.remember("The staging database is named orion").novelty < 0.5 < first.novelty
+    for memory in store.list().memories[:2]:
+        assert store.forget(memory.id)
+    assert store.remember(first.text).novelty == first.novelty
+
+
 def test_a_text_without_a_vector_is_new(novelty: Novelty) -> None:
     assert novelty.of(np.zeros((2, 256), dtype=np.float32)).tolist() == [1.0, 1.0]
     assert novelty.of(np.zeros((0, 256), dtype=np.float32)).tolist() == []
