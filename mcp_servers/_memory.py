@@ -19,6 +19,7 @@ from ryzanstein.mcp_servers._memory_replies import (
     Learnt,
     Lessons,
     MemoryStats,
+    Rated,
     Recalled,
     Record,
     Stored,
@@ -48,7 +49,8 @@ mcp = make_server("memory", "Ryzanstein memory", INSTRUCTIONS)
 
 _NEXT = 20
 
-Text = Annotated[str, Field(min_length=1, max_length=20_000)]
+Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+Task = Annotated[str, Field(min_length=1, max_length=20_000)]
 Query = Annotated[str, Field(min_length=1, max_length=20_000)]
 Id = Annotated[str, Field(min_length=1, max_length=64)]
 Agent = Annotated[str | None, Field(max_length=32, description="Codename, for one agent only.")]
@@ -83,7 +85,14 @@ def remember(
     How a task went goes to record_experience instead.
     """
     if corrects is not None:
-        return wire(Stored, shared().store.correct(corrects, text))
+        others = (tags, agent, source, importance, tier, task, happened, valid_until)
+        if kind != "fact" or any(value not in (None, []) for value in others):
+            raise InvalidRequest(
+                "A correction keeps the kind, tags, agent, source and tier of what it replaces.",
+                hint="Give text, corrects and, where it holds from another time, valid_from.",
+            )
+        since = asked_moment(valid_from, "valid_from")
+        return wire(Stored, shared().store.correct(corrects, text, since=since))
     memory = shared().store.remember(
         text,
         kind=kind,
@@ -144,7 +153,7 @@ def forget(id: Id) -> Forgotten:
 
 @mcp.tool(title="Record an experience", annotations=ADDS)
 def record_experience(
-    task: Text,
+    task: Task,
     agent: Annotated[str, Field(min_length=1, max_length=32, description="Codename.")],
     outcome: Literal["verified", "rated", "failed", "unknown", "success", "failure", "unverified"],
     fitness: Annotated[float | None, Field(ge=0, le=1, description="How well it went.")] = None,
@@ -161,7 +170,8 @@ def record_experience(
     seconds: Annotated[float, Field(ge=0)] = 0.0,
 ) -> Learnt:
     """Keep how a task went, after checking the result. Failures teach as much as successes."""
-    kept = shared().store.record_experience(
+    store = shared().store
+    kept = store.record_experience(
         task=task,
         agent=agent,
         strategy=strategy,
@@ -179,6 +189,8 @@ def record_experience(
         tokens=tokens,
         seconds=seconds,
     )
+    if run_id is not None:
+        store.end_task(run_id)
     return wire(Learnt, kept)
 
 
@@ -212,9 +224,14 @@ def find_experiences(
 @mcp.tool(title="Rate an experience", annotations=CHANGES)
 def rate_experience(
     id: Id, rating: Annotated[float, Field(ge=0, le=1, description="0 misled, 1 helped.")]
-) -> Learnt:
-    """Say how much an experience helped; better rated ones are found first."""
-    return wire(Learnt, shared().store.rate_experience(id, rating))
+) -> Rated:
+    """Say how much an experience or a remembered fact helped; better rated ones are found first."""
+    store = shared().store
+    if id.startswith("mem_"):
+        (memory,) = store.use([id], outcome=2 * rating - 1)
+        return Rated(id=id, rating=rating, importance=memory.importance)
+    rated = store.rate_experience(id, rating)
+    return Rated(id=id, rating=rating, outcome=rated.outcome, fitness=rated.fitness)
 
 
 @mcp.tool(title="Consolidate the memory", annotations=CHANGES)
@@ -241,7 +258,8 @@ async def consolidate_memory(
 @mcp.tool(title="Memory statistics", annotations=READS)
 def memory_stats() -> MemoryStats:
     """Count what is remembered, by tier, kind and agent, and say how it is searched."""
-    return wire(MemoryStats, shared().store.stats())
+    store = shared().store
+    return wire(MemoryStats, store.stats(), distinct_tasks=store.distinct_tasks())
 
 
 @mcp.resource("memory://prototypes", mime_type="application/json", title="Agents' prototypes")
@@ -275,7 +293,7 @@ def memory(id: str) -> str:
     """One memory: text, origin, why it is where it is, links, journal and older versions."""
     store = shared().store
     if store.get(id) is None:
-        raise InvalidRequest(f"There is no memory {id}.", hint="recall gives ids.")
+        raise InvalidRequest(f"There is no memory {id}.", hint="recall gives them.")
     standing = store.explain(id)
     return wire(
         Record,
@@ -283,6 +301,7 @@ def memory(id: str) -> str:
         strength=standing.strength,
         reasons=[str(reason) for reason in standing.reasons],
         next=standing.next,
+        embeddings=store.embeddings(id),
         links=[linked(link) for link in store.links(id)],
         journal=[wire(Entry, entry) for entry in store.journal(id)],
         history=[wire(Stored, version) for version in store.history(id) if version.id != id],
@@ -294,7 +313,7 @@ def experience(id: str) -> str:
     """One experience."""
     kept = shared().store.get_experience(id)
     if kept is None:
-        raise InvalidRequest(f"There is no experience {id}.", hint="find_experiences gives ids.")
+        raise InvalidRequest(f"There is no experience {id}.", hint="find_experiences gives them.")
     return wire(Learnt, kept).model_dump_json()
 
 

@@ -23,6 +23,7 @@ from ryzanstein.memory.spaces import MEMORIES
 __all__ = [
     "add_tags",
     "batches",
+    "embeddings_of",
     "identity",
     "identity_of",
     "insert_memories",
@@ -247,3 +248,14 @@ def versions(connection: Connection, id: str) -> list[int]:
 def _record_removal(connection: Connection, rows: Sequence[int], revision: int) -> None:
     values = [{"space": MEMORIES.name, "item_row": row, "revision": revision} for row in rows]
     connection.execute(insert(RemovalRow), values)
+
+
+def embeddings_of(connection: Connection, id: str) -> dict[str, int]:
+    """Returns the dimension of each vector that a memory has, by embedding model."""
+    query = (
+        select(EmbeddingRow.model_id, EmbeddingRow.dimension)
+        .join(MemoryRow, MemoryRow.row == EmbeddingRow.memory_row)
+        .where(MemoryRow.id == id)
+        .order_by(EmbeddingRow.model_id)
+    )
+    return dict(connection.execute(query).all())

@@ -49,10 +49,17 @@ def count_store(
             model_id=embedder.model_id,
             dimension=embedder.dimension,
             full_text=searchers["memories"].full_text.name,
-            index={name: one.synced.index.form for name, one in searchers.items()},
+            index={name: _searched(one) for name, one in searchers.items()},
             by_tier=dict(by_tier),
             archived=archived[0].total(),
         )
+
+
+def _searched(searcher: Searcher) -> str:
+    """How vectors are searched now, what is being done, and why they are kept in that form."""
+    searcher.synced.catch_up()
+    told = searcher.synced.stats()
+    return "; ".join(str(told[part]) for part in ("form", "doing", "codes") if told.get(part))
 
 
 def _both(connection: Connection, *where: ColumnElement[bool]) -> tuple[Counter[str], Counter[str]]:

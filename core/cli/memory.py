@@ -155,12 +155,12 @@ def show(out: Output, id: str) -> None:
         for key, value in found.items():
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 for one in value:
-                    print(f"{key:<13}{_brief(one)}")
+                    print(f"{key:<15}{_brief(one)}")
             elif isinstance(value, list) and key in {"reasons", "steps"}:
                 for one in value:
-                    print(f"{key:<13}{one}")
+                    print(f"{key:<15}{one}")
             elif value not in (None, "", [], 0):
-                print(f"{key:<13}{round(value, 4) if isinstance(value, float) else value}")
+                print(f"{key:<15}{round(value, 4) if isinstance(value, float) else value}")
 
     out.result(found, lines)
 
@@ -169,9 +169,11 @@ def show(out: Output, id: str) -> None:
 @command("correct", 'ryzanstein memory correct mem_0123456789abcdef "The port is 6543"')
 @click.argument("id")
 @click.argument("text")
-def correct(out: Output, id: str, text: str) -> None:
+@click.option("--since", metavar="TIME", help="From when on TEXT holds; now without it.")
+def correct(out: Output, id: str, text: str, since: str | None) -> None:
     """Replace a memory by TEXT; the old version stays readable in its history."""
-    found = call("memory", "remember", {"text": read_text(text), "corrects": id})
+    arguments = {"text": read_text(text), "corrects": id, "valid_from": since}
+    found = call("memory", "remember", arguments)
     out.result(found, lambda: print(found["id"]))
 
 

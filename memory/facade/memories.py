@@ -11,6 +11,7 @@ from ryzanstein.memory.checks import checked_ids, checked_outcome, checked_share
 from ryzanstein.memory.filters import Filter, FilterFields
 from ryzanstein.memory.links import links_of
 from ryzanstein.memory.records import Draft, Hit, JournalEntry, Link, Memory, Page, Standing
+from ryzanstein.memory.rows import embeddings_of
 
 if TYPE_CHECKING:
     from ryzanstein.memory.database import Database
@@ -138,6 +139,11 @@ class Memories:
     def get(self, id: str) -> Memory | None:
         """Returns a memory by its id, old versions too; None where there is none."""
         return self._facts.get(id)
+
+    def embeddings(self, id: str) -> dict[str, int]:
+        """Returns the dimension of each vector of a memory, by embedding model; {} for old ones."""
+        with self._database.read() as connection:
+            return embeddings_of(connection, id)
 
     def forget_archived(self, *, before: datetime | None = None) -> int:
         """Really deletes what has been archived, before a time where given; returns how many."""

@@ -88,3 +88,55 @@ async def test_prototypes_are_sums_of_task_vectors(
     assert made["agents"]["APEX"]["count"] == 2
     assert total.shape == (made["dimension"],)
     assert 1.0 < float(np.linalg.norm(total)) <= 2.0
+
+
+async def test_a_correction_holds_from_its_time_and_takes_nothing_else(
+    answer: Answer, fault: Callable[..., Awaitable[dict[str, str]]]
+) -> None:
+    old = await answer("memory", "remember", text="The office is in Berlin.", tags=["places"])
+    error = await fault(
+        "memory", "remember", text="It is in Munich.", corrects=old["id"], importance=1.0
+    )
+    assert error["message"].startswith("A correction keeps the kind")
+    then = "2020-01-01"
+    new = await answer(
+        "memory", "remember", text="It is in Munich.", corrects=old["id"], valid_from=then
+    )
+    assert new["tags"] == ["places"] and new["valid_from"].startswith(then)
+
+
+async def test_a_record_says_everything_about_itself(
+    answer: Answer, server: Callable[[str], Any]
+) -> None:
+    kept = await answer("memory", "remember", text="Ada is left-handed.")
+    rated = await answer("memory", "rate_experience", id=kept["id"], rating=1.0)
+    assert rated["importance"] > kept["importance"]
+    async with Client(server("memory")) as client:
+        read = await client.read_resource(f"memory://{kept['id']}")
+        listed = await client.read_resource("memory://next/short_term")
+    record = json.loads(read.contents[0].text)  # type: ignore[union-attr]
+    assert record["embeddings"] == {"wordllama-l2-supercat-256": 256}
+    assert record["outcome"] > 0 and record["journal"] and record["reasons"]
+    (first,) = json.loads(listed.contents[0].text)["next"]  # type: ignore[union-attr]
+    assert first["id"] == kept["id"] and first["reasons"] and first["next"]
+
+
+async def test_a_run_that_left_its_experience_has_ended_its_working_memories(
+    answer: Answer,
+) -> None:
+    note = {"tier": "working", "task": "run-1", "text": "The port in use is 5432."}
+    await answer("memory", "remember", **note)
+    during = await answer("memory", "recall", query="which port", task="run-1")
+    assert during["memories"][0]["tier"] == "working"
+    await answer(
+        "memory",
+        "record_experience",
+        task="find the port",
+        agent="APEX",
+        outcome="verified",
+        run_id="run-1",
+    )
+    after = await answer("memory", "recall", query="which port", task="run-1")
+    assert all(one["tier"] != "working" or one["archived"] for one in after["memories"])
+    stats = await answer("memory", "memory_stats")
+    assert stats["distinct_tasks"]["APEX"] == 1 and stats["by_tier"].get("working", 0) == 0
