@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -116,8 +116,8 @@ def records() -> list[dict[str, Any]]:
 
 def import_files(
     files: Sequence[str], *, kind: str, agent: str | None, tags: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Adds what files hold; returns a report a file, with a `summary` for people.
+) -> Iterator[dict[str, Any]]:
+    """Adds what files hold; yields a report a file, with a `summary` for people.
 
     Args:
         files: Paths; - is stdin, which holds exported records.
@@ -125,7 +125,6 @@ def import_files(
         agent: Whose conversations and documents they are; None means everybody's.
         tags: Of every turn and passage.
     """
-    done = []
     for file in files:
         found = _kind(file) if kind == "auto" else kind
         if found != "records" and file == "-":
@@ -134,8 +133,7 @@ def import_files(
             report = _import_records(file)
         else:
             report = _IMPORTS[found](Path(file), agent, tags)
-        done.append({"file": file, "kind": found, **report})
-    return done
+        yield {"file": file, "kind": found, **report}
 
 
 def _kind(file: str) -> str:

@@ -223,6 +223,12 @@ def import_(out: Output, files: tuple[str, ...], **options: Any) -> None:
     """
     from ryzanstein.cli._memory import import_files
 
-    reports = import_files(files, **options)
-    result = reports[0] if len(files) == 1 else reports
-    out.result(result, lambda: print("\n".join(one["summary"] for one in reports)))
+    # Said file by file: what was added stays, even where a later file cannot be read.
+    tell = out.note if out.as_json else print
+    reports = []
+    for report in import_files(files, **options):
+        with written_out():
+            tell(report["summary"])
+        reports.append(report)
+    if out.as_json:
+        out.result(reports[0] if len(files) == 1 else reports)

@@ -164,3 +164,10 @@ def test_a_missing_file_is_one_clear_error(run: Run, tmp_path: Path) -> None:
     for name in ("none.jsonl", "none.md", "none.vtt"):
         done = run("memory", "import", str(tmp_path / name))
         assert done.code == 1 and "cannot be read" in done.err
+
+
+def test_what_was_imported_before_a_fault_is_told(run: Run, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("# Paths\n\nThe path is closed by the warden.\n", "utf-8")
+    done = run("memory", "import", str(notes), str(tmp_path / "none.md"))
+    assert done.code == 1 and "1 passages are added" in done.out and "cannot be read" in done.err
