@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from ryzanstein.memory.records import StoreStats
 from ryzanstein.memory.schema import ExperienceRow, MemoryRow, RunRow
+from ryzanstein.memory.vectors.index import GRAPH_FROM
 
 if TYPE_CHECKING:
     from ryzanstein.memory.database import Database
@@ -49,16 +50,19 @@ def count_store(
             model_id=embedder.model_id,
             dimension=embedder.dimension,
             full_text=searchers["memories"].full_text.name,
-            index={name: _searched(one) for name, one in searchers.items()},
+            index={name: _searched(one, by_kind.total()) for name, one in searchers.items()},
             by_tier=dict(by_tier),
             archived=archived[0].total(),
         )
 
 
-def _searched(searcher: Searcher) -> str:
+def _searched(searcher: Searcher, rows: int) -> str:
     """How vectors are searched now, what is being done, and why they are kept in that form."""
-    searcher.synced.catch_up()
-    told = searcher.synced.stats()
+    synced = searcher.synced
+    if synced.seen < 0 and rows > GRAPH_FROM and not synced.stats()["file_bytes"]:
+        return "not read yet"  # of many rows without an index file that takes a while
+    synced.catch_up()
+    told = synced.stats()
     return "; ".join(str(told[part]) for part in ("form", "doing", "codes") if told.get(part))
 
 
