@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -37,7 +38,7 @@ def count_store(
         archived = _both(connection, MemoryRow.archived.is_not(None), ~_SUPERSEDED)
         by_tier = Counter(_grouped(connection, MemoryRow.tier)) - gone[0] - archived[0]
         by_kind = Counter(_grouped(connection, MemoryRow.kind)) - gone[1]
-        return StoreStats(
+        counted = StoreStats(
             memories=by_kind.total(),
             superseded=gone[0].total(),
             experiences=_count(connection, ExperienceRow),
@@ -50,10 +51,12 @@ def count_store(
             model_id=embedder.model_id,
             dimension=embedder.dimension,
             full_text=searchers["memories"].full_text.name,
-            index={name: _searched(one, by_kind.total()) for name, one in searchers.items()},
             by_tier=dict(by_tier),
             archived=archived[0].total(),
         )
+    # Outside of the transaction: what an index catches up with has transactions of its own.
+    index = {name: _searched(one, counted.memories) for name, one in searchers.items()}
+    return replace(counted, index=index)
 
 
 def _searched(searcher: Searcher, rows: int) -> str:

@@ -182,6 +182,13 @@ def test_stats_count_what_is_there(store: MemoryStore) -> None:
     assert stats.full_text in {"fts5", "tsvector"} and (stats.bytes or 0) > 0
 
 
+def test_a_store_in_memory_counts_what_its_only_connection_has_just_stored() -> None:
+    with MemoryStore("sqlite://") as store:
+        store.remember("one")
+        stats = store.stats()
+        assert (stats.memories, stats.index["memories"]) == (1, "exact")
+
+
 def test_importing_the_package_stays_light() -> None:
     heavy = ["sqlalchemy", "alembic", "numpy", "wordllama", "hnswlib", "tokenizers"]
     code = (
