@@ -232,6 +232,7 @@ class Facts:
         where = chosen.narrowing() + chosen.standing(working=True)
         if chosen.at is None:
             where.append(MemoryRow.superseded_by.is_(None))
+        where += chosen.past()
         if cursor is not None:
             where.append(MemoryRow.row < _place(cursor))
         query = select(MemoryRow.row).where(*where).order_by(MemoryRow.row.desc())
@@ -242,13 +243,19 @@ class Facts:
         return Page(tuple(found[row] for row in rows[:limit]), more)
 
     def recall(self, query: str, chosen: Filter, limit: int) -> builtins.list[Hit]:
-        """Finds current memories by meaning and words, and counts a use of each."""
+        """Finds memories by meaning and words, and counts a use of each."""
         now = datetime.now(UTC)
         if not query.strip():
             raise InvalidRequest("The query is empty.", hint="Say what to look for.")
+        past = chosen.past()
         chosen = replace(chosen, at=chosen.at or now)
         found = self.searcher.search(
-            query, checked_limit(limit), chosen.narrowing(), chosen.standing(), now=chosen.at
+            query,
+            checked_limit(limit),
+            chosen.narrowing(),
+            chosen.standing() + past,
+            now=chosen.at,
+            past=bool(past),
         )
         with self._database.read() as connection:
             rows = [one.row for one in found]

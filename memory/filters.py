@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
+from sqlalchemy.orm import aliased
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.checks import checked_moment, checked_tags, checked_tier
-from ryzanstein.memory.schema import MemoryRow, MemoryTagRow
+from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow, MemoryTagRow
 
 __all__ = ["Filter", "FilterFields"]
 
@@ -98,9 +99,7 @@ class Filter:
         """
         where: list[ColumnElement[bool]] = []
         if self.at is not None:
-            at = checked_moment(self.at, "The moment")
-            where.append(or_(MemoryRow.valid_from.is_(None), MemoryRow.valid_from <= at))
-            where.append(or_(MemoryRow.valid_until.is_(None), MemoryRow.valid_until > at))
+            where.append(_held(MemoryRow, checked_moment(self.at, "The moment")))
         if self.archived is False:
             where.append(MemoryRow.archived.is_(None))
         if self.task is not None:
@@ -108,6 +107,22 @@ class Filter:
         elif not working and self.tier is None:
             where.append(MemoryRow.tier != "working")
         return where
+
+    def past(self) -> list[ColumnElement[bool]]:
+        """Returns what leaves out a memory that came only later in place of one that held then.
+
+        Its validity does not tell: a merged memory has that of its sources, and a passage of a
+        document's later state has none.
+        """
+        if self.at is None:
+            return []
+        at = checked_moment(self.at, "The moment")
+        older = aliased(MemoryRow)
+        held = _held(older, at)
+        source = and_(older.row == MemoryLinkRow.to_row, MemoryLinkRow.from_row == MemoryRow.row)
+        merged = exists().where(source, MemoryLinkRow.kind == "merged_from", held)
+        replaced = exists().where(older.superseded_by == MemoryRow.id, held)
+        return [not_(merged), or_(MemoryRow.created <= at, not_(replaced))]
 
     def _during(self) -> list[ColumnElement[bool]]:
         when = func.coalesce(MemoryRow.happened, MemoryRow.created, type_=MemoryRow.created.type)
@@ -119,6 +134,13 @@ class Filter:
         if self.since and self.until and self.since >= self.until:
             raise InvalidRequest("`since` is not before `until`.", hint="Swap the two times.")
         return where
+
+
+def _held(memory: type[MemoryRow], at: datetime) -> ColumnElement[bool]:
+    return and_(
+        or_(memory.valid_from.is_(None), memory.valid_from <= at),
+        or_(memory.valid_until.is_(None), memory.valid_until > at),
+    )
 
 
 def _having(tags: Sequence[str]) -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, and_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, and_, select, true, tuple_
 
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.dates import Stretch, mentioned
@@ -24,6 +24,13 @@ from ryzanstein.memory.fulltext import full_text_of
 from ryzanstein.memory.fusion import WEIGHTS, Candidates, Shares, fuse, unrelated
 from ryzanstein.memory.links import HAS_LINKS, link_reasons
 from ryzanstein.memory.neighbours import AT, TURN_COLUMNS, no_sides, places_around, turn_sides
+from ryzanstein.memory.past import (
+    VERSION_COLUMNS,
+    VERSIONS,
+    older_versions,
+    replaced_reasons,
+    set_cosines,
+)
 from ryzanstein.memory.records import Reason
 from ryzanstein.memory.schema import MemoryRow
 from ryzanstein.memory.text import terms
@@ -76,6 +83,7 @@ class _Asked:
     where: Conditions
     conditions: ColumnElement[bool]
     stretch: Stretch | None
+    past: bool
 
     @property
     def wanted(self) -> int:
@@ -110,6 +118,7 @@ class Searcher:
         extra = (*TURN_COLUMNS, HAS_LINKS) if space.has_turns else ()
         self._reading = select(row, *extra, *own)
         self._reading_times = select(row, AT, *extra, *own)
+        self._reading_past = select(row, AT, *VERSION_COLUMNS, *extra, *own)
         self._own = len(own)
 
     def search(
@@ -120,6 +129,7 @@ class Searcher:
         standing: Conditions = (),
         *,
         now: datetime | None = None,
+        past: bool = False,
     ) -> list[Found]:
         """Returns at most `limit` rows, best first.
 
@@ -129,6 +139,7 @@ class Searcher:
             where: Conditions on the space's table; they hold before the search, not after.
             standing: Likewise, but nearly every row meets them.
             now: What "last week" in the query refers to; None means the present.
+            past: Whether memories that were replaced are meant too; the conditions say when.
         """
         now = now or datetime.now(UTC)
         self.synced.catch_up()
@@ -136,9 +147,11 @@ class Searcher:
             query=query,
             vector=self._embedder.embed([query])[0],
             limit=limit,
-            where=where,
-            conditions=and_(self._space.live, *where, *standing),
+            # Versions of all times would crowd out those of the one that is meant.
+            where=(*where, *standing) if past else where,
+            conditions=and_(true() if past else self._space.live, *where, *standing),
             stretch=mentioned(query, now) if self._space.has_turns else None,
+            past=past,
         )
         with self._database.read() as connection:
             words = self._words(connection, asked, asked.where)
@@ -163,6 +176,7 @@ class Searcher:
                     *_told(at, found, shares),
                     *self._space.reasons(now, *known[row][-self._own :]),
                     *linked.get(row, ()),
+                    *(replaced_reasons(known[row]) if past else ()),
                 ),
             )
             for at, row in zip(best, rows, strict=True)
@@ -170,7 +184,8 @@ class Searcher:
 
     def _words(self, connection: Connection, asked: _Asked, where: Conditions) -> dict[int, float]:
         most = max(_MATCHED, asked.limit)
-        return self.full_text.search(connection, self._space, terms(asked.query), most, where)
+        space = VERSIONS if asked.past else self._space
+        return self.full_text.search(connection, space, terms(asked.query), most, where)
 
     def _known(
         self, connection: Connection, asked: _Asked, words: Mapping[int, float]
@@ -181,6 +196,8 @@ class Searcher:
         longest = _WIDER * wanted if asked.where else wanted
         near = self.synced.index.search(asked.vector, longest)[0].tolist()
         matching = _first(words, wanted)
+        if asked.past:
+            matching += older_versions(connection, near, asked.conditions, wanted)
         known = self._read(connection, asked, row.in_([*near, *matching]))
         kept = [one for one in near if one in known]
         if len(kept) < asked.enough and len(near) == longest:
@@ -218,6 +235,8 @@ class Searcher:
         self, connection: Connection, asked: _Asked, which: ColumnElement[bool]
     ) -> dict[int, Row[Any]]:
         reading = self._reading if asked.stretch is None else self._reading_times
+        if asked.past:
+            reading = self._reading_past
         # The conditions also drop rows that went away after the index had caught up.
         found = connection.execute(reading.where(which, asked.conditions)).all()
         return {one.row: one for one in found}
@@ -241,9 +260,12 @@ class Searcher:
             sides = turn_sides(asked.query, known, asked.stretch)
         else:
             sides = no_sides(len(known))
+        cosines = self.synced.index.cosines(asked.vector, rows).astype(np.float64)
+        if asked.past:
+            set_cosines(self._embedder, asked.vector, known, cosines)
         return Candidates(
             rows=rows,
-            cosines=self.synced.index.cosines(asked.vector, rows).astype(np.float64),
+            cosines=cosines,
             words=np.array([words.get(one.row, 0.0) for one in known]),
             standing=np.array(standing),
             **sides,

@@ -34,7 +34,13 @@ _RECORDS = '"ryzanstein-memory"'
 
 
 def listed(
-    *, since: str | None, until: str | None, limit: int, cursor: str | None, **where: Any
+    *,
+    since: str | None,
+    until: str | None,
+    at: str | None,
+    limit: int,
+    cursor: str | None,
+    **where: Any,
 ) -> dict[str, Any]:
     """Returns a page of what is stored and the cursor of the next one."""
     page = shared().store.list(
@@ -42,6 +48,7 @@ def listed(
         cursor=cursor,
         since=asked_moment(since, "--since"),
         until=asked_moment(until, "--until"),
+        at=asked_moment(at, "--at"),
         **where,
     )
     memories = [wire(Stored, memory).model_dump() for memory in page.memories]

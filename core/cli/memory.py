@@ -121,8 +121,10 @@ def search(
     "list",
     "ryzanstein memory list --tier short_term",
     "ryzanstein memory list --archived --limit 100 --json",
+    "ryzanstein memory list --at 2026-01-01",
 )
 @_filters
+@click.option("--at", metavar="TIME", help="What held at that time, though it was replaced since.")
 @click.option("--archived/--current", default=None, help="Only those that left their tier, or not.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--after", metavar="CURSOR", help="The cursor of the page before.")

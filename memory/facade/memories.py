@@ -91,7 +91,8 @@ class Memories:
         """Finds memories by meaning and words, best first; fewer than `limit` where little fits.
 
         What was found counts as used, and comes back where it had been archived. Left out is what
-        does not hold now (or at the moment `at`), and what other tasks are working with.
+        does not hold now (or at the moment `at`), and what other tasks are working with. With
+        `at`, what was replaced since is found too, by its words or through what replaced it.
 
         Args:
             query: What to look for, in any words.

@@ -153,3 +153,81 @@ def test_a_hit_tells_what_it_replaced_and_what_contradicts_it(store: MemoryStore
         other.id: f"contradicts {against.id}",
         against.id: f"contradicts {other.id}",
     }
+
+
+def test_what_was_replaced_since_is_found_where_it_held(store: MemoryStore) -> None:
+    store.remember("The kitchen is on the third floor")
+    store.remember("The office opens at nine", valid_from=NOW + timedelta(days=1))
+    old = store.remember("The office is in Berlin")
+    similarity = store.recall("where is the office")[0].similarity
+    times = [datetime.now(UTC)]
+    middle = store.correct(old.id, "The office is in Munich")
+    times.append(datetime.now(UTC))
+    new = store.correct(middle.id, "The office is in Bonn")
+
+    def first(at: datetime | None) -> Hit:
+        found = store.recall("where is the office", at=at)
+        said = [hit.memory.id for hit in found]
+        assert len({old.id, middle.id, new.id}.intersection(said)) == 1
+        assert not any("nine" in hit.memory.text for hit in found)
+        for hit in found:
+            assert sum(reason.weight for reason in hit.reasons) == pytest.approx(hit.score)
+        return found[0]
+
+    best = first(times[0])
+    assert best.memory.id == old.id and best.similarity == pytest.approx(similarity, abs=1e-6)
+    assert told(best)["replaced"] == f"was replaced by {middle.id} since"
+    best = first(times[1])
+    assert best.memory.id == middle.id
+    assert told(best)["correction"] == f"took the place of {old.id}"
+    for at in (None, datetime.now(UTC)):
+        assert first(at).memory.id == new.id and "replaced" not in told(first(at))
+
+
+def test_what_held_is_found_through_what_replaced_it(store: MemoryStore) -> None:
+    old = store.remember("The dog is a lazy hound", agent="APEX")
+    at = datetime.now(UTC)
+    new = store.correct(old.id, "The dog is a friendly puppy")
+    assert store.recall("canine pet", agent="APEX")[0].memory.id == new.id
+    (found,) = store.recall("canine pet", at=at, agent="APEX")
+    assert found.memory.id == old.id
+    assert store.recall("canine pet", at=at, kind="note") == []
+    store.forget(new.id)
+    assert store.recall("canine pet", at=at) == []
+
+
+def test_the_version_that_held_is_found_among_many(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ryzanstein.memory.search._MATCHED", 20)
+    memory = store.remember("zygote counter stands at 0")
+    for number in range(1, 60):
+        if number == 30:
+            held, at = memory.id, datetime.now(UTC)
+        memory = store.correct(memory.id, f"zygote counter stands at {number}")
+    (found,) = store.recall("zygote counter", at=at)
+    assert found.memory.id == held
+
+
+def test_the_sources_of_a_merge_are_found_where_they_held(store: MemoryStore) -> None:
+    texts = ["The staging database is called heron.", "the staging database is called: heron"]
+    sources = {store.remember(text).id for text in texts}
+    at = datetime.now(UTC)
+    assert store.consolidate(seconds=20).merged == 1
+    (merged,) = store.recall("staging database")
+    assert {hit.memory.id for hit in store.recall("staging database", at=at)} == sources
+    assert {memory.id for memory in store.list(at=at).memories} == sources
+    (now,) = store.recall("staging database", at=datetime.now(UTC))
+    assert now.memory.id == merged.memory.id
+
+
+def test_an_earlier_state_of_a_document_is_found(store: MemoryStore) -> None:
+    def state(*lines: str) -> datetime:
+        store.import_document("\n\n".join(f"# {line}\n\n{line}." for line in lines), source="a.md")
+        return datetime.now(UTC)
+
+    first = state("The gate opens at nine", "The gate is painted green")
+    second = state("The gate opens at ten")
+    for at, expected in ((first, {"nine", "green"}), (second, {"ten"}), (None, {"ten"})):
+        found = store.recall("the gate", at=at)
+        assert {hit.memory.text.rstrip(".").split()[-1] for hit in found} == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def test_validity_and_time_are_filters(run: Run) -> None:
     assert [one["text"] for one in then] == [text]
     done = run("memory", "search", "build server", "--since", "yesterdayish")
     assert done.code == 1 and "since: 'yesterdayish' is not a time" in done.err
+
+
+def test_what_was_replaced_is_searched_and_listed_where_it_held(run: Run) -> None:
+    old = run("memory", "add", "The office is in Berlin.", "--json").json
+    at = datetime.now(UTC).isoformat()
+    new = run("memory", "correct", old["id"], "The office is in Munich.", "--json").json
+    found = run("memory", "search", "where is the office", "--at", at, "--json").json
+    assert [one["id"] for one in found] == [old["id"]]
+    assert f"replaced by {new['id']} since" in "".join(found[0]["reasons"])
+    for chosen, expected in ((("--at", at), old), ((), new)):
+        listed = run("memory", "list", *chosen, "--json").json["memories"]
+        assert [one["id"] for one in listed] == [expected["id"]]
+    done = run("memory", "list", "--at", "yesterdayish")
+    assert done.code == 1 and "--at: 'yesterdayish' is not a time" in done.err
 
 
 def test_conversations_and_documents_are_imported_once(run: Run, tmp_path: Path) -> None:
