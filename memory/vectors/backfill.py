@@ -7,6 +7,7 @@ a slice. Words find the items meanwhile, and the index reads the new vectors as 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ __all__ = ["Backfill"]
 
 Item = tuple[int, str]
 
+_LOG = logging.getLogger(__name__)
 _SLICE = 256
 # So many are embedded at once, before the search that asks for them.
 _FEW = 64
@@ -143,7 +145,11 @@ class Backfill:
         except RyzansteinError as error:
             # A read-only or a full database: words find the items, the next process tries again.
             self.trouble = str(error)
-        self._worker = None
+        except Exception as error:
+            _LOG.exception("Vectors could not be made")
+            self.trouble = f"{type(error).__name__} {error}".strip()
+        finally:
+            self._worker = None
 
     def _fill(self) -> None:
         start = 0

@@ -13,6 +13,7 @@ search by scan until there is a file to open.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Upkeep"]
 
+_LOG = logging.getLogger(__name__)
 # Adding 8 vectors to a graph of a million takes 6 ms; a search may wait for them.
 _FOLD_SLICE = 8
 # Changes since the file was saved, as a share of all, from which it is saved again.
@@ -52,7 +54,7 @@ _FORMS = ("float32", "int8", "matryoshka-128", "matryoshka-64", "bits")
 # A graph grows by half in less time when it is built anew, with nobody waiting for its lock.
 _MANY = 16
 # Queries, and true neighbours of each, with which a graph is measured.
-_QUERIES = 200
+_QUERIES = 300
 _NEAREST = 10
 _SPARSE = 10
 
@@ -92,6 +94,7 @@ class Upkeep:
         self._choice: Chosen | None = None
         self._chosen_for = 0
         self._retry_at = 0.0
+        self._failed = False  # all work waits until then
         self._doing = ""
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -127,7 +130,7 @@ class Upkeep:
         """Starts again with what had to wait for another process or for room on the disk."""
         if self._retry_at and time.monotonic() >= self._retry_at:
             with self._live.lock.write():
-                self._retry_at = 0.0
+                self._retry_at, self._failed = 0.0, False
                 self.start()
 
     def wait(self) -> None:
@@ -161,6 +164,8 @@ class Upkeep:
 
     def _next(self) -> Callable[[], None] | None:
         """Chooses the next thing to do."""
+        if self._failed:
+            return None
         jobs = (
             (self._stored is not None, self._load),
             (self._wants_file(), self._save),
@@ -216,7 +221,25 @@ class Upkeep:
                     self._worker, self._doing = None, ""
                     return
                 self._doing = job.__name__.removeprefix("_")
-            job()
+            try:
+                job()
+            except Exception as error:
+                # Nobody waits for this thread: searches go on by scan, and all is told.
+                _LOG.exception("The work at an index failed: %s", self._doing)
+                self._give_up(f"{self._doing}: {type(error).__name__} {error}".strip())
+
+    def _give_up(self, trouble: str) -> None:
+        """Leaves the index as if the work had not begun, to begin again after a while."""
+        live = self._live
+        with live.lock.write():
+            self.trouble, self._failed = trouble, True
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            if self._doing == "fold":  # the graph may be half changed
+                live.graph, live.stale = None, SlotSet()
+            self._stored, live.folding = None, np.zeros(0, dtype=np.int64)
+            live.watch(None)
+        if self._file is not None:
+            self._file.release()
 
     def _load(self) -> None:
         live, stored = self._live, self._stored

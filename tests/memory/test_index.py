@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.memory.vectors import upkeep
 from ryzanstein.memory.vectors.forms import fit_form
 from ryzanstein.memory.vectors.index import VectorIndex
 from ryzanstein.memory.vectors.slots import SlotSet
@@ -236,3 +238,28 @@ def test_the_index_agrees_with_a_dictionary_below_and_above_the_threshold(
         # Among so few rows the graph, at its width of 256, sees all of them.
         assert np.allclose(scores, exact(model, query, 5), atol=1e-5)
     index.close()
+
+
+def test_work_that_fails_is_told_and_done_later_while_searches_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = VectorIndex(DIMENSION, graph_from=100)
+    vectors = unit(200, 5)
+
+    def no_room(*_: object) -> None:
+        raise MemoryError("no room for a graph")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upkeep, "Graph", no_room)
+        index.add(np.arange(200), vectors)
+        index.wait()
+    assert "no room for a graph" in index.stats()["trouble"] and "failed: build" in caplog.text
+    assert index.search(vectors[7], 1)[0].tolist() == [7]
+    index.add(rows(500), unit(1, 6))
+    index.wait()
+    assert index.stats()["graph"] == 0
+    index._upkeep._retry_at = time.monotonic()
+    index.retry()
+    index.wait()
+    assert index.stats()["graph"] == 201
+    assert index.search(vectors[7], 1)[0].tolist() == [7]
