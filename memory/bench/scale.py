@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time, sleep, thread_time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,13 +146,13 @@ def _watch(index: VectorIndex, queries: NDArray[np.float32]) -> dict[str, Any]:
     cpu, own = process_time(), 0.0
     clock = perf_counter()
     while doing := index.stats()["doing"]:
-        began = process_time()
+        began = thread_time()
         for at in range(len(reading), len(reading) + _SAMPLED):
             query = queries[at % len(queries)]
             reading.append(_timed(index.search, query, _K)[0])
             row = np.array([_ROWS_OF_OTHERS + at % len(queries)])
             writing.append(_timed(index.add, row, -query[None])[0])
-        own += process_time() - began
+        own += thread_time() - began
         sleep(_POLL_SECONDS * max(1, min(40, len(reading) // 1_000)))
         seconds[doing] = seconds.get(doing, 0.0) + perf_counter() - clock
         clock = perf_counter()

@@ -29,7 +29,7 @@ _SEARCH_WIDTH = 128
 _WIDTHS = (128, 192, 256, 320, 400, 512, 640, 768, 1024)
 # What a search is to find of the true nearest: a little more than the .96 that is promised, since
 # it is measured with some hundred queries only.
-_RECALL = 0.965
+_RECALL = 0.97
 
 
 class Graph:

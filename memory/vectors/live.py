@@ -102,15 +102,16 @@ class LiveVectors:
 
     def nearest_among(self, query: NDArray[np.float32], k: int, slots: NDArray[np.int64]) -> Scored:
         """Returns k of these slots in use or a few more, and their cosines; the lock is held."""
+        inside = np.zeros(self.table.size, dtype=np.bool_)
+        inside[slots] = True
+        slots = np.flatnonzero(inside)
         if len(slots) and len(slots) >= _WIDE * len(self.table):
             found = self._by_graph(query, int(1.5 * k * len(self.table) / len(slots)) + _SPARE)
             if found is not None:
-                inside = np.zeros(self.table.size, dtype=np.bool_)
-                inside[slots] = True
                 kept = inside[found[0]]
                 if kept.sum() >= min(k, len(slots)):
                     return found[0][kept], found[1][kept]
-        return self.table.nearest(query, k, np.unique(slots))
+        return self.table.nearest(query, k, slots)
 
     def _by_graph(self, query: NDArray[np.float32], k: int) -> Scored | None:
         found = None if self.graph is None else self.graph.search(query, k)

@@ -282,10 +282,13 @@ def _by_block(
 ) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
     """Splits slots into (block, where in `slots`, places in the block)."""
     numbers = slots // BLOCK
-    order = np.argsort(numbers, kind="stable")
-    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    order = np.arange(len(slots))
+    if (np.diff(numbers) < 0).any():
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     return [
-        (number := int(numbers[inside[0]]), inside, slots[inside] - number * BLOCK)
+        (number := int(slots[inside[0]]) // BLOCK, inside, slots[inside] - number * BLOCK)
         for inside in np.split(order, starts[1:])
         if len(inside)
     ]
