@@ -222,9 +222,9 @@ class Rated(Reply):
 
     id: str
     rating: float
-    outcome: str | None = Field(None, description="Of an experience, now.")
-    fitness: float | None = Field(None, description="Of an experience, now.")
-    importance: float | None = Field(None, description="Of a memory, now.")
+    outcome: Annotated[str | None, Field(description="Of an experience, now.")] = None
+    fitness: Annotated[float | None, Field(description="Of an experience, now.")] = None
+    importance: Annotated[float | None, Field(description="Of a memory, now.")] = None
 
     def brief(self) -> str:
         """Returns one sentence."""
