@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from ryzanstein.errors import InvalidRequest
@@ -31,7 +32,9 @@ __all__ = [
     "checked_tags",
     "checked_text",
     "checked_tier",
+    "checked_value",
     "cleaned",
+    "possible_id",
 ]
 
 MAX_TEXT = 1_000_000
@@ -99,9 +102,9 @@ def checked_name(name: str, what: str) -> str:
     Raises:
         InvalidRequest: It is not 1 to 80 letters, digits or one of _ . : @ / + -.
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{name[:80]!r} cannot be a {what}.",
+            f"{name!r:.82} cannot be a {what}.",
             hint="Use 1 to 80 letters, digits or _ . : @ / + - without spaces.",
         )
     return name
@@ -111,8 +114,10 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Returns the tags, sorted, each once.
 
     Raises:
-        InvalidRequest: One cannot be a tag, or there are more than 32.
+        InvalidRequest: One cannot be a tag, there are more than 32, or they are one text.
     """
+    if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+        raise InvalidRequest(f"{tags!r:.82} is no list of tags.", hint="Put the tags into a list.")
     chosen = sorted({checked_name(tag, "tag") for tag in tags})
     if len(chosen) > _MAX_TAGS:
         raise InvalidRequest(f"{len(chosen)} tags are too many.", hint=f"Give at most {_MAX_TAGS}.")
@@ -125,8 +130,8 @@ def checked_share(value: float, what: str) -> float:
     Raises:
         InvalidRequest: It is not one, or NaN.
     """
-    if not 0.0 <= value <= 1.0:
-        raise InvalidRequest(f"{what} is {value}.", hint="Give a number from 0 to 1.")
+    if not isinstance(value, Real) or not 0.0 <= value <= 1.0:
+        raise InvalidRequest(f"{what} is {value!r:.40}.", hint="Give a number from 0 to 1.")
     return float(value)
 
 
@@ -136,9 +141,9 @@ def checked_outcome(value: float) -> float:
     Raises:
         InvalidRequest: It is not one, or NaN.
     """
-    if not -1.0 <= value <= 1.0:
+    if not isinstance(value, Real) or not -1.0 <= value <= 1.0:
         raise InvalidRequest(
-            f"The outcome is {value}.", hint="Give a number from -1 (misled) to 1 (helped)."
+            f"The outcome is {value!r:.40}.", hint="Give a number from -1 (misled) to 1 (helped)."
         )
     return float(value)
 
@@ -150,7 +155,7 @@ def checked_tier(tier: str) -> str:
         InvalidRequest: There is no such tier.
     """
     if tier not in TIERS:
-        raise InvalidRequest(f"{tier!r} is no tier.", hint=f"Use one of {', '.join(TIERS)}.")
+        raise InvalidRequest(f"{tier!r:.82} is no tier.", hint=f"Use one of {', '.join(TIERS)}.")
     return tier
 
 
@@ -177,12 +182,32 @@ def checked_moment(moment: datetime, what: str) -> datetime:
     return utc
 
 
+def checked_value(value: str, what: str) -> str:
+    """Returns what a stored text is compared with.
+
+    Raises:
+        InvalidRequest: It is no text, or holds what no stored text holds.
+    """
+    if not isinstance(value, str) or _UNSTORABLE.search(value):
+        raise InvalidRequest(
+            f"{value!r:.82} can be no {what}.", hint="Send it as UTF-8 text without NUL."
+        )
+    return value
+
+
+def possible_id(id: object) -> bool:
+    """Says whether something could be the id of a memory or an experience."""
+    return isinstance(id, str) and not _UNSTORABLE.search(id)
+
+
 def checked_ids(ids: Iterable[str]) -> list[str]:
     """Returns ids, each once, in order.
 
     Raises:
         InvalidRequest: There are none, or too many.
     """
+    if not isinstance(ids, Iterable):
+        raise InvalidRequest(f"{ids!r:.82} is no list of ids.", hint="Put the ids into a list.")
     chosen = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
     if not 1 <= len(chosen) <= _MAX_IDS:
         raise InvalidRequest(f"{len(chosen)} ids were given.", hint=f"Give 1 to {_MAX_IDS:,}.")
@@ -200,8 +225,9 @@ def checked_draft(draft: Draft) -> Draft:
         tier = "short_term" if draft.task is None else "working"
     if checked_tier(tier) == "working" and draft.task is None:
         raise InvalidRequest("A working memory belongs to a task.", hint="Give `task`, a run's id.")
-    if draft.turn is not None and not 0 <= draft.turn < 2**31:
-        raise InvalidRequest(f"The turn is {draft.turn}.", hint="Count turns from 0.")
+    turn = draft.turn
+    if turn is not None and not (isinstance(turn, Integral) and 0 <= turn < 2**31):
+        raise InvalidRequest(f"The turn is {turn!r:.40}.", hint="Count turns from 0.")
     mark = draft.importance
     checked: dict[str, Any] = {
         name: _optional(getattr(draft, name), name, limit) for name, limit in _LENGTHS
@@ -246,8 +272,8 @@ def checked_limit(limit: int) -> int:
     Raises:
         InvalidRequest: It is not from 1 to 1,000.
     """
-    if not 1 <= limit <= _MAX_LIMIT:
+    if not isinstance(limit, Integral) or not 1 <= limit <= _MAX_LIMIT:
         raise InvalidRequest(
-            f"The limit is {limit}.", hint=f"Give a number from 1 to {_MAX_LIMIT}."
+            f"The limit is {limit!r:.40}.", hint=f"Give a number from 1 to {_MAX_LIMIT}."
         )
     return limit

@@ -5,6 +5,7 @@ What differs between SQLite and PostgreSQL is in sqlite.py and postgres.py, behi
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from ryzanstein.errors import ConfigError, RyzansteinError, StorageError, TimedOut
 from ryzanstein.memory.migrations import HEAD
 from ryzanstein.memory.postgres import Postgres
-from ryzanstein.memory.schema import RevisionRow
+from ryzanstein.memory.schema import MemoryRow, RevisionRow
 from ryzanstein.memory.sqlite import SQLite
 
 __all__ = ["Backend", "Database"]
@@ -26,6 +27,8 @@ __all__ = ["Backend", "Database"]
 _RAISE = update(RevisionRow).values(value=RevisionRow.value + 1).returning(RevisionRow.value)
 _BUSY_SECONDS = 30.0
 _POSTGRES = "postgresql+psycopg"
+_OURS = re.compile("[0-9]{4}")  # so that revisions compare as texts
+_ANOTHER = "point RYZANSTEIN_DATABASE_URL to another database"
 _EXAMPLE = "For example sqlite:////home/me/memory.db or postgresql+psycopg://user@host/name."
 
 
@@ -79,7 +82,7 @@ class Database:
     Raises:
         ConfigError: The URL is no URL, or its driver is not installed.
         ConnectionFailed: The server cannot be reached.
-        StorageError: The file cannot be opened, is damaged, or is of a newer version.
+        StorageError: The file cannot be opened, is damaged, of a newer version, or not ours.
     """
 
     def __init__(self, url: str, *, busy_seconds: float = _BUSY_SECONDS) -> None:
@@ -88,6 +91,7 @@ class Database:
         kind = SQLite if self.is_sqlite else Postgres
         self._backend: Backend = kind(parsed, busy_seconds)
         self._writers = threading.RLock()
+        self._closed = False
         try:
             with self._translated():
                 self._backend.open()
@@ -106,7 +110,7 @@ class Database:
     def bytes(self) -> int | None:
         """Size of the database; None where that says nothing."""
         with self._translated():
-            return self._backend.bytes
+            return self._opened().bytes
 
     @property
     def engine(self) -> Engine:
@@ -117,7 +121,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Opens one transaction that sees one state of the database."""
         with self._turn(), self._translated():
-            self._backend.refresh()
+            self._opened().refresh()
             with self._connect(self._backend.reading) as connection, connection.begin():
                 yield connection
 
@@ -130,7 +134,7 @@ class Database:
             TimedOut: Another process kept the database locked.
         """
         with self._writers, self._translated():
-            self._backend.refresh()
+            self._opened().refresh()
             with self._connect(self._backend.writing) as connection, connection.begin():
                 revision = connection.execute(_RAISE).scalar_one()
                 yield connection, revision
@@ -145,7 +149,7 @@ class Database:
         tables = ("memories_fts", "experiences_fts") if self.full_text else ()
         try:
             with self._turn(), self._translated():
-                self._backend.scrub(*tables)
+                self._opened().scrub(*tables)
         except (StorageError, TimedOut) as error:
             raise StorageError(
                 "It is forgotten, but its words could not be wiped from the freed parts of "
@@ -155,7 +159,13 @@ class Database:
 
     def close(self) -> None:
         """Closes every connection; SQLite folds its log into the file with the last one."""
+        self._closed = True
         self.engine.dispose()
+
+    def _opened(self) -> Backend:
+        if self._closed:
+            raise StorageError(f"{self.name} is closed.", hint="Open the store again.")
+        return self._backend
 
     def _turn(self) -> AbstractContextManager[Any]:
         """What a thread holds while it uses a connection that all of them share."""
@@ -178,16 +188,26 @@ class Database:
 
     def _version(self) -> str | None:
         with self.engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return None
-            found = connection.execute(text("SELECT version_num FROM alembic_version"))
-            version: str | None = found.scalar_one_or_none()
+            # Asked for first: another process may make all tables between two looks.
+            filled = inspect(connection).has_table(MemoryRow.__tablename__)
+            version: str | None = None
+            if inspect(connection).has_table("alembic_version"):
+                found = connection.execute(text("SELECT version_num FROM alembic_version"))
+                version = found.scalars().first()
+        if version is None and filled:
+            raise self._foreign("it has a table of memories that Ryzanstein did not make")
+        if version is not None and not _OURS.fullmatch(version):
+            raise self._foreign(f"its version {version[:40]!r} is none of ours")
         if version is not None and version > HEAD:
             raise StorageError(
                 f"{self.name} was written by a newer version of Ryzanstein ({version}).",
-                hint="Upgrade Ryzanstein, or point RYZANSTEIN_DATABASE_URL to another database.",
+                hint=f"Upgrade Ryzanstein, or {_ANOTHER}.",
             )
         return version
+
+    def _foreign(self, why: str) -> StorageError:
+        hint = f"Leave it as it is and {_ANOTHER}."
+        return StorageError(f"{self.name} is not a Ryzanstein database: {why}.", hint=hint)
 
     @staticmethod
     def _upgrade(connection: Connection) -> None:

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["EMBEDDINGS", "MAX_EMBEDDED", "Embedder", "WordLlamaEmbedder", "get_embedder"]
+__all__ = [
+    "EMBEDDINGS",
+    "MAX_EMBEDDED",
+    "Embedder",
+    "WordLlamaEmbedder",
+    "checked_embedder",
+    "get_embedder",
+]
 
 EMBEDDINGS = ("wordllama", "minilm")
 # What their packages and models are called elsewhere.
@@ -117,6 +124,35 @@ def _load_wordllama() -> Any:
     )
     model.tokenizer.no_padding()
     return model
+
+
+def checked_embedder(embedder: Embedder) -> Embedder:
+    """Returns an embedder whose vectors are what the store needs: float32, as many as texts.
+
+    Its `embed` raises InvalidRequest where they have another shape, or are no finite numbers.
+    """
+    return embedder if isinstance(embedder, _Checked) else _Checked(embedder)
+
+
+class _Checked:
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    @property
+    def model_id(self) -> str:
+        return self._embedder.model_id
+
+    @property
+    def dimension(self) -> int:
+        return self._embedder.dimension
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        from ryzanstein.memory.vectors.table import checked_vectors
+
+        made = np.asarray(self._embedder.embed(texts))
+        return checked_vectors(made, len(texts), self.dimension)
 
 
 def get_embedder(name: str | None = None) -> Embedder:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.checks import checked_text, cleaned
-from ryzanstein.memory.records import OUTCOMES, Lesson
+from ryzanstein.memory.records import OUTCOMES, Experience, Lesson
 
-__all__ = ["checked_cost", "checked_lesson", "checked_tier", "flattened", "known_outcome"]
+__all__ = [
+    "NO_REASON",
+    "checked_cost",
+    "checked_lesson",
+    "checked_tier",
+    "flattened",
+    "known_outcome",
+    "known_reason",
+]
+
+NO_REASON = "no reason was given"
 
 # Words that were used before outcomes said how they are known.
 _FORMER_OUTCOMES = {"success": "verified", "failure": "failed", "unverified": "unknown"}
@@ -28,13 +39,20 @@ def known_outcome(word: str) -> str:
     return outcome
 
 
+def known_reason(one: Experience) -> str:
+    """Returns why it failed, or else that nobody said why, and its last step."""
+    if one.reason or one.outcome != "failed":
+        return one.reason
+    return f"{NO_REASON}; the last step was: {one.steps[-1]}" if one.steps else NO_REASON
+
+
 def checked_cost(cost: float) -> float:
     """Returns tokens or seconds.
 
     Raises:
-        InvalidRequest: They are negative, NaN or without end.
+        InvalidRequest: They are no number, negative, NaN or without end.
     """
-    if not 0.0 <= cost < float("inf"):
+    if not isinstance(cost, Real) or not 0.0 <= cost < float("inf"):
         raise InvalidRequest("Tokens and seconds cannot be negative or without end.")
     return cost
 

@@ -19,6 +19,7 @@ from ryzanstein.memory.checks import (
     checked_share,
     checked_text,
     cleaned,
+    possible_id,
 )
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.experience_fields import (
@@ -27,6 +28,7 @@ from ryzanstein.memory.experience_fields import (
     checked_tier,
     flattened,
     known_outcome,
+    known_reason,
 )
 from ryzanstein.memory.experience_rows import (
     as_columns,
@@ -150,7 +152,7 @@ class Experiences:
             if twin is not None:
                 return self._refreshed(connection, *twin, kept, vectors[0])
             found = self._insight.breakthrough(kept.outcome, kept.fitness, before)
-            kept = replace(kept, breakthrough=found)
+            kept = replace(kept, breakthrough=found, reason=known_reason(kept))
             rows = insert_experiences(connection, [kept], revision)
             store_vectors(connection, EXPERIENCES, self._embedder, rows, vectors, revision)
             self._insight.refute(connection, kept, vectors[0], rows[0])
@@ -229,6 +231,8 @@ class Experiences:
 
     def forget(self, id: str) -> bool:
         """Deletes an experience; False where there is none."""
+        if not possible_id(id):
+            return False
         with self._database.write() as (connection, revision):
             gone = delete(ExperienceRow).where(ExperienceRow.id == id)
             row = connection.execute(gone.returning(ExperienceRow.row)).scalar_one_or_none()
@@ -247,6 +251,8 @@ class Experiences:
 
     def get(self, id: str) -> Experience | None:
         """Returns one experience by its id."""
+        if not possible_id(id):
+            return None
         with self._database.read() as connection:
             found = load_experiences(connection, [ExperienceRow.id == id])
         return next(iter(found.values()), None)
@@ -388,7 +394,7 @@ def _fitness(one: Experience, neighbours: Sequence[Neighbour]) -> float:
 
 
 def _unknown(id: str) -> InvalidRequest:
-    return InvalidRequest(f"No experience has the id {id!r}.", hint="Search for it first.")
+    return InvalidRequest(f"No experience has the id {id!r:.80}.", hint="Search for it first.")
 
 
 def _weight(one: Any) -> float:

@@ -24,8 +24,10 @@ from ryzanstein.memory.checks import (
     checked_limit,
     checked_moment,
     checked_text,
+    possible_id,
 )
 from ryzanstein.memory.database import Database
+from ryzanstein.memory.derived import is_derived, remove_derived_too
 from ryzanstein.memory.filters import Filter
 from ryzanstein.memory.links import merged_into
 from ryzanstein.memory.novelty import Novelty
@@ -38,7 +40,6 @@ from ryzanstein.memory.rows import (
     load_memories,
     load_one,
     load_rows,
-    remove_rows,
     save_standing,
     supersede,
     versions,
@@ -59,6 +60,8 @@ __all__ = ["Facts"]
 
 _DRAFTED = tuple(one.name for one in fields(Draft) if one.name != "importance")
 _FORGETTING = 500
+_LAST_ROW = 2**31 - 1  # of PostgreSQL's integers
+_LONGEST_CURSOR = len(str(_LAST_ROW))
 
 
 class Facts:
@@ -164,7 +167,11 @@ class Facts:
         return new
 
     def forget(self, id: str) -> bool:
-        """Deletes a memory and the older versions it replaced; False where there is none."""
+        """Deletes a memory, the older versions it replaced and what was made of them alone.
+
+        Returns:
+            False where there is none.
+        """
         with self._database.write() as (connection, revision):
             rows = versions(connection, id)
             if not rows:
@@ -175,7 +182,7 @@ class Facts:
                     f"{id} was merged into {merged}, which says the same.",
                     hint=f"Forget {merged}, or take it apart first (unmerge).",
                 )
-            remove_rows(connection, rows, revision)
+            rows = remove_derived_too(connection, rows, revision)
         self._novelty.forget()
         try:
             self.searcher.synced.forget(rows)
@@ -198,7 +205,7 @@ class Facts:
                     query = select(MemoryRow.id).where(*where).limit(_FORGETTING)
                     ids = connection.execute(query).scalars().all()
                     rows = [row for id in ids for row in versions(connection, id)]
-                    remove_rows(connection, rows, revision)
+                    rows = remove_derived_too(connection, rows, revision)
                 count += len(ids)
                 self._novelty.forget()
                 self.searcher.synced.forget(rows)
@@ -210,6 +217,8 @@ class Facts:
 
     def get(self, id: str) -> Memory | None:
         """Returns one version of a memory by its id."""
+        if not possible_id(id):
+            return None
         with self._database.read() as connection:
             found = load_memories(connection, [MemoryRow.id == id])
         return next(iter(found.values()), None)
@@ -245,7 +254,7 @@ class Facts:
     def recall(self, query: str, chosen: Filter, limit: int) -> builtins.list[Hit]:
         """Finds memories by meaning and words, and counts a use of each."""
         now = datetime.now(UTC)
-        if not query.strip():
+        if not isinstance(query, str) or not query.strip():
             raise InvalidRequest("The query is empty.", hint="Say what to look for.")
         past = chosen.past()
         chosen = replace(chosen, at=chosen.at or now)
@@ -332,8 +341,7 @@ def _corrected(old: Memory, text: str, novelty: float, at: datetime, now: dateti
 def _repeated(old: Memory, again: Memory) -> Memory:
     """Returns a memory after its text was said again."""
     marks = [mark for mark in (old.mark, again.mark) if mark is not None]
-    over = old.valid_until is not None and old.valid_until <= again.updated
-    ends = again.valid_until if again.valid_until or over else old.valid_until
+    begins, ends = _held(old, again)
     return policies.weighed(
         replace(
             old,
@@ -342,16 +350,32 @@ def _repeated(old: Memory, again: Memory) -> Memory:
             updated=again.updated,
             source=old.source or again.source,
             tags=tuple(sorted({*old.tags, *again.tags})),
-            valid_from=again.valid_from or old.valid_from,
+            valid_from=begins,
             valid_until=ends,
         )
     )
+
+
+def _held(old: Memory, again: Memory) -> tuple[datetime | None, datetime | None]:
+    """Returns when a memory holds after it was said again; said without times, it holds now."""
+    now = again.updated
+    begins, ends = again.valid_from, again.valid_until
+    if begins is None and old.valid_from is not None:
+        begins = min(old.valid_from, now)
+        if ends is not None and ends <= begins:
+            begins = None
+    if ends is None and old.valid_until is not None and old.valid_until > max(begins or now, now):
+        ends = old.valid_until
+    return begins, ends
 
 
 def _reinforced(change: Change, row: int, old: Memory, again: Memory) -> Memory:
     memory = _repeated(old, again)
     add_tags(change.connection, row, [tag for tag in memory.tags if tag not in old.tags])
     tier = again.tier
+    if old.tier == "semantic" and is_derived(change.connection, row):
+        # From now on it stands without what it was made of.
+        change.note(row, "stored", "remembered by itself too")
     if tier == old.tier == "working" and again.task != old.task:
         tier = "short_term"  # where both tasks see it
     if TIERS.index(tier) > TIERS.index(old.tier):
@@ -362,6 +386,7 @@ def _reinforced(change: Change, row: int, old: Memory, again: Memory) -> Memory:
 
 
 def _place(cursor: str) -> int:
-    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 18:
-        raise InvalidRequest(f"{cursor[:40]!r} is no cursor.", hint="Use the one of a page.")
+    known = isinstance(cursor, str) and cursor.isascii() and cursor.isdecimal()
+    if not known or len(cursor) > _LONGEST_CURSOR or int(cursor) > _LAST_ROW:
+        raise InvalidRequest(f"{cursor!r:.40} is no cursor.", hint="Use the one of a page.")
     return int(cursor)

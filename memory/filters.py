@@ -11,7 +11,12 @@ from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
 from sqlalchemy.orm import aliased
 
 from ryzanstein.errors import InvalidRequest
-from ryzanstein.memory.checks import checked_moment, checked_tags, checked_tier
+from ryzanstein.memory.checks import (
+    checked_moment,
+    checked_tags,
+    checked_tier,
+    checked_value,
+)
 from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow, MemoryTagRow
 
 __all__ = ["Filter", "FilterFields"]
@@ -71,17 +76,20 @@ class Filter:
         """
         where: list[ColumnElement[bool]] = []
         if self.agent is not None:
-            where.append(or_(MemoryRow.agent == self.agent, MemoryRow.agent.is_(None)))
+            agent = checked_value(self.agent, "agent")
+            where.append(or_(MemoryRow.agent == agent, MemoryRow.agent.is_(None)))
         for column, value in (
             (MemoryRow.kind, self.kind),
             (MemoryRow.source, self.source),
             (MemoryRow.conversation, self.conversation),
         ):
             if value is not None:
-                where.append(column == value)
+                where.append(column == checked_value(value, column.key))
         if self.tier is not None:
-            tiers = [self.tier] if isinstance(self.tier, str) else self.tier
-            chosen = [checked_tier(tier) for tier in tiers]
+            if isinstance(self.tier, str) or not isinstance(self.tier, Iterable):
+                chosen = [checked_tier(self.tier)]
+            else:
+                chosen = [checked_tier(tier) for tier in self.tier]
             one = len(chosen) == 1  # an index then gives them in order
             where.append(MemoryRow.tier == chosen[0] if one else MemoryRow.tier.in_(chosen))
         if self.archived:
@@ -103,7 +111,8 @@ class Filter:
         if self.archived is False:
             where.append(MemoryRow.archived.is_(None))
         if self.task is not None:
-            where.append(or_(MemoryRow.tier != "working", MemoryRow.task == self.task))
+            task = checked_value(self.task, "task")
+            where.append(or_(MemoryRow.tier != "working", MemoryRow.task == task))
         elif not working and self.tier is None:
             where.append(MemoryRow.tier != "working")
         return where

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ryzanstein.errors import InvalidRequest, StorageError
-from ryzanstein.memory.lines import End, LinkLine, MemoryLine, Record, decoded, header_of
+from ryzanstein.memory.lines import (
+    End,
+    LinkLine,
+    MemoryLine,
+    NewerExport,
+    Record,
+    decoded,
+    header_of,
+)
 
 __all__ = ["check_file", "read_records"]
 
@@ -130,4 +138,6 @@ def _lines(
 def _wrong(path: Path, number: int, error: Exception) -> InvalidRequest:
     said = error.message if isinstance(error, InvalidRequest) else str(error)
     hint = "Correct the line and import again."
+    if isinstance(error, NewerExport):
+        hint = "Upgrade Ryzanstein and import again."
     return InvalidRequest(f"{path}:{number}: {said.rstrip('.')}.", hint=hint)

@@ -48,6 +48,7 @@ __all__ = [
     "End",
     "LinkLine",
     "MemoryLine",
+    "NewerExport",
     "Record",
     "decoded",
     "encoded",
@@ -67,6 +68,10 @@ _OF_MEMORY = ("created", "updated", "last_used", "archived", *_TIMES)
 # Times are looked at apart: those of an old version may end where they began.
 _DRAFTED = tuple(one.name for one in fields(Draft) if one.name not in ("importance", *_TIMES))
 _TEXTS = ("strategy", "lesson", "answer", "reason")
+
+
+class NewerExport(ValueError):
+    """A newer program wrote the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +138,17 @@ def header_of(line: bytes) -> int:
     """Returns the version that a first line states.
 
     Raises:
-        ValueError: It is no export, or one of a newer version.
+        ValueError: It is no export.
+        NewerExport: It is one of a newer version.
     """
     head = _object(line)
     if head.get("type") != HEADER["type"] or not isinstance(head.get("version"), int):
         raise ValueError("not an export of a memory")
     version: int = head["version"]
-    if not 1 <= version <= 2:
-        raise ValueError(f"an export of version {version}, which a newer program wrote")
+    if version < 1:
+        raise ValueError(f"there is no version {version} of an export")
+    if version > 2:
+        raise NewerExport(f"an export of version {version}, which a newer program wrote")
     return version
 
 

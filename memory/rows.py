@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, select, update
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.memory.checks import possible_id
 from ryzanstein.memory.policies import retention
 from ryzanstein.memory.records import Memory
 from ryzanstein.memory.schema import EmbeddingRow, MemoryRow, MemoryTagRow, RemovalRow
@@ -163,9 +164,9 @@ def load_one(connection: Connection, id: str, *, current: bool = False) -> tuple
     Raises:
         InvalidRequest: No memory has that id, or it was replaced already.
     """
-    found = load_memories(connection, [MemoryRow.id == id])
+    found = load_memories(connection, [MemoryRow.id == id]) if possible_id(id) else {}
     if not found:
-        raise InvalidRequest(f"No memory has the id {id[:80]!r}.", hint="Search for it first.")
+        raise InvalidRequest(f"No memory has the id {id!r:.80}.", hint="Search for it first.")
     row, memory = next(iter(found.items()))
     if current and memory.superseded_by is not None:
         raise InvalidRequest(f"{id} was replaced already.", hint=f"Use {memory.superseded_by}.")
@@ -235,7 +236,7 @@ def remove_rows(connection: Connection, rows: Sequence[int], revision: int) -> N
 def versions(connection: Connection, id: str) -> list[int]:
     """Returns the rows of a memory and of everything it replaced, directly or not."""
     rows: list[int] = []
-    ids = [id]
+    ids = [id] if possible_id(id) else []
     while ids:
         query = select(MemoryRow.row, MemoryRow.id)
         first = MemoryRow.id.in_(ids) if not rows else MemoryRow.superseded_by.in_(ids)

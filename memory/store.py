@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ryzanstein.memory.database import Database
-from ryzanstein.memory.embed import Embedder, get_embedder
+from ryzanstein.memory.embed import Embedder, checked_embedder, get_embedder
 from ryzanstein.memory.experiences import Experiences
 from ryzanstein.memory.facade.experiences import Learning
 from ryzanstein.memory.facade.memories import Memories
@@ -44,7 +44,7 @@ def open_store(url: str | None = None, settings: Settings | None = None) -> Memo
 
     Raises:
         ConfigError: The URL or the embedding is wrong, or needs a package that is not installed.
-        StorageError: The file cannot be opened, is damaged, or is of a newer version.
+        StorageError: The file cannot be opened, is damaged, of a newer version, or not ours.
         ConnectionFailed: The database server cannot be reached.
     """
     if settings is None:
@@ -72,7 +72,8 @@ class MemoryStore(Memories, Learning, Consolidation, Transfer):
         graph_from: int = GRAPH_FROM,
         busy_seconds: float = 30.0,
     ) -> None:
-        self._embedder = embedder or get_embedder()
+        self._model = embedder or get_embedder()
+        self._embedder = checked_embedder(self._model)
         self._database = Database(url, busy_seconds=busy_seconds)
         self._facts = Facts(self._database, self._embedder, graph_from=graph_from)
         self._experiences = Experiences(self._database, self._embedder, graph_from=graph_from)
@@ -103,12 +104,13 @@ class MemoryStore(Memories, Learning, Consolidation, Transfer):
     @property
     def embedder(self) -> Embedder:
         """The model that makes this store's vectors."""
-        return self._embedder
+        return self._model
 
     def forget(self, id: str) -> bool:
         """Really deletes a memory, with the older versions it replaced, or an experience.
 
         Text, full text index, vector, links and journal are deleted and overwritten in the file.
+        A fact that was distilled from episodes goes with the last of them.
 
         Returns:
             False where nothing has that id.

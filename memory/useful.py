@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from ryzanstein.memory.experience_fields import NO_REASON
 from ryzanstein.memory.insight import ALIKE
 from ryzanstein.memory.records import Experience, ExperienceHit, Reason
 
@@ -43,7 +44,7 @@ def lifted(hit: ExperienceHit, tier: int | None, strategies: Iterable[str | None
     if not _standing(one) and one.strategy_key is not None and one.strategy_key in strategies:
         reasons.append(Reason("strategy", "strategy of a breakthrough", _STRATEGY))
     if _warns(hit):
-        reasons.append(Reason("warning", f"failed: {one.reason or one.lesson}"[:300], 0.0))
+        reasons.append(Reason("warning", f"failed: {_why(one)}"[:300], 0.0))
     return replace(hit, score=sum(reason.weight for reason in reasons), reasons=tuple(reasons))
 
 
@@ -95,4 +96,11 @@ def _of(hit: ExperienceHit, tier: int | None) -> bool:
 
 def _warns(hit: ExperienceHit) -> bool:
     one = hit.experience
-    return one.outcome == "failed" and _near(hit) and bool(one.reason or one.lesson)
+    return one.outcome == "failed" and _near(hit) and bool(_why(one))
+
+
+def _why(one: Experience) -> str:
+    """Returns what is known of a failure."""
+    if one.lesson and one.reason.startswith(NO_REASON):
+        return one.lesson
+    return (one.reason if one.reason != NO_REASON else "") or one.lesson

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
-from ryzanstein.memory.checks import checked_ids, checked_outcome, checked_share
+from ryzanstein.memory.checks import checked_ids, checked_outcome, checked_share, checked_tags
 from ryzanstein.memory.filters import Filter, FilterFields
 from ryzanstein.memory.links import links_of
 from ryzanstein.memory.records import Draft, Hit, JournalEntry, Link, Memory, Page, Standing
@@ -65,7 +65,7 @@ class Memories:
             kind=kind,
             tier=tier,
             agent=agent,
-            tags=tuple(tags),
+            tags=checked_tags(tags),
             source=source,
             place=place,
             speaker=speaker,
@@ -147,7 +147,10 @@ class Memories:
             return embeddings_of(connection, id)
 
     def forget_archived(self, *, before: datetime | None = None) -> int:
-        """Really deletes what has been archived, before a time where given; returns how many."""
+        """Really deletes what has been archived, before a time where given; returns how many.
+
+        Facts that were distilled from nothing else go with it and are not counted.
+        """
         return self._facts.forget_archived(before)
 
     def use(self, ids: Iterable[str], *, outcome: float | None = None) -> builtins.list[Memory]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ryzanstein.memory.checks import checked_tags
 from ryzanstein.memory.records import ConversationReport, DocumentReport, ImportReport
 from ryzanstein.memory.sources.conversation import Reading, import_conversations
 from ryzanstein.memory.sources.revised import import_document
@@ -49,14 +50,13 @@ class Transfer:
             StorageError: It cannot be read, or not be written; what was stored stays, and the
                 import goes on from there when it is called again.
         """
-        chosen = tuple(tags)
         return import_conversations(
             self._database,
             self._facts.remember,
             transcript,
             how,
             agent=agent,
-            tags=chosen,
+            tags=checked_tags(tags),
             progress=progress,
         )
 
@@ -94,7 +94,7 @@ class Transfer:
             format=format,
             encoding=encoding,
             agent=agent,
-            tags=tuple(tags),
+            tags=checked_tags(tags),
             progress=progress,
         )
 

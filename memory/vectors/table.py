@@ -257,10 +257,10 @@ def checked_vectors(
     Raises:
         InvalidRequest: They have another shape, or hold NaN or infinity.
     """
-    if vectors.shape != (count, dimension):
+    if vectors.shape != (count, dimension) or vectors.dtype.kind not in "fiu":
         raise InvalidRequest(
-            f"The vectors are {vectors.shape}, not {(count, dimension)}.",
-            hint="Every vector of a store comes from one embedding model.",
+            f"The vectors are {vectors.dtype} {vectors.shape}, not float32 {(count, dimension)}.",
+            hint="The embedding model gives one vector of the store's dimension for each text.",
         )
     # One pass and no temporary of its size: a sum is finite only if no term is NaN or infinite.
     if not np.isfinite(np.einsum("nd,nd->n", vectors, vectors)).all():

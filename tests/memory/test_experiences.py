@@ -246,3 +246,30 @@ def test_the_same_run_recorded_by_many_at_once_is_kept_once(store: MemoryStore, 
         ]
         ids = {one.result() for one in at_once}
     assert len(ids) == 3 == store.stats().experiences
+
+
+def test_a_failure_without_a_reason_says_so_and_where_it_ended(store: MemoryStore) -> None:
+    fields: dict[str, object] = {"outcome": "failed", "fitness": 0.0}
+    bare = record(store, "parse the log file", **fields)
+    ended = record(store, "count the words", steps=["open it", "split it"], **fields)
+    taught = record(store, "sort the cards", lesson="they are not numbered", **fields)
+    told = {id: store.get_experience(id) for id in (bare, ended, taught)}
+    assert [one.reason for one in told.values() if one] == [
+        "no reason was given",
+        "no reason was given; the last step was: split it",
+        "no reason was given",
+    ]
+    [hit] = store.find_experiences("sort the cards", limit=1)
+    assert "failed: they are not numbered" in [reason.detail for reason in hit.reasons]
+    [hit] = store.find_experiences("parse the log file", limit=1)
+    assert hit.experience.id == bare
+    assert "warning" not in [reason.kind for reason in hit.reasons]
+
+
+def test_a_reason_that_is_known_is_not_lost_to_a_repeat_without_one(store: MemoryStore) -> None:
+    fields: dict[str, object] = {"outcome": "failed", "fitness": 0.0}
+    reasons = ("", "it is gzip", "")
+    told = [record(store, "parse the log file", reason=reason, **fields) for reason in reasons]
+    assert len(set(told)) == 1
+    kept = store.get_experience(told[0])
+    assert kept is not None and kept.reason == "it is gzip"

@@ -354,3 +354,21 @@ def test_unknown_ids_and_wrong_numbers_are_named_and_change_nothing(store: Memor
     for call in (lambda: store.use([kept.id]), lambda: store.mark(kept.id, 1.0)):
         with pytest.raises(InvalidRequest, match=f"Use {replaced.id}"):
             call()
+
+
+def test_what_is_said_again_without_a_time_holds_now(store: MemoryStore) -> None:
+    later = store.remember("Office closed", valid_from=NOW + 10 * DAY, valid_until=NOW + 20 * DAY)
+    assert store.recall("is the office closed?") == []
+    now = store.remember("office closed")
+    assert now.id == later.id and now.valid_until == later.valid_until
+    assert now.valid_from is not None and NOW <= now.valid_from <= datetime.now(UTC)
+    assert [hit.memory for hit in store.recall("is the office closed?")] == [now]
+    assert store.list(at=NOW - DAY).memories == ()
+
+
+def test_times_that_are_said_again_never_end_before_they_begin(store: MemoryStore) -> None:
+    store.remember("Office closed", valid_from=NOW, valid_until=NOW + DAY)
+    moved = store.remember("Office closed", valid_from=NOW + 5 * DAY)
+    assert (moved.valid_from, moved.valid_until) == (NOW + 5 * DAY, None)
+    ended = store.remember("Office closed", valid_until=NOW - DAY)
+    assert (ended.valid_from, ended.valid_until) == (None, NOW - DAY)

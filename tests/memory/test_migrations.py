@@ -258,3 +258,30 @@ def test_everything_can_be_undone(url: str) -> None:
         left = set(inspect(connection).get_table_names()) - {"alembic_version"}
     assert left == set()
     MemoryStore(url).close()
+
+
+def test_another_programs_memories_are_left_alone(empty_url: str) -> None:
+    with connected(empty_url) as connection:
+        connection.execute(text("CREATE TABLE memories (id INTEGER)"))
+    with pytest.raises(StorageError, match="is not a Ryzanstein database") as caught:
+        MemoryStore(empty_url)
+    assert "another database" in caught.value.hint
+    with connected(empty_url) as connection:
+        assert inspect(connection).get_table_names() == ["memories"]
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        ("abcdef", "is not a Ryzanstein database: its version 'abcdef' is none of ours"),
+        ("1975ea83b712", "is not a Ryzanstein database"),
+        ("0003", "was written by a newer version of Ryzanstein"),
+    ],
+)
+def test_only_versions_of_ours_can_be_newer(url: str, version: str, says: str) -> None:
+    MemoryStore(url).close()
+    with connected(url) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": version})
+    with pytest.raises(StorageError, match=says) as caught:
+        MemoryStore(url)
+    assert caught.value.hint

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ryzanstein.errors import InvalidRequest
+from ryzanstein.errors import InvalidRequest, StorageError
 from ryzanstein.memory.store import MemoryStore, open_store
 
 
@@ -243,3 +244,26 @@ def test_the_store_agrees_with_a_dictionary(tmp_path_factory, steps) -> None:  #
                 assert {hit.memory.id for hit in best} <= set(model)
                 assert id in {hit.memory.id for hit in best}
         assert store.stats().memories == len(model)
+
+
+def test_a_closed_store_says_so(url: str) -> None:
+    store = MemoryStore(url)
+    kept = store.remember("fine")
+    store.recall("fine")
+    store.close()
+    calls: list[Callable[[], object]] = [
+        lambda: store.remember("more"),
+        lambda: store.recall("fine"),
+        lambda: store.get(kept.id),
+        lambda: store.forget(kept.id),
+        lambda: store.stats(),
+        lambda: store.runs.list(),
+    ]
+    for call in calls:
+        with pytest.raises(StorageError, match="is closed") as caught:
+            call()
+        assert caught.value.hint == "Open the store again."
+    store.close()
+    with MemoryStore(url) as again:
+        memory = again.get(kept.id)
+        assert memory is not None and memory.uses == 1

@@ -325,3 +325,13 @@ def test_an_import_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_pa
 def stored(database: Database) -> int:
     with database.read() as connection:
         return len(connection.execute(select(MemoryRow.row)).scalars().all())
+
+
+def test_an_export_of_a_newer_version_asks_for_an_upgrade(tmp_path: Path, sqlite_url: str) -> None:
+    path = tmp_path / "one.jsonl"
+    with MemoryStore(sqlite_url) as store:
+        for version, hint in ((3, "Upgrade Ryzanstein"), (0, "Correct the line")):
+            path.write_text(json.dumps(HEADER | {"version": version}))
+            with pytest.raises(InvalidRequest) as caught:
+                store.import_jsonl(path)
+            assert hint in caught.value.hint
