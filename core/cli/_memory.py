@@ -165,7 +165,11 @@ def _import_records(file: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "stdin.jsonl"
             path.write_text(read_text("-"), encoding="utf-8", newline="")
-            report = shared().store.import_jsonl(path)
+            try:
+                report = shared().store.import_jsonl(path)
+            except InvalidRequest as error:
+                said = error.message.replace(str(path), "stdin")
+                raise InvalidRequest(said, hint=error.hint) from error
     else:
         with Bytes(Path(file).name, "Reading") as bar:
             report = shared().store.import_jsonl(Path(file), progress=bar.show)

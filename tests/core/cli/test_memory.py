@@ -186,3 +186,8 @@ def test_what_was_imported_before_a_fault_is_told(run: Run, tmp_path: Path) -> N
     notes.write_text("# Paths\n\nThe path is closed by the warden.\n", "utf-8")
     done = run("memory", "import", str(notes), str(tmp_path / "none.md"))
     assert done.code == 1 and "1 passages are added" in done.out and "cannot be read" in done.err
+
+
+def test_a_fault_of_stdin_names_stdin(run: Run) -> None:
+    done = run("memory", "import", "-", stdin=b"")
+    assert done.code == 1 and "stdin" in done.err and "/stdin.jsonl" not in done.err
