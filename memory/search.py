@@ -51,6 +51,8 @@ _MATCHED = 300
 # With a filter so many times the nearest are asked for, and then so many in all.
 _WIDER = 4
 _LONGEST = 2_000
+# Cosine from which a text is the query in other letters or order.
+_SAME = 0.995
 
 _SAYS = {
     "neighbours": "words of the turns around it",
@@ -263,10 +265,13 @@ class Searcher:
         cosines = self.synced.index.cosines(asked.vector, rows).astype(np.float64)
         if asked.past:
             set_cosines(self._embedder, asked.vector, known, cosines)
+        matches = np.array([words.get(one.row, 0.0) for one in known])
+        # Of frequent words not all rows are ranked; a text with the query's vector has its words.
+        matches[(cosines > _SAME) & (matches == 0)] = matches.max(initial=0.0)
         return Candidates(
             rows=rows,
             cosines=cosines,
-            words=np.array([words.get(one.row, 0.0) for one in known]),
+            words=matches,
             standing=np.array(standing),
             **sides,
         )

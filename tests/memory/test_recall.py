@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -231,3 +232,17 @@ def test_an_earlier_state_of_a_document_is_found(store: MemoryStore) -> None:
     for at, expected in ((first, {"nine", "green"}), (second, {"ten"}), (None, {"ten"})):
         found = store.recall("the gate", at=at)
         assert {hit.memory.text.rstrip(".").split()[-1] for hit in found} == expected
+
+
+def test_a_text_of_frequent_words_is_found_by_itself_however_old(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ryzanstein.memory.fulltext._RANKED", 100)
+    names = ("red", "green", "blue", "grey", "black", "white", "brown", "pink")
+    texts = [" ".join(order) for order in itertools.islice(itertools.permutations(names, 5), 600)]
+    oldest = "the red parrot greets the blue captain"
+    newer = [f"the blue captain greets parrot {text} red" for text in texts]
+    store.remember_many([Draft(text, tier="semantic") for text in (oldest, *newer)])
+    (first, *_) = store.recall(oldest, limit=3)
+    assert first.memory.text == oldest
+    assert not any(str(reason).startswith("no words") for reason in first.reasons)
