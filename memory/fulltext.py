@@ -108,7 +108,7 @@ class FTS5:
             return {}
         if often[kept[0]] > _RANKED:
             # bm25() reads the whole list of each of its words.
-            rarest = sorted(often, key=often.__getitem__)
+            rarest = sorted(filter(often.get, often), key=often.__getitem__)
             return self._newest(connection, space, rarest, limit, where)
         found = _ranked_among(space).where(*where) if where else _ranked(space)
         matched = connection.execute(found, {"query": match_query(kept), "most": limit})

@@ -116,6 +116,14 @@ def test_words_that_all_are_frequent_are_looked_for_in_the_newest_rows(
     assert next(iter(found(store, "harbour 7"))) == 8
 
 
+def test_an_unknown_word_does_not_hide_what_frequent_ones_find(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fulltext, "_RANKED", 20)
+    store.remember_many([Draft(f"harbour berth {number}") for number in range(40)])
+    assert len(found(store, "harbour zeppelin")) == len(found(store, "harbour")) > 0
+
+
 def test_conditions_hold_before_the_newest_rows_are_chosen(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
