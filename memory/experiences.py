@@ -268,8 +268,8 @@ class Experiences:
         if agent is not None:
             shared = STANDING & (ExperienceRow.tier == tier)
             mine = [or_(ExperienceRow.agent == agent, shared)]
-        found = self.searcher.search(task, max(limit, _CONSIDERED), mine)
         vector = self._embedder.embed([task])[0]
+        found = self.searcher.search(task, max(limit, _CONSIDERED), mine, vector=vector)
         with self._database.read() as connection:
             near = self._near_breakthroughs(connection, vector)
             rows = [one.row for one in found]

@@ -132,6 +132,7 @@ class Searcher:
         *,
         now: datetime | None = None,
         past: bool = False,
+        vector: NDArray[np.float32] | None = None,
     ) -> list[Found]:
         """Returns at most `limit` rows, best first.
 
@@ -142,12 +143,13 @@ class Searcher:
             standing: Likewise, but nearly every row meets them.
             now: What "last week" in the query refers to; None means the present.
             past: Whether memories that were replaced are meant too; the conditions say when.
+            vector: The query's, where the caller has it already.
         """
         now = now or datetime.now(UTC)
         self.synced.catch_up()
         asked = _Asked(
             query=query,
-            vector=self._embedder.embed([query])[0],
+            vector=self._embedder.embed([query])[0] if vector is None else vector,
             limit=limit,
             # Versions of all times would crowd out those of the one that is meant.
             where=(*where, *standing) if past else where,
