@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "sync_folder"]
 
 
 @contextlib.contextmanager
@@ -34,8 +34,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 partial.unlink(missing_ok=True)
             raise
     with contextlib.suppress(OSError):  # a system that cannot sync folders keeps names otherwise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk.
+
+    Raises:
+        OSError: They are not, or this system cannot do that.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,6 +7,7 @@ kind is fine. `cleaned` repairs such a text for callers that must keep what they
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ __all__ = [
     "checked_moment",
     "checked_name",
     "checked_outcome",
+    "checked_seconds",
     "checked_share",
     "checked_tags",
     "checked_text",
@@ -264,6 +266,17 @@ def _moments(draft: Draft) -> dict[str, Any]:
             "`valid_until` is not after `valid_from`.", hint="Swap the two times, or leave one out."
         )
     return moments
+
+
+def checked_seconds(seconds: float) -> float:
+    """Returns how long something may take.
+
+    Raises:
+        InvalidRequest: It is negative or no number.
+    """
+    if not 0 <= seconds < math.inf:
+        raise InvalidRequest(f"The time is {seconds}.", hint="Give a number of seconds.")
+    return seconds
 
 
 def checked_limit(limit: int) -> int:

@@ -15,7 +15,6 @@ working memory belongs to its task; of these only `distil` makes something.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +23,8 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.agreement import Agreement, agree
-from ryzanstein.memory.checks import checked_limit
+from ryzanstein.memory.checks import checked_limit, checked_seconds
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.jobs import Place
 from ryzanstein.memory.merges import contradict, merge, mergeable, parted, unmerge
@@ -37,7 +35,7 @@ from ryzanstein.memory.schema import MemoryRow
 from ryzanstein.memory.thresholds import load_thresholds
 from ryzanstein.memory.tiers import Tiers
 
-__all__ = ["RELATED_FROM", "Consolidation", "Walked", "checked_seconds", "never"]
+__all__ = ["RELATED_FROM", "Consolidation", "Walked", "never"]
 
 _NAME = "consolidation"
 # So many are searched for and loaded together, and dealt with before the time is looked at: about
@@ -59,17 +57,6 @@ _FACTS = (
 def never() -> bool:
     """Stops no slice before its time."""
     return False
-
-
-def checked_seconds(seconds: float) -> float:
-    """Returns the length of a slice.
-
-    Raises:
-        InvalidRequest: It is negative or no number.
-    """
-    if not 0 <= seconds < math.inf:
-        raise InvalidRequest(f"The time is {seconds}.", hint="Give a number of seconds.")
-    return seconds
 
 
 @dataclass(slots=True)

@@ -17,13 +17,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, select
 
+from ryzanstein.memory.records import DISTILLED_FROM, MERGED_FROM
 from ryzanstein.memory.rows import batches, remove_rows, versions
 from ryzanstein.memory.schema import JournalRow, MemoryLinkRow, MemoryRow
 
 __all__ = ["is_derived", "remove_derived_too"]
 
 _LINK = MemoryLinkRow
-_SOURCES = {"distilled_from": "distilled", "merged_from": "merged"}
+_SOURCES = {DISTILLED_FROM: "distilled", MERGED_FROM: "merged"}
 
 
 def is_derived(connection: Connection, row: int) -> bool:

@@ -24,13 +24,14 @@ from ryzanstein.memory import journal, policies
 from ryzanstein.memory.agreement import agree
 from ryzanstein.memory.agreement.lexicon import EXACT_DAYS, canonical
 from ryzanstein.memory.agreement.statement import parse
-from ryzanstein.memory.consolidate import RELATED_FROM, checked_seconds, never
+from ryzanstein.memory.checks import checked_seconds
+from ryzanstein.memory.consolidate import RELATED_FROM, never
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.facts import new_id
 from ryzanstein.memory.jobs import Place
 from ryzanstein.memory.merges import add_link
 from ryzanstein.memory.near import Near, Neighbours
-from ryzanstein.memory.records import Memory
+from ryzanstein.memory.records import DISTILLED_FROM, Memory
 from ryzanstein.memory.rows import (
     identity_of,
     insert_memories,
@@ -47,7 +48,6 @@ from ryzanstein.memory.vectors.sync import store_vectors
 __all__ = ["LEAST_SESSIONS", "Distillation", "Distilled", "facts_of"]
 
 LEAST_SESSIONS = 3
-DISTILLED_FROM = "distilled_from"
 _NAME = "distillation"
 _BATCH = 16
 _LONGEST = 300

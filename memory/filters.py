@@ -17,6 +17,7 @@ from ryzanstein.memory.checks import (
     checked_tier,
     checked_value,
 )
+from ryzanstein.memory.records import MERGED_FROM
 from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow, MemoryTagRow
 
 __all__ = ["Filter", "FilterFields"]
@@ -129,7 +130,7 @@ class Filter:
         older = aliased(MemoryRow)
         held = _held(older, at)
         source = and_(older.row == MemoryLinkRow.to_row, MemoryLinkRow.from_row == MemoryRow.row)
-        merged = exists().where(source, MemoryLinkRow.kind == "merged_from", held)
+        merged = exists().where(source, MemoryLinkRow.kind == MERGED_FROM, held)
         replaced = exists().where(older.superseded_by == MemoryRow.id, held)
         return [not_(merged), or_(MemoryRow.created <= at, not_(replaced))]
 

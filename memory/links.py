@@ -9,7 +9,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, exists, or_, select
 from sqlalchemy.orm import aliased
 
 from ryzanstein.memory.database import Database
-from ryzanstein.memory.records import Link, Reason
+from ryzanstein.memory.records import CONTRADICTS, MERGED_FROM, Link, Reason
 from ryzanstein.memory.rows import load_one, load_rows
 from ryzanstein.memory.schema import MemoryLinkRow, MemoryRow
 
@@ -29,7 +29,7 @@ _CONTRADICTING = union_all(
     *(
         select(mine.label("row"), _OTHER.id)
         .join(_OTHER, _OTHER.row == theirs)
-        .where(mine.in_(_ROWS), _LINK.kind == "contradicts", _OTHER.superseded_by.is_(None))
+        .where(mine.in_(_ROWS), _LINK.kind == CONTRADICTS, _OTHER.superseded_by.is_(None))
         for mine, theirs in ((_LINK.from_row, _LINK.to_row), (_LINK.to_row, _LINK.from_row))
     )
 )
@@ -39,7 +39,7 @@ _CONTRADICTING = union_all(
 HAS_LINKS = or_(
     exists().where(
         or_(_LINK.from_row == MemoryRow.row, _LINK.to_row == MemoryRow.row),
-        _LINK.kind == "contradicts",
+        _LINK.kind == CONTRADICTS,
     ),
     exists().where(_OTHER.superseded_by == MemoryRow.id),
 ).label("linked")
@@ -74,7 +74,7 @@ def merged_into(connection: Connection, row: int) -> str | None:
         .join(_LINK, _LINK.from_row == _OTHER.row)
         .join(MemoryRow, MemoryRow.row == _LINK.to_row)
         .where(
-            MemoryRow.row == row, _LINK.kind == "merged_from", MemoryRow.superseded_by == _OTHER.id
+            MemoryRow.row == row, _LINK.kind == MERGED_FROM, MemoryRow.superseded_by == _OTHER.id
         )
     )
     return connection.execute(query).scalar_one_or_none()

@@ -21,7 +21,7 @@ from sqlalchemy.orm import aliased
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory import journal, policies
 from ryzanstein.memory.facts import new_id
-from ryzanstein.memory.records import TIERS, Memory
+from ryzanstein.memory.records import CONTRADICTS, MERGED_FROM, TIERS, Memory
 from ryzanstein.memory.rows import (
     add_tags,
     identity_of,
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from ryzanstein.memory.embed import Embedder
 
 __all__ = ["add_link", "contradict", "has_link", "merge", "mergeable", "parted", "unmerge"]
-
-MERGED_FROM = "merged_from"
-CONTRADICTS = "contradicts"
 
 
 def mergeable(one: Memory, other: Memory) -> bool:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "CONTRADICTS",
+    "DISTILLED_FROM",
+    "MERGED_FROM",
     "OUTCOMES",
     "PASSAGE",
     "TIERS",
@@ -63,6 +66,10 @@ __all__ = [
 OUTCOMES = ("verified", "rated", "failed", "unknown")
 # The kind of a document's passages; a conversation's turns may be of any other.
 PASSAGE = "passage"
+# Kinds of links.
+MERGED_FROM = "merged_from"
+DISTILLED_FROM = "distilled_from"
+CONTRADICTS = "contradicts"
 TIERS = ("working", "short_term", "long_term", "episodic", "semantic")
 _UNKNOWN = 0.3
 _FAILURE = -0.3

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
-from ryzanstein.errors import InvalidRequest, RyzansteinError
+from ryzanstein.errors import RyzansteinError
 from ryzanstein.memory import journal, policies
-from ryzanstein.memory.checks import checked_limit, checked_tier
+from ryzanstein.memory.checks import checked_limit, checked_seconds, checked_tier
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.records import Memory, Standing
 from ryzanstein.memory.rows import load_memories, load_one, load_rows, save_standing
@@ -80,19 +81,12 @@ class Tiers:
         Args:
             room_for: How many memories it may put into a tier.
         """
-        taken = self.uses.take(_SLICE)
-        try:
-            with self._database.write() as (connection, revision):
-                change = Change(connection, revision, datetime.now(UTC))
-                yield change
-                _write_uses(change, taken)
-                for tier in _BOUNDED:
-                    if tier in change.filled:
-                        _make_room(change, tier, _SLICE + room_for)
-                journal.write_each(connection, change.noted, change.now)
-        except BaseException:
-            self.uses.add(taken)
-            raise
+        with self._counted(_SLICE) as (change, taken):
+            yield change
+            _write_uses(change, taken)
+            for tier in _BOUNDED:
+                if tier in change.filled:
+                    _make_room(change, tier, _SLICE + room_for)
 
     def settle(self, seconds: float = 1.0) -> int:
         """Writes counted uses and makes room, in slices, until done or the time is over.
@@ -103,9 +97,7 @@ class Tiers:
         Raises:
             InvalidRequest: The time is not a number of seconds.
         """
-        if not 0 <= seconds < float("inf"):
-            raise InvalidRequest(f"The time is {seconds}.", hint="Give a number of seconds.")
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + checked_seconds(seconds)
         moved = 0
         while self._due():
             moved += self._settle_slice()
@@ -128,15 +120,13 @@ class Tiers:
         ended = 0
         mine = (MemoryRow.tier == "working", MemoryRow.task == task)
         present = (*mine, MemoryRow.archived.is_(None), MemoryRow.superseded_by.is_(None))
-        while True:
+        query = select(MemoryRow.row).where(*present).limit(_SETTLING)
+        # Most tasks leave none: a look costs no turn among the writers.
+        while self._any(query):
             with self.changing(_SETTLING) as change:
-                rows = change.connection.execute(
-                    select(MemoryRow.row).where(*present).limit(_SETTLING)
-                )
-                chosen = rows.scalars().all()
+                chosen = change.connection.execute(query).scalars().all()
                 ended += _leave(change, chosen, f"the task {task} has ended")
-            if len(chosen) < _SETTLING:
-                return ended
+        return ended
 
     def use(self, ids: Sequence[str], outcome: float | None) -> list[Memory]:
         """Counts one use of each, and what it led to; archived ones come back."""
@@ -178,6 +168,10 @@ class Tiers:
             held = _count(connection, tier)
         return [_standing(found[row], now, place, held) for place, row in enumerate(rows)]
 
+    def _any(self, query: Select[Any]) -> bool:
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def _due(self) -> bool:
         if self.uses:
             return True
@@ -188,14 +182,19 @@ class Tiers:
             )
 
     def _settle_slice(self) -> int:
-        taken = self.uses.take(_SETTLING)
+        with self._counted(_SETTLING) as (change, taken):
+            _write_uses(change, taken)
+            return sum(_make_room(change, tier, _SETTLING) for tier in _BOUNDED)
+
+    @contextmanager
+    def _counted(self, limit: int) -> Iterator[tuple[Change, Mapping[int, Use]]]:
+        """Opens a transaction and gives uses to write in it; where it fails they stay counted."""
+        taken = self.uses.take(limit)
         try:
             with self._database.write() as (connection, revision):
                 change = Change(connection, revision, datetime.now(UTC))
-                _write_uses(change, taken)
-                moved = sum(_make_room(change, tier, _SETTLING) for tier in _BOUNDED)
+                yield change, taken
                 journal.write_each(connection, change.noted, change.now)
-                return moved
         except BaseException:
             self.uses.add(taken)
             raise

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ryzanstein.memory.background import Background
 from ryzanstein.memory.calibrate import Pair, calibrate
-from ryzanstein.memory.consolidate import Consolidation, checked_seconds, never
+from ryzanstein.memory.checks import checked_seconds
+from ryzanstein.memory.consolidate import Consolidation, never
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.distil import Distillation
 from ryzanstein.memory.near import Neighbours

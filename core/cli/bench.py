@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ryzanstein.cli._bench_memory import SUITES, memory_suite
 from ryzanstein.cli._group import command, group
 from ryzanstein.cli._output import Output
 from ryzanstein.errors import InvalidRequest
@@ -77,7 +78,7 @@ def inference(out: Output, suite: str, data: Path | None, **options: Any) -> Non
 )
 @click.option(
     "--suite",
-    type=click.Choice(["speed", "locomo", "vectors", "imports", "merging", "scale"]),
+    type=click.Choice(list(SUITES)),
     default="speed",
     show_default=True,
     help="Storing and recalling; finding evidence; forms of vectors; files in and out; "
@@ -101,8 +102,6 @@ def inference(out: Output, suite: str, data: Path | None, **options: Any) -> Non
 )
 def memory(out: Output, suite: str, **options: Any) -> None:
     """Measure the memory, in stores of its own that are thrown away."""
-    from ryzanstein.cli._bench_memory import memory_suite
-
     measures = memory_suite(suite, **options)
     if suite == "vectors" and not out.as_json:
         from ryzanstein.memory.bench.vectors import table

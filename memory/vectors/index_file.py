@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from ryzanstein.durable import sync_folder
 from ryzanstein.errors import StorageError
 from ryzanstein.memory.vectors.graph import Graph
 from ryzanstein.memory.vectors.index_format import (
@@ -207,7 +208,7 @@ class IndexFile:
                 write_index(file, header, parts, nodes, stale, graph_sums)
             with _locked(self.path):
                 temporary.replace(self.path)
-                _synchronise(self.path.parent)
+                sync_folder(self.path.parent)
             self._sweep(graph_path.name)
             return self.open()
         except (OSError, BadIndexFile) as error:
@@ -307,11 +308,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _synchronise(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

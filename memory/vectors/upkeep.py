@@ -235,7 +235,7 @@ class Upkeep:
             self.trouble, self._failed = trouble, True
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             if self._doing == "fold":  # the graph may be half changed
-                live.graph, live.stale = None, SlotSet()
+                live.drop_graph()
             self._stored, live.folding = None, np.zeros(0, dtype=np.int64)
             live.watch(None)
         if self._file is not None:
