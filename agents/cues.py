@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ryzanstein.registry import Registry
 
 __all__ = ["Cues", "read_cues"]
@@ -45,8 +47,8 @@ class Cues:
     files: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def read_cues(task: str, registry: Registry) -> Cues:
-    """Reads mentions, the command and the kinds of files out of a task."""
+def read_cues(task: str, registry: Registry, files: Sequence[str] = ()) -> Cues:
+    """Reads mentions, the command and the kinds of files out of a task and the files with it."""
     codenames = {profile.codename for profile in registry.agents}
     mentioned: dict[str, None] = {}
     rest = task
@@ -63,13 +65,15 @@ def read_cues(task: str, registry: Registry) -> Cues:
         owned = (name, registry.routing.commands[name])
         # The command's own word is part of what is asked: "/review this" is about a review.
         rest = f"{name} {rest[command.end() :]}"
-    return Cues(rest.strip() or task, tuple(mentioned), owned, _files(rest, registry))
+    return Cues(rest.strip() or task, tuple(mentioned), owned, _files(rest, files, registry))
 
 
-def _files(task: str, registry: Registry) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _files(
+    task: str, beside: Sequence[str], registry: Registry
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
     found: dict[str, tuple[str, ...]] = {}
-    for match in _FILE.finditer(task[:_LOOKED_AT]):
-        name = match.group(1)
+    in_text = [match.group(1) for match in _FILE.finditer(task[:_LOOKED_AT])]
+    for name in (*(re.split(r"[\\/]", one)[-1] for one in beside), *in_text):
         if name.casefold() in _NO_FILES or name in found:
             continue
         for kind in registry.routing.file_kinds:

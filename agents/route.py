@@ -15,13 +15,13 @@ scripts/bench_routing.py prints how each part does by itself.
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ryzanstein.agents.complexity import Complexity, estimate
 from ryzanstein.agents.cues import Cues, read_cues
 from ryzanstein.agents.vocabulary import Vocabulary
 from ryzanstein.errors import InvalidRequest
@@ -74,14 +74,18 @@ class RouteResult:
     Attributes:
         agents: Best first.
         ms: Milliseconds it took, the embedding of the task included.
-        complexity: direct, or reasoned where the task asks for several steps or is long.
+        complexity: How much work the task is, and what may be spent on it.
         notes: What the caller should know, for instance that experience could not be used.
+        fits: Whether any agent fits; where none does, `agents` are the nearest all the same.
+        scope: Probability that the task is one for these agents at all.
     """
 
     agents: tuple[Ranked, ...]
     ms: float
-    complexity: str
+    complexity: Complexity
     notes: tuple[str, ...] = ()
+    fits: bool = True
+    scope: float = 1.0
 
 
 class Router:
@@ -125,8 +129,13 @@ class Router:
         self._prototypes = prototypes
         self._pull = self._experience(prototypes)
 
-    def route(self, task: str, top_k: int = 5) -> RouteResult:
+    def route(self, task: str, top_k: int = 5, files: Sequence[str] = ()) -> RouteResult:
         """Ranks the agents for a task.
+
+        Args:
+            task: What is asked.
+            top_k: Agents to return.
+            files: Names of files that come with the task besides those it mentions.
 
         Raises:
             InvalidRequest: The task is empty, or top_k is below 1.
@@ -136,7 +145,7 @@ class Router:
             raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
         if top_k < 1:
             raise InvalidRequest(f"top_k is {top_k}.", hint="Give a number from 1.")
-        cues = read_cues(task, self._registry)
+        cues = read_cues(task, self._registry, files)
         evidence = self._evidence(cues)
         totals = np.array([sum(reason.weight for reason in one) for one in evidence])
         best = np.argsort(-totals, kind="stable")[:top_k]
@@ -149,7 +158,7 @@ class Router:
             for at in best.tolist()
         )
         ms = 1e3 * (time.perf_counter() - start)
-        return RouteResult(ranked, ms, _complexity(task), self._notes)
+        return RouteResult(ranked, ms, estimate(task), self._notes)
 
     def _embed_profiles(self) -> None:
         """Declared pull of each agent, the mean profile, and all example vectors centred on it."""
@@ -242,20 +251,6 @@ class Router:
                 if name in place:
                     weight = self.weights.file / (1 + order) / len(cues.files)
                     evidence[place[name]].append(Reason("file", f"works on {file}", weight))
-
-
-_STEPS = re.compile(
-    r"(?:^|\n)\s*(?:\d+[.)]|[-*])\s|\b(?:and then|then|after that|afterwards|finally|step by step"
-    r"|prove|compare|plan|design|why)\b",
-    re.IGNORECASE,
-)
-_LONG = 60
-
-
-def _complexity(task: str) -> str:
-    """Says direct for one short request, reasoned for several steps, a why, or a long text."""
-    steps = len(_STEPS.findall(task[:4_000]))
-    return "reasoned" if steps or len(task[:4_000].split()) > _LONG else "direct"
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

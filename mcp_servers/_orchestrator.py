@@ -143,18 +143,22 @@ class RankedAgent(Reply):
 
 
 class Route(Reply):
-    """Agents for a task, best first."""
+    """Agents for a task, best first; where none `fits`, they are only the nearest.
+
+    `scope` is the probability that the task is one for any of these agents.
+    """
 
     agents: list[RankedAgent]
     ms: float
     complexity: str = ""
+    fits: bool = True
+    scope: float = 1.0
     notes: list[str] = Field(default_factory=list)
 
     def brief(self) -> str:
         """Returns one line an agent."""
-        return "\n".join(
-            f"{one.codename} {one.score:.3f}: {'; '.join(one.reasons)}" for one in self.agents
-        )
+        lines = [f"{one.codename} {one.score:.3f}: {'; '.join(one.reasons)}" for one in self.agents]
+        return "\n".join(lines if self.fits else ["No agent fits; the nearest:", *lines])
 
 
 class Ran(Reply):

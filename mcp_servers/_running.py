@@ -170,7 +170,9 @@ async def ranked(task: str, top_k: int) -> dict[str, Any]:
     return {
         "agents": agents,
         "ms": round(found.ms, 3),
-        "complexity": found.complexity,
+        "complexity": found.complexity.level,
+        "fits": found.fits,
+        "scope": round(found.scope, 4),
         "notes": list(found.notes),
     }
 

@@ -145,10 +145,10 @@ def test_routing_costs_little_beside_the_embedding(router: Router) -> None:
 
 
 def test_complexity_follows_what_is_asked(router: Router) -> None:
-    assert router.route("reverse this string").complexity == "direct"
+    assert router.route("reverse this string").complexity.level == "direct"
     asked = "read the log, then count the errors and finally draw a chart"
-    assert router.route(asked).complexity == "reasoned"
-    assert router.route("1. load the data\n2. plot it").complexity == "reasoned"
+    assert router.route(asked).complexity.level == "reasoned"
+    assert router.route("1. load the data\n2. plot it").complexity.level == "reasoned"
 
 
 def test_an_empty_task_is_refused_and_a_huge_one_is_not(router: Router) -> None:
