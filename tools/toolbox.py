@@ -8,9 +8,9 @@
         \"\"\"
 
 The first line of the docstring is the tool's summary, the lines up to "Raises:" its description.
-A family is a module of `ryzanstein.tools.families`; a new file there is found without being named
-anywhere. `call_tool` is the only way in: permissions, arguments, time, output and audit are dealt
-with there, so a tool function holds only its own work.
+A family is a module of `ryzanstein.tools.families`, or a package there where it is a large one; a
+new file is found without being named anywhere. `call_tool` is the only way in: permissions,
+arguments, time, output and audit are dealt with there, so a tool function holds only its own work.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ __all__ = [
 
 Form = Literal["code", "line", "json"]
 _Function = Callable[..., Awaitable[Output]]
+_FAMILIES = "ryzanstein.tools.families"
 _SUMMARY_LENGTH = 80
 _AUDITED_LENGTH = 200
 
@@ -56,7 +57,7 @@ class Tool:
 
     Attributes:
         name: verb_noun, unique.
-        family: The module it is declared in.
+        family: The module or package of the families it is declared in.
         title: For people.
         summary: One line under 80 characters, for menus.
         description: When and how to use it.
@@ -137,7 +138,7 @@ def tool(
             raise TypeError(f"{function.__name__}: no argument {main[0]}, or too long a summary")
         return Tool(
             name=function.__name__,
-            family=function.__module__.rpartition(".")[2],
+            family=_family(function.__module__),
             title=title,
             summary=summary,
             description=description,
@@ -161,6 +162,12 @@ def tool(
         )
 
     return declare
+
+
+def _family(module: str) -> str:
+    """`families.files` and `families.files.reading` are both of the family files."""
+    inside = module.removeprefix(f"{_FAMILIES}.")
+    return module.rpartition(".")[2] if inside == module else inside.partition(".")[0]
 
 
 def _documentation(function: _Function) -> tuple[str, str]:
@@ -187,10 +194,11 @@ def all_tools() -> tuple[Tool, ...]:
     Raises:
         TypeError: Two tools of one name.
     """
-    package = importlib.import_module("ryzanstein.tools.families")
+    package = importlib.import_module(_FAMILIES)
     found: dict[str, Tool] = {}
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda item: item.name):
-        loaded = importlib.import_module(f"{package.__name__}.{module.name}")
+    modules = pkgutil.walk_packages(package.__path__, f"{_FAMILIES}.")
+    for name in sorted(module.name for module in modules):
+        loaded = importlib.import_module(name)
         for value in vars(loaded).values():
             if isinstance(value, Tool) and value.function.__module__ == loaded.__name__:
                 if value.name in found:
