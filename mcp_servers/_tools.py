@@ -202,18 +202,10 @@ def _brief(tool: Tool) -> dict[str, Any]:
 
 
 def _ranked(query: str, tools: Sequence[Tool]) -> Sequence[Tool]:
-    """Tools by nearness to the query; all of them, in order, without one."""
-    if not query.strip():
-        return tools
-    from ryzanstein.memory.embed import get_embedder
+    """Tools by how well they fit; in their own order without a query."""
+    from ryzanstein.tools.retrieve import rank
 
-    texts = [f"{tool.name.replace('_', ' ')}. {tool.description}" for tool in tools]
-    vectors = shared().once("tool_vectors", lambda: get_embedder().embed(texts))
-    scores = vectors @ get_embedder().embed([query])[0]
-    words = set(query.lower().split())
-    exact = [len(words & set(tool.name.split("_"))) for tool in tools]
-    order = sorted(range(len(tools)), key=lambda i: (-(scores[i] + 0.2 * exact[i]), i))
-    return [tools[i] for i in order]
+    return rank(query, tools, len(tools))
 
 
 def _wire(tool: Tool) -> WireTool:
