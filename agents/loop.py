@@ -15,6 +15,7 @@ cancellation, which takes effect at any await and leaves no experience behind.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from ryzanstein.agents import coding, experience, ground, menu, prompting, verif
 from ryzanstein.agents.act import act
 from ryzanstein.agents.conversation import Budget, OutOfBudget
 from ryzanstein.agents.persona import default_model, system_message, window_of
-from ryzanstein.agents.run import Run
+from ryzanstein.agents.run import Approve, Checkpoint, Run
 from ryzanstein.agents.services import Services
 from ryzanstein.agents.step import Step
 from ryzanstein.agents.verify import Check
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from ryzanstein.agents.route import Router
     from ryzanstein.registry import AgentProfile, Limits, Registry
 
-__all__ = ["RunResult", "checked", "run_task"]
+__all__ = ["RunResult", "Sampler", "checked", "run_task"]
+
+# Asks the client's own model: messages in, its text out; options are those of the `chat` tool.
+Sampler = Callable[..., Awaitable[Any]]
 
 MOST_CHARACTERS = 100_000
 FACTS = 2
@@ -56,6 +60,7 @@ class RunResult:
         tokens: Tokens generated.
         seconds: Wall time.
         model: The model that answered.
+        failures: Why something failed on the way, a sentence each.
     """
 
     run_id: str
@@ -68,6 +73,7 @@ class RunResult:
     tokens: int
     seconds: float
     model: str = ""
+    failures: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The wire form."""
@@ -86,6 +92,10 @@ async def run_task(
     limits: Limits | None = None,
     on_event: EventSink | None = None,
     run_id: str | None = None,
+    sampler: Sampler | None = None,
+    approve: Approve | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Runs a task through the agent that fits it, or through a named one.
 
@@ -100,6 +110,10 @@ async def run_task(
         limits: In place of the agent's own.
         on_event: Hears of every stage.
         run_id: Id for the run; made where it is None.
+        sampler: Asks the client's own model, where the client lets us.
+        approve: Asked before a destructive call; None refuses it.
+        checkpoint: Takes the state of the run after every finished step, as JSON.
+        resume: Such a state: the run goes on behind its last finished step.
 
     Raises:
         InvalidRequest: The task is empty or too long.
@@ -115,6 +129,7 @@ async def run_task(
     window = window_of(model, registry)
     run_id = run_id or new_id("run")
     run = Run(task, profile, services, budget, window, model, run_id, on_event)
+    run.approve, run.checkpoint = approve, checkpoint
     await run.tell("route", f"{profile.codename} takes the task", **route)
     try:
         with anyio.fail_after(limits.seconds):
@@ -266,6 +281,7 @@ async def _finish(run: Run) -> RunResult:
         tokens=run.budget.spent,
         seconds=round(run.budget.elapsed, 3),
         model=run.model or "",
+        failures=tuple(run.failures),
     )
 
 

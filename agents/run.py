@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ryzanstein.agents import prompting
+from ryzanstein.agents.complexity import Complexity, estimate
 from ryzanstein.agents.conversation import RESERVE, Budget, Conversation
 from ryzanstein.agents.ground import Surroundings
 from ryzanstein.agents.services import Services
@@ -17,7 +19,12 @@ from ryzanstein.events import Event, EventSink, new_id
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile
 
-__all__ = ["Mark", "Run"]
+__all__ = ["Approve", "Checkpoint", "Mark", "Run"]
+
+# Asked before a destructive call, with the tool's name, its arguments and what it would do.
+Approve = Callable[[str, Mapping[str, Any], str], Awaitable[bool]]
+# Takes the state of a run after every finished step; run_task(resume=...) takes it back.
+Checkpoint = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,10 @@ class Run:
         steps: What was done.
         checks: What was checked.
         answer: For the user.
+        approve: Asked before a destructive call; None refuses it.
+        checkpoint: Takes the state after every finished step.
+        complexity: How much work the task is.
+        failures: Why something failed on the way, a sentence each, in order.
     """
 
     task: str
@@ -69,8 +80,12 @@ class Run:
     steps: list[Step] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     answer: str = ""
+    approve: Approve | None = None
+    checkpoint: Checkpoint | None = None
+    failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.complexity: Complexity = estimate(self.task)
         self.talk = Conversation(
             self.services,
             self.budget,
@@ -93,6 +108,12 @@ class Run:
         """Emits an event."""
         if self.on_event is not None:
             await self.on_event(Event(self.run_id, self.trace_id, stage, message, data=data))
+
+    async def failed(self, reason: str) -> None:
+        """Puts the reason of a failure that the run survived into its record."""
+        if not self.failures or self.failures[-1] != reason:
+            self.failures.append(reason)
+            await self.tell("failure", reason)
 
     async def _generated(self, progress: float, total: float | None, message: str | None) -> None:
         if self.on_event is not None:

@@ -24,7 +24,7 @@ class Event:
         run_id: The run it belongs to.
         trace_id: The same for every event of one task, also across servers.
         stage: route, recall, think, act, observe, reflect, verify, answer, remember,
-            breakthrough, load or generate.
+            breakthrough, failure, load or generate.
         message: One line for people.
         done: Work done so far, in the stage's own unit.
         total: All the work of the stage, or None where nobody knows.

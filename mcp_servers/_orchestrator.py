@@ -174,6 +174,7 @@ class Ran(Reply):
     tokens: int
     seconds: float
     model: str = ""
+    failures: list[str] = Field(default_factory=list)
 
     def brief(self) -> str:
         """Returns the answer and, in one line, what it rests on."""
