@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from ryzanstein.errors import (
     ConnectionFailed,
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 
     from ryzanstein.registry import Registry, ServerSpec
 
-__all__ = ["NEEDED", "Completion", "Progress", "Services", "ToolOutcome", "ToolSpec"]
+__all__ = ["META", "NEEDED", "Completion", "Progress", "Services", "ToolOutcome", "ToolSpec"]
 
 NEEDED = ("inference", "memory", "tools")
+# Before the names of what a request carries beside its arguments.
+META = "ryzanstein/"
 _PAGE = 50
 
 Message = Mapping[str, str]
@@ -174,8 +176,17 @@ class Services:
         *,
         progress: Progress | None = None,
         seconds: float | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Calls one tool of one server and returns its structured content.
+
+        Args:
+            server: The server's name.
+            tool: The tool's name.
+            arguments: Its arguments; those that are None are left out.
+            progress: Hears how far the call is.
+            seconds: Most that it may take.
+            meta: Goes with the request beside its arguments.
 
         Raises:
             RyzansteinError: The error the server raised, or what went wrong on the way to it.
@@ -185,7 +196,11 @@ class Services:
         given = {key: value for key, value in arguments.items() if value is not None}
         try:
             result = await self._client(server).call_tool(
-                tool, given, read_timeout_seconds=seconds, progress_callback=progress
+                tool,
+                given,
+                read_timeout_seconds=seconds,
+                progress_callback=progress,
+                meta=cast(Any, dict(meta)) if meta else None,
             )
         except MCPError as error:
             raise _protocol_error(server, tool, error) from error
@@ -240,12 +255,34 @@ class Services:
         return self._specs[name]
 
     async def call_tool(
-        self, name: str, arguments: Mapping[str, Any], *, progress: Progress | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        progress: Progress | None = None,
+        agent: str | None = None,
+        run_id: str | None = None,
+        grants: Sequence[str] = (),
     ) -> ToolOutcome:
-        """Runs a tool; a refusal comes back as an outcome with ok False, for the model to read."""
+        """Runs a tool; a refusal comes back as an outcome with ok False, for the model to read.
+
+        Args:
+            name: The tool.
+            arguments: What it is called with.
+            progress: Hears how far it is.
+            agent: Codename of the agent that calls, for the audit and its own grants.
+            run_id: The run it is called in.
+            grants: Tools and families that may destroy something in this one call.
+        """
         request = {"name": name, "arguments": dict(arguments)}
+        meta = {
+            f"{META}agent": agent,
+            f"{META}run": run_id,
+            f"{META}grants": list(grants) or None,
+        }
+        said = {key: value for key, value in meta.items() if value is not None}
         try:
-            found = await self.call("tools", "call_tool", request, progress=progress)
+            found = await self.call("tools", "call_tool", request, progress=progress, meta=said)
         except (ConnectionFailed, ServerUnavailable, TimedOut):
             raise
         except RyzansteinError as error:
