@@ -28,7 +28,7 @@ models."""
 mcp = make_server("analytics", "Ryzanstein analytics", INSTRUCTIONS)
 
 MAX_RUNS = 1000  # as many as the store gives at once
-Status = Literal["running", "done", "failed", "cancelled"]
+Status = Literal["running", "interrupted", "done", "failed", "cancelled"]
 Days = Annotated[int, Field(ge=1, le=3650, description="Only the last so many days.")]
 
 

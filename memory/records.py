@@ -376,12 +376,15 @@ class Run:
     Attributes:
         id: Chosen by the caller, or "run_" and 16 hexadecimal digits.
         task: What was asked.
-        status: running, done, failed or cancelled.
+        status: running, interrupted, done, failed or cancelled.
         agent: Codename, once it is known.
         model: Model's name, once it is known.
         result: Whatever the run wants to keep, as JSON.
         created: When it was first saved, UTC.
         updated: When it was last saved, UTC.
+        owner: The process that is at it.
+        seen: When that process last said that it is at it, UTC.
+        stopping: Whether it was asked to stop.
     """
 
     id: str
@@ -392,6 +395,9 @@ class Run:
     result: dict[str, Any]
     created: datetime
     updated: datetime
+    owner: str | None = None
+    seen: datetime | None = None
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)

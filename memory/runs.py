@@ -1,4 +1,11 @@
-"""Runs of the orchestrator, kept so that they can be looked up later and survive a restart."""
+"""Runs of the orchestrator, kept so that they can be looked up, stopped and gone on with.
+
+    save ─> running ─┬─ checkpoint, beat        by its owner, the process that is at it
+                     ├─ ask_to_stop             by any process; the owner looks for it
+                     ├─> done │ failed │ cancelled
+                     └─> interrupted            the owner is gone
+    claim: interrupted, failed, cancelled ─> running, with another owner
+"""
 
 from __future__ import annotations
 
@@ -18,7 +25,7 @@ from ryzanstein.memory.schema import RunRow
 
 __all__ = ["STATUSES", "RunStore"]
 
-STATUSES = ("running", "done", "failed", "cancelled")
+STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
 
 
 class RunStore:
@@ -40,6 +47,8 @@ class RunStore:
         agent: str | None = None,
         model: str | None = None,
         result: dict[str, Any] | None = None,
+        owner: str | None = None,
+        checkpoint: dict[str, Any] | None = None,
     ) -> Run:
         """Stores a new run; durable on return.
 
@@ -56,9 +65,12 @@ class RunStore:
             result=result or {},
             created=now,
             updated=now,
+            owner=owner,
+            seen=now if owner else None,
         )
         values = {name: getattr(run, name) for name in Run.__slots__}
         values["result"] = _as_json(run.result)
+        values["checkpoint"] = None if checkpoint is None else _as_json(checkpoint)
         with self._database.write() as (connection, _):
             if _load(connection, run.id) is not None:
                 raise InvalidRequest(f"There is a run {run.id} already.", hint="Update it.")
@@ -73,38 +85,89 @@ class RunStore:
         agent: str | None = None,
         model: str | None = None,
         result: dict[str, Any] | None = None,
+        checkpoint: dict[str, Any] | None = None,
     ) -> Run:
         """Changes what is given and leaves the rest; the keys of `result` are merged in.
 
         Raises:
             InvalidRequest: No run has that id, or the status is none.
         """
+        values: dict[str, Any] = {
+            "status": None if status is None else _checked_status(status),
+            "agent": agent or None,
+            "model": model or None,
+            "checkpoint": None if checkpoint is None else _as_json(checkpoint),
+        }
         with self._database.write() as (connection, _):
-            old = _load(connection, id)
-            if old is None:
-                raise InvalidRequest(f"No run has the id {id!r}.", hint="List the runs first.")
-            changed = Run(
-                id=old.id,
-                task=old.task,
-                status=old.status if status is None else _checked_status(status),
-                agent=agent or old.agent,
-                model=model or old.model,
-                result={**old.result, **(result or {})},
-                created=old.created,
-                updated=datetime.now(UTC),
-            )
-            connection.execute(
-                update(RunRow)
-                .where(RunRow.id == id)
-                .values(
-                    status=changed.status,
-                    agent=changed.agent,
-                    model=changed.model,
-                    result=_as_json(changed.result),
-                    updated=changed.updated,
+            old = _required(connection, id)
+            values["result"] = _as_json({**old.result, **(result or {})}) if result else None
+            return _changed(connection, id, **{key: v for key, v in values.items() if v is not None})
+
+    def beat(self, id: str, *, result: dict[str, Any] | None = None) -> Run:
+        """Says that the owner is at it; the keys of `result` are merged in.
+
+        Raises:
+            InvalidRequest: No run has that id.
+        """
+        with self._database.write() as (connection, _):
+            old = _required(connection, id)
+            kept = {"result": _as_json({**old.result, **result})} if result else {}
+            return _changed(connection, id, seen=datetime.now(UTC), **kept)
+
+    def ask_to_stop(self, id: str) -> bool:
+        """Asks the owner of a run to stop it; says whether it is under way.
+
+        Raises:
+            InvalidRequest: No run has that id.
+        """
+        with self._database.write() as (connection, _):
+            running = _required(connection, id).status == "running"
+            if running:
+                connection.execute(update(RunRow).where(RunRow.id == id).values(stopping=True))
+        return running
+
+    def stopping(self, id: str) -> bool:
+        """Whether a run was asked to stop."""
+        with self._database.read() as connection:
+            found = connection.execute(select(RunRow.stopping).where(RunRow.id == id))
+            return bool(found.scalar_one_or_none())
+
+    def checkpoint(self, id: str) -> dict[str, Any] | None:
+        """The state that a run goes on from; None where it left none.
+
+        Raises:
+            InvalidRequest: No run has that id.
+        """
+        with self._database.read() as connection:
+            _required(connection, id)
+            kept = connection.execute(select(RunRow.checkpoint).where(RunRow.id == id))
+            text = kept.scalar_one()
+        found: dict[str, Any] | None = None if text is None else json.loads(text)
+        return found
+
+    def claim(self, id: str, owner: str, *, gone: str | None = None) -> Run:
+        """Takes a run over to go on with it; of several processes that try, one gets it.
+
+        Args:
+            id: The run.
+            owner: Who goes on with it.
+            gone: An owner that is known to be gone, whose run may be taken though it says running.
+
+        Raises:
+            InvalidRequest: No run has that id, it is done, or somebody is at it.
+        """
+        with self._database.write() as (connection, _):
+            old = _required(connection, id)
+            if old.status == "done":
+                raise InvalidRequest(f"The run {id} is done.", hint="get_run has its answer.")
+            if old.status == "running" and (gone is None or old.owner != gone):
+                raise InvalidRequest(
+                    f"The run {id} is under way.", hint="Watch it, or cancel it first."
                 )
+            now = datetime.now(UTC)
+            return _changed(
+                connection, id, status="running", owner=owner, seen=now, stopping=False
             )
-        return changed
 
     def get(self, id: str) -> Run | None:
         """Returns a run by its id."""
@@ -128,6 +191,19 @@ def _columns() -> tuple[Any, ...]:
 def _load(connection: Connection, id: str) -> Run | None:
     row = connection.execute(select(*_columns()).where(RunRow.id == id)).one_or_none()
     return None if row is None else _run(row)
+
+
+def _required(connection: Connection, id: str) -> Run:
+    found = _load(connection, id)
+    if found is None:
+        raise InvalidRequest(f"No run has the id {id!r}.", hint="List the runs first.")
+    return found
+
+
+def _changed(connection: Connection, id: str, **values: Any) -> Run:
+    values = {"updated": datetime.now(UTC), **values}
+    connection.execute(update(RunRow).where(RunRow.id == id).values(**values))
+    return _required(connection, id)
 
 
 def _run(row: Any) -> Run:

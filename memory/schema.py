@@ -301,7 +301,11 @@ class SketchRow(Base):
 
 
 class RunRow(Base):
-    """State of one run; `result` is a JSON object."""
+    """State of one run; `result` and `checkpoint` are JSON objects.
+
+    `owner` is the process that is at it and `seen` when that last said so; `stopping` asks it to
+    stop, from whatever process.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (Index("ix_runs_created", "created"),)
@@ -314,3 +318,7 @@ class RunRow(Base):
     result: Mapped[str] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(UtcDateTime)
     updated: Mapped[datetime] = mapped_column(UtcDateTime)
+    checkpoint: Mapped[str | None] = mapped_column(Text)
+    owner: Mapped[str | None] = mapped_column(String(200))
+    seen: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    stopping: Mapped[bool] = mapped_column(default=False)

@@ -37,3 +37,38 @@ def test_wrong_runs_are_refused(store: MemoryStore) -> None:
     with pytest.raises(InvalidRequest, match="no JSON"):
         store.runs.update("run_1", result={"bad": float("nan")})
     assert store.runs.get("run_2") is None
+
+
+def test_a_run_keeps_its_state_for_whoever_goes_on_with_it(url: str) -> None:
+    with MemoryStore(url) as store:
+        store.runs.save("count", id="run_1", owner="a:1", checkpoint={"steps": []})
+        store.runs.update("run_1", checkpoint={"steps": ["one"]})
+    with MemoryStore(url) as store:
+        assert store.runs.checkpoint("run_1") == {"steps": ["one"]}
+        with pytest.raises(InvalidRequest, match="under way"):
+            store.runs.claim("run_1", "b:2")
+        taken = store.runs.claim("run_1", "b:2", gone="a:1")
+        assert (taken.status, taken.owner) == ("running", "b:2")
+        with pytest.raises(InvalidRequest, match="under way"):
+            store.runs.claim("run_1", "c:3", gone="a:1")
+        store.runs.update("run_1", status="done")
+        with pytest.raises(InvalidRequest, match="is done"):
+            store.runs.claim("run_1", "c:3")
+
+
+def test_a_run_is_asked_to_stop_until_somebody_goes_on_with_it(url: str) -> None:
+    with MemoryStore(url) as store, MemoryStore(url) as other:
+        first = store.runs.save("count", id="run_1", owner="a:1")
+        assert not store.runs.stopping("run_1")
+        assert other.runs.ask_to_stop("run_1")
+        assert store.runs.stopping("run_1")
+        beaten = store.runs.beat("run_1", result={"events": ["one"]})
+        assert beaten.stopping and beaten.result == {"events": ["one"]}
+        assert first.seen is not None and beaten.seen is not None and beaten.seen > first.seen
+        store.runs.update("run_1", status="cancelled")
+        assert not other.runs.ask_to_stop("run_1")
+        assert not other.runs.claim("run_1", "b:2").stopping
+        with pytest.raises(InvalidRequest, match="No run"):
+            store.runs.ask_to_stop("run_2")
+        with pytest.raises(InvalidRequest, match="No run"):
+            store.runs.checkpoint("run_2")
