@@ -118,12 +118,15 @@ class Roots:
         return any(path == real or real in path.parents for _, real in self._roots)
 
     @contextlib.contextmanager
-    def place(self, path: str, *, make_parents: bool = False) -> Iterator[Place]:
+    def place(
+        self, path: str, *, make_parents: bool = False, follow: bool = True
+    ) -> Iterator[Place]:
         """Opens the directory that holds a path, links followed as far as they stay inside.
 
         Args:
             path: Relative to the first root, or absolute inside any of them.
             make_parents: Whether missing directories on the way are made.
+            follow: Whether a link at the very end means what it leads to, or itself.
 
         Raises:
             ToolError: The path leads out of the roots or cannot be one.
@@ -131,12 +134,12 @@ class Roots:
         root, parts = self._split(_cleaned(path))
         if not _WALKS:
             with _plain_errors(path):
-                yield _resolved(root, parts, make_parents)
+                yield _resolved(root, parts, make_parents, follow)
             return
         walk = _Walk(root, make_parents)
         try:
             with _plain_errors(path):
-                yield walk.to(parts)
+                yield walk.to(parts, follow)
         finally:
             walk.close()
 
@@ -180,7 +183,7 @@ class _Walk:
         for descriptor in self._stack:
             os.close(descriptor)
 
-    def to(self, parts: list[str]) -> Place:
+    def to(self, parts: list[str], follow: bool) -> Place:
         """Returns the place of the last part; every part before it must be a directory."""
         waiting = list(reversed(parts))
         while waiting:
@@ -190,10 +193,11 @@ class _Walk:
             if part == "..":
                 self._up()
                 continue
-            link = self._link(part)
+            last = all(rest in {"", "."} for rest in waiting)
+            link = self._link(part) if follow or not last else None
             if link is not None:
                 waiting += self._link_parts(link)
-            elif any(rest not in {"", "."} for rest in waiting):
+            elif not last:
                 self._down(part)
             else:
                 return self._place(part)
@@ -263,8 +267,9 @@ def _cleaned(path: str) -> str:
     return text or "."
 
 
-def _resolved(root: Path, parts: list[str], make_parents: bool) -> Place:
-    path = root.joinpath(*parts).resolve()
+def _resolved(root: Path, parts: list[str], make_parents: bool, follow: bool) -> Place:
+    whole = root.joinpath(*parts)
+    path = whole.resolve() if follow else whole.parent.resolve() / whole.name
     if path != root and root not in path.parents:
         raise ToolError("The path leaves the allowed directory.", hint=f"Stay inside {root}.")
     if make_parents:

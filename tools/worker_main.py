@@ -14,6 +14,7 @@ _MEMORY_BYTES = 2 << 30
 _FUNCTIONS = {
     "evaluate": ("ryzanstein.tools.exact", "evaluate"),
     "html_text": ("ryzanstein.tools.html_text", "html_text"),
+    "unified": ("ryzanstein.tools.text_diff", "unified"),
 }
 
 

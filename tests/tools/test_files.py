@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ryzanstein.errors import ToolError
-from ryzanstein.tools import ToolContext, ToolResult, call_tool
-from ryzanstein.tools.families import files
+from ryzanstein.tools import ToolContext, ToolResult, call_tool, file_io
+from ryzanstein.tools.families.files import finding, reading
 from ryzanstein.tools.walk import glob_matcher
 
 Call = Callable[..., Awaitable[ToolResult]]
@@ -47,7 +47,7 @@ async def test_files_that_are_no_plain_text(call: Call, root: Path) -> None:
 async def test_a_huge_file_is_read_in_bounded_memory(
     call: Call, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_LARGEST_READ", 1 << 20)
+    monkeypatch.setattr(reading, "_LARGEST_READ", 1 << 20)
     with open(root / "huge", "wb") as file:
         file.write(b"x" * 200 + b"\n")
         file.write((b"y" * 99 + b"\n") * 20_000)
@@ -85,7 +85,7 @@ async def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(file_io.os, "fsync", full)
     with pytest.raises(ToolError, match="no space left on device"):
         await call("write_file", {"path": "a", "content": "new"})
     assert (root / "a").read_text() == "old" and os.listdir(root) == ["a"]
@@ -170,7 +170,7 @@ async def test_no_pattern_runs_for_ever(
     call: Call, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / "bait").write_text("a" * 40 + "!\n" + "x" * 5000 + "\n")
-    monkeypatch.setattr(files, "_SEARCH_SECONDS", 0.5)
+    monkeypatch.setattr(finding, "_SEARCH_SECONDS", 0.5)
     began = time.monotonic()
     for pattern in (r"(a|aa)+$", r"^(a+)+$", r"(x+x+)+y", r"(.*)*\1z"):
         try:
