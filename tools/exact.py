@@ -28,12 +28,13 @@ from ryzanstein.tools.exact_names import (
     CONSTANTS,
     FUNCTIONS,
     KEYWORDS,
+    LARGEST,
     METHODS,
     MODULES,
     local_functions,
 )
 
-__all__ = ["evaluate", "power"]
+__all__ = ["evaluate", "power", "read_expression", "shown"]
 
 _LONGEST = 20_000
 _MOST_STEPS = 200_000
@@ -52,11 +53,25 @@ def evaluate(expression: str) -> dict[str, str]:
     Raises:
         ToolError: It cannot be read, or uses what is not known here.
     """
-    sys.set_int_max_str_digits(_LONGEST + 1)
     tree, equation = _parsed(expression)
     value = _Reader().run(tree)
     if isinstance(value, sympy.Eq) and (equation or value.free_symbols):
         value = _solved(value)
+    return shown(value)
+
+
+def read_expression(expression: str) -> Any:
+    """Returns what an expression means: a sympy object, or a list or tuple of them.
+
+    Raises:
+        ToolError: It cannot be read, or uses what is not known here.
+    """
+    return _Reader().run(_parsed(expression)[0])
+
+
+def shown(value: Any) -> dict[str, str]:
+    """Returns a value as text, and its decimal value where that is another."""
+    sys.set_int_max_str_digits(_LONGEST + 1)
     return {"result": _shown(value), "decimal": _decimal(value)}
 
 
@@ -272,6 +287,7 @@ class _Reader:
                 raise _unknown(str(keyword.arg), KEYWORDS)
             value = self.read(keyword.value)
             keywords[keyword.arg] = bool(value) if value in (True, False) else value
+        _check_size(node.func, arguments)
         return function(*arguments, **keywords)
 
     def _function(self, name: str, node: ast.Call) -> Any:
@@ -302,6 +318,21 @@ class _Reader:
         made = [sympy.Symbol(part, **assumptions) for part in names]
         self._bound.update(zip(names, made, strict=True))
         return made[0] if len(made) == 1 else tuple(made)
+
+
+def _check_size(function: ast.expr, arguments: list[Any]) -> None:
+    """Refuses at once what would be calculated until the time is over."""
+    name = function.attr if isinstance(function, ast.Attribute) else ""
+    name = function.id if isinstance(function, ast.Name) else name
+    largest = LARGEST.get(name)
+    if largest is None:
+        return
+    for argument in arguments[:2]:
+        if isinstance(argument, sympy.Number) and abs(argument) > largest:
+            raise ToolError(
+                f"{name} of so large a number cannot be written out.",
+                hint=f"At most {largest:,}; use log(...) or an approximation.",
+            )
 
 
 def _iterable(value: Any, node: ast.expr) -> Iterable[Any]:

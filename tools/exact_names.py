@@ -13,6 +13,7 @@ __all__ = [
     "CONSTANTS",
     "FUNCTIONS",
     "KEYWORDS",
+    "LARGEST",
     "METHODS",
     "MODULES",
     "local_functions",
@@ -72,6 +73,30 @@ ATTRIBUTES = {"T", "rhs", "lhs", "p", "q", "free_symbols", "shape", "is_integer"
 KEYWORDS = {"dict", "n", "set", "real", "positive", "domain"}
 ASSUMPTIONS = {"real", "positive", "negative", "integer", "nonnegative", "nonzero", "complex"}
 MODULES = {"sympy", "math", "sp", "sm", "cmath", "fractions"}
+
+# Beyond these arguments the result alone has more digits than anyone reads.
+LARGEST = {
+    "factorial": 100_000,
+    "factorial2": 100_000,
+    "subfactorial": 100_000,
+    "binomial": 1_000_000,
+    "comb": 1_000_000,
+    "nCr": 1_000_000,
+    "ff": 100_000,
+    "perm": 100_000,
+    "rf": 100_000,
+    "gamma": 100_000,
+    "fibonacci": 1_000_000,
+    "lucas": 1_000_000,
+    "catalan": 100_000,
+    "bernoulli": 2_000,
+    "harmonic": 20_000,
+    "npartitions": 1_000_000,
+    "prime": 1_000_000_000,
+    "eye": 200,
+    "zeros": 200,
+    "ones": 200,
+}
 
 _MOST_ITEMS = 100_000
 

@@ -12,6 +12,19 @@ from ryzanstein.errors import ToolError
 
 _MEMORY_BYTES = 2 << 30
 _FUNCTIONS = {
+    **{
+        name: ("ryzanstein.tools.calculus", name)
+        for name in (
+            "analyze_number",
+            "calculate_matrix",
+            "compute_limit",
+            "differentiate",
+            "integrate",
+            "simplify_expression",
+            "solve_equation",
+        )
+    },
+    "compute_distribution": ("ryzanstein.tools.distributions", "compute_distribution"),
     "evaluate": ("ryzanstein.tools.exact", "evaluate"),
     "html_text": ("ryzanstein.tools.html_text", "html_text"),
     "unified": ("ryzanstein.tools.text_diff", "unified"),
