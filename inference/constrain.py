@@ -3,7 +3,7 @@
 llguidance computes for every step which tokens may come next, and which must: forced tokens need no
 model step of their own. JSON is written without optional white space, because small models lose
 themselves in it, and strings and arrays without a length of their own get one, so that an answer
-ends.
+ends; one that runs out of tokens before that is led to its end, so that it always parses.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ryzanstein.errors import InferenceError, ValidationError
+from ryzanstein.inference.landing import SLACK, Landing, parts
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -48,8 +50,9 @@ class Grammars:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._lock = Lock()
-        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
         self._tables: LLTokenizer | None = None
+        self._landing: Landing | None = None
 
     def matcher(self, constraint: Mapping[str, Any]) -> Matcher:
         """Returns a fresh matcher.
@@ -67,9 +70,9 @@ class Grammars:
             self._compiled.move_to_end(key)
             while len(self._compiled) > _KEPT:
                 self._compiled.popitem(last=False)
-            return Matcher(compiled.deep_copy(), self._tokenizer.vocab_size)
+            return Matcher(compiled, self._tokenizer.vocab_size)
 
-    def _compile(self, constraint: Mapping[str, Any]) -> LLMatcher:
+    def _compile(self, constraint: Mapping[str, Any]) -> _Compiled:
         from llguidance import LLMatcher, LLParserLimits
 
         if self._tables is None:
@@ -80,24 +83,62 @@ class Grammars:
         if error:
             (kind,) = constraint
             raise ValidationError(f"The constraint {kind} is not valid: {_one_line(error)}.")
-        return matcher
+        if "json_schema" not in constraint:
+            return _Compiled(matcher)
+        if self._landing is None:
+            self._landing = Landing(self._tokenizer)
+        whole, free = (len(self._tokenizer.encode(x)) for x in parts(constraint["json_schema"]))
+        return _Compiled(matcher, self._landing, whole + free + SLACK, free + SLACK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A grammar at its start, and for JSON how it is ended.
+
+    Attributes:
+        matcher: To be copied.
+        landing: Leads to the end; None where the grammar is not JSON.
+        reserve: With more tokens left than this the end is always in reach.
+        margin: Tokens that one free choice can add to the way to the end.
+    """
+
+    matcher: LLMatcher
+    landing: Landing | None = None
+    reserve: int = 0
+    margin: int = 0
 
 
 class Matcher:
-    """Follows one answer along its grammar."""
+    """Follows one answer along its grammar.
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
-        self._matcher = matcher
+    Attributes:
+        led: Whether its end was forced because the tokens ran out.
+    """
+
+    def __init__(self, compiled: _Compiled, vocab_size: int) -> None:
+        self._matcher = compiled.matcher.deep_copy()
+        self._end = compiled
+        self.led = False
         self._vocab_size = vocab_size
 
     def forced(self) -> list[int]:
         """Returns the tokens that must come next; empty where there is a choice."""
         return list(self._matcher.compute_ff_tokens())
 
-    def allowed(self) -> npt.NDArray[np.bool_]:
-        """Returns which tokens may come next, bool [vocabulary]; end tokens where it may end."""
+    def allowed(self, left: int | None = None) -> npt.NDArray[np.bool_]:
+        """Returns which tokens may come next, bool [vocabulary]; end tokens where it may end.
+
+        Args:
+            left: Tokens until the answer is cut off; JSON is led to its end before that.
+        """
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check()
+        landing, margin = self._end.landing, self._end.margin
+        if landing is not None and left is not None and left <= self._end.reserve:
+            needed = landing.needed(self._matcher.deep_copy(), left)
+            if needed + margin >= left:
+                self.led = True
+                bits = landing.narrowed(bits)
         return np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
 
     def accept(self, token: int) -> None:

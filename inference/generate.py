@@ -157,8 +157,9 @@ class Generation:
         logits = logits[0, : self._tokenizer.vocab_size]
         if plan.matcher is None:
             return [sampler.choose(logits)]
+        left = min(plan.max_tokens - self.tokens, self._state.capacity - len(self.ids))
         forced = plan.matcher.forced()
-        return forced or [sampler.choose(logits, plan.matcher.allowed())]
+        return forced or [sampler.choose(logits, plan.matcher.allowed(left))]
 
     def _accept(
         self, new: Sequence[int], plan: Plan, sampler: Sampler, out: _Text
@@ -177,7 +178,7 @@ class Generation:
             if out.stopped:
                 return "stop"
         if plan.matcher is not None and plan.matcher.finished:
-            return "stop"
+            return "length" if plan.matcher.led else "stop"
         full = len(self.ids) >= self._state.capacity
         return "length" if full or self.tokens >= plan.max_tokens else None
 
