@@ -12,6 +12,7 @@ error comes out as the same error of `ryzanstein.errors` that was raised there.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
+from ryzanstein.agents.trust import Caller
 from ryzanstein.errors import (
+    APPROVAL_REQUIRED,
+    ApprovalRequired,
     ConnectionFailed,
     RyzansteinError,
     ServerUnavailable,
@@ -33,11 +37,9 @@ if TYPE_CHECKING:
 
     from ryzanstein.registry import Registry, ServerSpec
 
-__all__ = ["META", "NEEDED", "Completion", "Progress", "Services", "ToolOutcome", "ToolSpec"]
+__all__ = ["NEEDED", "Completion", "Progress", "Services", "ToolOutcome", "ToolSpec"]
 
 NEEDED = ("inference", "memory", "tools")
-# Before the names of what a request carries beside its arguments.
-META = "ryzanstein/"
 _PAGE = 50
 
 Message = Mapping[str, str]
@@ -102,12 +104,25 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """What a tool call came to; a tool that refused has ok False and says why in its text."""
+    """What a tool call came to; a tool that refused has ok False and says why in its text.
+
+    Attributes:
+        ok: Whether it did what was asked.
+        text: For the model.
+        data: For programs.
+        seconds: How long it took.
+        untrusted: The text comes from outside and is no instruction.
+        reason: `approval_required` where the call was refused for want of a grant.
+        grant: The narrowest grant that would allow it.
+    """
 
     ok: bool
     text: str
     data: Any = None
     seconds: float = 0.0
+    untrusted: bool = False
+    reason: str = ""
+    grant: str = ""
 
 
 class Services:
@@ -134,6 +149,13 @@ class Services:
         self._stack = AsyncExitStack()
         self._briefs: tuple[ToolSpec, ...] | None = None
         self._specs: dict[str, ToolSpec] = {}
+        self.caller = Caller()
+
+    def for_run(self, caller: Caller) -> Services:
+        """Returns the same connections for one run: its calls carry whom they are made for."""
+        bound = copy.copy(self)
+        bound.caller = caller
+        return bound
 
     async def __aenter__(self) -> Self:
         """Connects to every server.
@@ -260,8 +282,6 @@ class Services:
         arguments: Mapping[str, Any],
         *,
         progress: Progress | None = None,
-        agent: str | None = None,
-        run_id: str | None = None,
         grants: Sequence[str] = (),
     ) -> ToolOutcome:
         """Runs a tool; a refusal comes back as an outcome with ok False, for the model to read.
@@ -270,34 +290,36 @@ class Services:
             name: The tool.
             arguments: What it is called with.
             progress: Hears how far it is.
-            agent: Codename of the agent that calls, for the audit and its own grants.
-            run_id: The run it is called in.
-            grants: Tools and families that may destroy something in this one call.
+            grants: Tools, families or `tool:target` that may destroy something in this one call.
         """
         request = {"name": name, "arguments": dict(arguments)}
-        meta = {
-            f"{META}agent": agent,
-            f"{META}run": run_id,
-            f"{META}grants": list(grants) or None,
-        }
-        said = {key: value for key, value in meta.items() if value is not None}
+        meta = self.caller.meta(grants)
         try:
-            found = await self.call("tools", "call_tool", request, progress=progress, meta=said)
+            found = await self.call("tools", "call_tool", request, progress=progress, meta=meta)
         except (ConnectionFailed, ServerUnavailable, TimedOut):
             raise
+        except ApprovalRequired as error:
+            return ToolOutcome(False, str(error), reason=APPROVAL_REQUIRED, grant=error.grant)
         except RyzansteinError as error:
-            return ToolOutcome(ok=False, text=str(error))
+            # An error may quote a file, a page or another server.
+            self.caller.tainted = True
+            return ToolOutcome(ok=False, text=str(error), untrusted=True)
+        untrusted = bool(found.get("untrusted", True))
+        self.caller.tainted |= untrusted
         return ToolOutcome(
             ok=bool(found.get("ok", True)),
             text=str(found.get("text", "")),
             data=found.get("data"),
             seconds=float(found.get("seconds", 0.0)),
+            untrusted=untrusted,
         )
 
     async def recall(self, query: str, *, limit: int = 5, **options: Any) -> list[dict[str, Any]]:
         """Facts that fit a query, best first: id, text, score, similarity, reasons."""
         found = await self.call("memory", "recall", {"query": query, "limit": limit, **options})
-        return list(found["memories"])
+        memories = list(found["memories"])
+        self.caller.tainted |= bool(memories)
+        return memories
 
     async def remember(self, text: str, **options: Any) -> dict[str, Any]:
         """Keeps a fact and returns what was stored."""
@@ -316,7 +338,9 @@ class Services:
         """
         arguments = {"task": task, "agent": agent, "tier": tier, "limit": limit}
         found = await self.call("memory", "find_experiences", arguments)
-        return list(found["experiences"])
+        experiences = list(found["experiences"])
+        self.caller.tainted |= bool(experiences)
+        return experiences
 
     async def record_experience(self, **experience: Any) -> dict[str, Any]:
         """Keeps how a run went and returns what was stored."""
@@ -388,6 +412,12 @@ def _wire_error(result: CallToolResult) -> RyzansteinError:
     content = result.structured_content
     details = content.get("error") if isinstance(content, dict) else None
     if isinstance(details, dict):
+        if details.get("reason") == APPROVAL_REQUIRED:
+            return ApprovalRequired(
+                details.get("message", ""),
+                hint=details.get("hint", ""),
+                grant=details.get("grant", ""),
+            )
         return from_wire(
             details.get("code", ""), details.get("message", ""), details.get("hint", "")
         )

@@ -45,6 +45,8 @@ class Settings:
         registry_file: A further registry file, read after the user's own.
         roots: Directories that file tools may touch; empty means the current one.
         read_only: Refuse every tool that changes something.
+        grants: Tools and families that may overwrite and delete, also when nobody can be asked;
+            separated by commas.
         keep_packed: Keep packed weights beside a model's file, so that it loads at once again.
         tune: Measure how a ternary model's matrices are best multiplied when it is first loaded.
         context_tokens: Largest context, in tokens, the engine makes room for; models whose state
@@ -66,6 +68,7 @@ class Settings:
     registry_file: Path | None = None
     roots: tuple[Path, ...] = ()
     read_only: bool = False
+    grants: tuple[str, ...] = ()
     keep_packed: bool = True
     tune: bool = True
     context_tokens: int = 8192
@@ -156,6 +159,9 @@ def _convert(value: Any, kind: Any) -> Any:
         return _positive(value)
     if kind is Path or (Path in options and Ellipsis not in options):
         return Path(value).expanduser().absolute()
+    if options == (str, Ellipsis):
+        names = value.split(",") if isinstance(value, str) else value
+        return tuple(str(name).strip() for name in names if str(name).strip())
     if Ellipsis in options:
         parts = value.split(os.pathsep) if isinstance(value, str) else value
         return tuple(Path(part).expanduser().absolute() for part in parts if part)

@@ -12,6 +12,7 @@ RyzansteinError                INTERNAL_ERROR
 ├── AgentInvocationError       AGENT_INVOCATION_FAILED
 ├── ToolNotFound               TOOL_NOT_FOUND
 ├── ToolError                  INVALID_REQUEST
+│   └── ApprovalRequired       INVALID_REQUEST
 └── InferenceError             INFERENCE_FAILED
     ├── ModelNotFound          MODEL_NOT_FOUND
     ├── ModelLoadError         MODEL_LOAD_FAILED
@@ -26,8 +27,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "APPROVAL_REQUIRED",
     "AgentInvocationError",
     "AgentNotFound",
+    "ApprovalRequired",
     "ConfigError",
     "ConfigSaveError",
     "ConnectionFailed",
@@ -47,6 +50,8 @@ __all__ = [
     "ValidationError",
     "from_wire",
 ]
+
+APPROVAL_REQUIRED = "approval_required"
 
 
 class RyzansteinError(Exception):
@@ -135,6 +140,24 @@ class ToolError(RyzansteinError):
     """A tool refused or failed; its text is meant for the model that called it."""
 
     code = "INVALID_REQUEST"
+
+
+class ApprovalRequired(ToolError):
+    """A call needs the user's approval; nothing was done.
+
+    Args:
+        message: What would be done.
+        hint: What the caller can do.
+        grant: What would allow exactly this.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", grant: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.grant = grant
+
+    def to_wire(self) -> dict[str, str]:
+        """Returns the usual form with the reason and the grant."""
+        return {**super().to_wire(), "reason": APPROVAL_REQUIRED, "grant": self.grant}
 
 
 class InferenceError(RyzansteinError):

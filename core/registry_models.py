@@ -5,6 +5,7 @@
     ├── backends  BackendSpec   who runs a model: our engine, an OpenAI-compatible URL, the client
     ├── servers   ServerSpec    where each MCP server runs: in memory, over stdio, at a URL
     ├── routing   Routing       weights, teams by kind of task, agents by kind of file
+    ├── resilience Resilience   retries, circuit breakers, slowness
     └── agents    AgentProfile  the specialists
 
 `ryzanstein.registry.load_registry` makes one from YAML; nothing here reads a file.
@@ -33,6 +34,7 @@ __all__ = [
     "ModelEntry",
     "PackageSource",
     "Registry",
+    "Resilience",
     "Routing",
     "ServerSpec",
     "WheelPackage",
@@ -153,7 +155,10 @@ class ModelEntry(_Frozen):
 
 
 class BackendSpec(_Frozen):
-    """Something that runs models; the enabled one of the lowest order that works is used."""
+    """Something that runs models; the enabled one of the lowest order that works is used.
+
+    `seconds` is how long it may give no sign of life, `total_seconds` how long one answer may take.
+    """
 
     name: Name
     kind: Literal["local", "openai", "sampling"]
@@ -165,6 +170,7 @@ class BackendSpec(_Frozen):
         Annotated[str, _matching(r"[A-Za-z_]\w*", "is no environment variable's name")] | None
     ) = None
     seconds: float = Field(default=120.0, gt=0)
+    total_seconds: float = Field(default=1800.0, gt=0)
 
     @model_validator(mode="after")
     def _needs_url(self) -> BackendSpec:
@@ -174,7 +180,12 @@ class BackendSpec(_Frozen):
 
 
 class ServerSpec(_Frozen):
-    """Where an MCP server runs: this process (built-in ones only), a child process, or a URL."""
+    """Where an MCP server runs: this process (built-in ones only), a child process, or a URL.
+
+    The rest is for servers of others. `allow` names the tools that are taken over, as globs,
+    `read_only` those that change nothing: what a server says of itself does not count for that.
+    `open_world` is false where it reaches nothing beyond this machine. A call may take `seconds`.
+    """
 
     name: Name
     transport: Literal["memory", "stdio", "http"]
@@ -182,6 +193,15 @@ class ServerSpec(_Frozen):
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
     url: Url | None = None
+    allow: tuple[Line, ...] = ("*",)
+    read_only: tuple[Line, ...] = ()
+    open_world: bool = True
+    seconds: float = Field(default=30.0, gt=0, le=3600)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it is somebody else's: its tools join ours."""
+        return self.name not in BUILTIN_SERVERS
 
     @model_validator(mode="after")
     def _fits_transport(self) -> ServerSpec:
@@ -195,6 +215,25 @@ class ServerSpec(_Frozen):
         if (self.transport == "http") != (self.url is not None):
             raise ValueError("a server has a url if, and only if, its transport is http")
         return self
+
+
+class Resilience(_Frozen):
+    """When a part that fails is tried again, left alone, or routed around; times in seconds.
+
+    Waits between retries double from `first_wait`, with up to `jitter` more, below `longest_wait`.
+    `failures` in a row open a circuit for `rest_seconds`. A call that is silent for `slow_seconds`
+    marks its part slow for as long. Every `health_seconds` a server looks after its parts.
+    """
+
+    retries: int = Field(default=3, ge=0, le=10)
+    first_wait: float = Field(default=1.0, ge=0, le=60)
+    longest_wait: float = Field(default=10.0, ge=0, le=600)
+    jitter: float = Field(default=0.5, ge=0, le=60)
+    failures: int = Field(default=3, ge=1, le=100)
+    rest_seconds: float = Field(default=30.0, gt=0, le=86_400)
+    slow_seconds: float = Field(default=5.0, gt=0, le=3600)
+    call_seconds: float = Field(default=300.0, gt=0, le=86_400)
+    health_seconds: float = Field(default=10.0, gt=0, le=3600)
 
 
 class FileKind(_Frozen):
@@ -230,6 +269,8 @@ class AgentProfile(_Frozen):
     """An agent: what it is for, how it is asked, and what it may use and spend.
 
     `commands` maps the slash commands it owns to what each asks for; iterating gives their names.
+    `grants` names the tools or families that may overwrite and delete without asking, or
+    `tool:target` for one target.
     """
 
     id: AgentId
@@ -240,6 +281,7 @@ class AgentProfile(_Frozen):
     prompt: Line
     prompt_text: str = Field(min_length=1, repr=False)
     tools: tuple[Line, ...] = ()
+    grants: tuple[Line, ...] = ()
     examples: tuple[Line, ...] = Field(min_length=6)
     consults: tuple[Codename, ...] = ()
     hands_on_to: tuple[Codename, ...] = ()
@@ -260,6 +302,7 @@ class Registry(_Frozen):
     backends: tuple[BackendSpec, ...]
     servers: tuple[ServerSpec, ...]
     routing: Routing
+    resilience: Resilience = Resilience()
     agents: tuple[AgentProfile, ...]
     files: tuple[Path, ...] = ()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ryzanstein.agents.route import Router
     from ryzanstein.inference.catalogue import Catalogue
     from ryzanstein.inference.engine import Engine
+    from ryzanstein.mcp_servers._audit import Audit
     from ryzanstein.memory import MemoryStore
     from ryzanstein.memory.runs import RunStore
     from ryzanstein.registry import Registry
@@ -126,16 +127,30 @@ class Shared:
         return self.store.runs
 
     @property
+    def audit(self) -> Audit:
+        """The record of tool calls."""
+
+        def make() -> Audit:
+            from ryzanstein.mcp_servers._audit import Audit
+
+            return Audit(self.settings.data_dir)
+
+        return self.once("audit", make)
+
+    @property
     def tool_context(self) -> ToolContext:
         """What tools called from outside an agent's run may touch."""
 
         def make() -> ToolContext:
+            from ryzanstein.mcp_servers._calling import ask_server, keep
             from ryzanstein.tools import ToolContext
 
             return ToolContext(
                 roots=self.settings.tool_roots,
                 read_only=self.settings.read_only,
                 store=cast(Any, self.store),
+                ask_server=ask_server,
+                on_call=keep,
             )
 
         return self.once("tool_context", make)

@@ -6,6 +6,7 @@ read_file, git_inspect, …                           besides, with `--toolset f
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +16,16 @@ from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from mcp_types import Tool as WireTool
 from pydantic import Field
 
-from ryzanstein.errors import InvalidRequest, RyzansteinError
-from ryzanstein.mcp_servers._factory import READS, WORKS, Reply, Server, failure, make_server, page
-from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.errors import ApprovalRequired, InvalidRequest
+from ryzanstein.mcp_servers._calling import (
+    Approved,
+    Roots,
+    context_of,
+    find_tool,
+    is_approved,
+    run_state,
+)
+from ryzanstein.mcp_servers._factory import READS, WORKS, Reply, Server, make_server, page
 
 if TYPE_CHECKING:
     from ryzanstein.tools import Tool
@@ -110,10 +118,8 @@ class ToolsServer(Server):
         """Calls one of the three, or a tool that is shown directly."""
         if name not in self._direct():
             return await super().call_tool(name, arguments, context)
-        try:
-            return (await run_tool(name, arguments)).to_result()
-        except RyzansteinError as error:
-            return failure(error)
+        request = {"name": name, "arguments": arguments}
+        return await super().call_tool("call_tool", request, context)
 
 
 def make(families: tuple[str, ...] = ()) -> ToolsServer:
@@ -170,18 +176,21 @@ def describe_tool(name: Annotated[str, Field(max_length=64)]) -> ToolDescription
 
 
 async def call_tool(
+    ctx: Context[Any, Any],
     name: Annotated[str, Field(max_length=64)],
+    roots: Roots,
+    approved: Approved,
     arguments: Annotated[dict[str, Any], Field(description="As describe_tool shows them.")] = {},  # noqa: B006
 ) -> ToolOutcome:
     """Run a tool found with search_tools; it may change files or run code in the sandbox."""
-    return await run_tool(name, arguments)
-
-
-async def run_tool(name: str, arguments: dict[str, Any]) -> ToolOutcome:
-    """Runs a tool with what this process shares."""
     from ryzanstein.tools import call_tool as call
 
-    result = await call(shared().tool_context, name, arguments)
+    async def approve(missing: ApprovalRequired) -> bool:
+        return is_approved(approved)
+
+    permitted = dataclasses.replace(context_of(ctx, roots), approve=approve)
+    result = await call(permitted, await find_tool(name), arguments)
+    run_state(permitted.run_id).tainted |= result.untrusted
     return ToolOutcome(
         name=name,
         text=result.text,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         call_tool,
         family_names,
         get_tool,
+        missing_approval,
         permitted,
         tool,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "call_tool",
     "family_names",
     "get_tool",
+    "missing_approval",
     "permitted",
     "tool",
 ]

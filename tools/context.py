@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ryzanstein.errors import ToolError
+from ryzanstein.errors import ApprovalRequired, ToolError
 from ryzanstein.tools.limits import Limits
 
 __all__ = ["CallRecord", "Output", "Store", "ToolContext", "ToolResult", "ToolTimeout"]
@@ -76,6 +76,13 @@ class ToolContext:
         time_limit: Seconds one call may take; None leaves each tool its own limit.
         agent: On whose behalf.
         run_id: In which run.
+        grants: What may be overwritten or deleted, as `permission` reads it.
+        made: What this run made, which it may overwrite; `call_tool` adds to it.
+        offered: Whole addresses that a search gave; `call_tool` adds to it.
+        approve: Asked where a grant is missing; None where nobody can be asked.
+        tainted: The run has read text from outside: calls reach only where the user pointed to.
+        reachable: Hosts that the user named.
+        ask_server: Calls a tool of another server: server, tool, arguments -> its fields.
         on_call: Awaited with the record of every call.
     """
 
@@ -89,6 +96,13 @@ class ToolContext:
     time_limit: float | None = None
     agent: str | None = None
     run_id: str | None = None
+    grants: frozenset[str] = frozenset()
+    made: set[str] = field(default_factory=set)
+    offered: set[str] = field(default_factory=set)
+    approve: Callable[[ApprovalRequired], Awaitable[bool]] | None = None
+    tainted: bool = False
+    reachable: frozenset[str] = frozenset()
+    ask_server: Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
     on_call: Callable[[CallRecord], Awaitable[None]] | None = None
 
 
@@ -100,11 +114,15 @@ class Output:
         text: Short and plain.
         data: The same in full, JSON-serialisable.
         ok: False where the tool worked but what it ran failed, such as a test.
+        made: What is there now and was not before, by the names that `destroys` gives.
+        offered: Addresses that a search found, which a run may then fetch.
     """
 
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
     ok: bool = True
+    made: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import anyio
+import anyio.to_thread
 import pydantic
 
-from ryzanstein.errors import RyzansteinError, ToolError, ToolNotFound
+from ryzanstein.errors import ApprovalRequired, RyzansteinError, ToolError, ToolNotFound
 from ryzanstein.nearest import did_you_mean
 from ryzanstein.tools.context import CallRecord, Output, ToolContext, ToolResult, ToolTimeout
+from ryzanstein.tools.permission import approval, refusal
 from ryzanstein.tools.schema import arguments_model, json_schema, validated
 
 __all__ = [
@@ -40,15 +42,22 @@ __all__ = [
     "call_tool",
     "family_names",
     "get_tool",
+    "missing_approval",
     "permitted",
     "tool",
 ]
 
 Form = Literal["code", "line", "json"]
+Destroys = Callable[[ToolContext, Mapping[str, Any]], str]
+Reaches = Callable[[Mapping[str, Any]], tuple[str, ...]]
 _Function = Callable[..., Awaitable[Output]]
 _FAMILIES = "ryzanstein.tools.families"
 _SUMMARY_LENGTH = 80
 _AUDITED_LENGTH = 200
+# Families whose results hold nothing but what was asked: a file's name is outside text already.
+_OWN_WORDS = frozenset({"mathematics", "logic"})
+# Few, since which of them a run fetches could spell something out.
+_MOST_OFFERED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +77,13 @@ class Tool:
         main_form: How to ask for it: code in a fenced block, one line, or JSON with everything.
         main_language: Of the fenced block, such as python.
         argument_forms: For each required argument, how it is best asked for.
-        untrusted: Whether its text comes from outside.
+        untrusted: Whether its text may come from outside: everything but what is calculated.
         time_limit: Seconds.
         reads_unless: Name of the flag without which it only reads; empty where there is none.
+        destroys: Says what a call would overwrite or delete, in words or as a path; empty for
+            nothing. Without it, every call of a destructive tool counts.
+        reaches: Says which addresses a call of an open-world tool goes to; none where that is only
+            what the user configured. Without it they count as unknown.
     """
 
     name: str
@@ -88,6 +101,8 @@ class Tool:
     untrusted: bool
     time_limit: float
     reads_unless: str
+    destroys: Destroys | None
+    reaches: Reaches | None
     function: _Function
     model: type[pydantic.BaseModel]
 
@@ -102,6 +117,7 @@ def tool(
     title: str,
     example: Mapping[str, Any],
     main: tuple[str, Form] | tuple[str, Form, str],
+    family: str = "",
     read_only: bool = False,
     destructive: bool = False,
     idempotent: bool = False,
@@ -110,6 +126,8 @@ def tool(
     forms: Mapping[str, Form] | None = None,
     time_limit: float = 30.0,
     reads_unless: str = "",
+    destroys: Destroys | None = None,
+    reaches: Reaches | None = None,
 ) -> Callable[[_Function], Tool]:
     """Declares an async function (context, typed arguments) -> Output as a tool.
 
@@ -117,6 +135,7 @@ def tool(
         title: For people.
         example: Arguments that validate.
         main: Name and form of the main argument, and the language of a code block.
+        family: Where it is another than the module or package it is in.
         read_only: It changes nothing.
         destructive: It may overwrite or delete.
         idempotent: Calling it again with the same arguments changes nothing more.
@@ -125,6 +144,8 @@ def tool(
         forms: For further arguments, how they are best asked for.
         time_limit: Seconds.
         reads_unless: Name of the flag without which it only reads.
+        destroys: What a call with these arguments would overwrite or delete.
+        reaches: Which addresses a call with these arguments goes to.
 
     Raises:
         TypeError: The declaration does not hold together.
@@ -134,11 +155,12 @@ def tool(
         model = arguments_model(function)
         schema = json_schema(model)
         summary, description = _documentation(function)
+        toolset = family or _family(function.__module__)
         if main[0] not in schema["properties"] or len(summary) >= _SUMMARY_LENGTH:
             raise TypeError(f"{function.__name__}: no argument {main[0]}, or too long a summary")
         return Tool(
             name=function.__name__,
-            family=_family(function.__module__),
+            family=toolset,
             title=title,
             summary=summary,
             description=description,
@@ -154,9 +176,11 @@ def tool(
             main_form=main[1],
             main_language=main[2] if len(main) == 3 else "",
             argument_forms=_forms(schema, main, forms or {}),
-            untrusted=untrusted,
+            untrusted=untrusted or toolset not in _OWN_WORDS,
             time_limit=time_limit,
             reads_unless=reads_unless,
+            destroys=destroys,
+            reaches=reaches,
             function=function,
             model=model,
         )
@@ -227,33 +251,29 @@ def get_tool(name: str) -> Tool:
 
 def permitted(ctx: ToolContext) -> tuple[Tool, ...]:
     """Returns the tools that this context lets be called."""
-    return tuple(item for item in all_tools() if not _refusal(ctx, item))
+    return tuple(item for item in all_tools() if not refusal(ctx, item))
 
 
-def _refusal(ctx: ToolContext, item: Tool, wants_change: bool = False) -> str:
-    if ctx.allowed is not None and not {item.name, item.family} & set(ctx.allowed):
-        return "is not among the tools allowed here"
-    if ctx.read_only and not item.read_only and (wants_change or not item.reads_unless):
-        return "changes something, and only reading is allowed here"
-    return ""
-
-
-async def call_tool(ctx: ToolContext, name: str, args: Mapping[str, Any] | str) -> ToolResult:
+async def call_tool(
+    ctx: ToolContext, name: str | Tool, args: Mapping[str, Any] | str
+) -> ToolResult:
     """Calls a tool.
 
     Args:
         ctx: What it may reach.
-        name: Its name.
+        name: Its name, or the tool itself where it is of no family here.
         args: Its arguments; a plain text stands for the main argument.
 
     Raises:
         ToolNotFound: There is no such tool.
         ToolTimeout: It took too long.
+        ApprovalRequired: It would overwrite or delete something, or reach a place the user did not
+            name after outside text was read, and nobody approved of that.
         ToolError: It may not be called here, its arguments are wrong, or it failed; always with
             what can be done about it.
         ServerUnavailable: What it needs, such as the sandbox, is not installed.
     """
-    item = get_tool(name)
+    item = get_tool(name) if isinstance(name, str) else name
     given = {item.main_argument: args} if isinstance(args, str) else dict(args)
     began = time.monotonic()
     failure: RyzansteinError | None = None
@@ -269,6 +289,8 @@ async def call_tool(ctx: ToolContext, name: str, args: Mapping[str, Any] | str) 
             record = _record(ctx, item, given, output, failure, seconds)
             with anyio.CancelScope(shield=True):
                 await ctx.on_call(record)
+    ctx.made.update(output.made)
+    ctx.offered.update(output.offered[: max(0, _MOST_OFFERED - len(ctx.offered))])
     text, left_out = _shortened(output.text, ctx.output_chars)
     return ToolResult(text, output.data, output.ok, seconds, item.untrusted, left_out)
 
@@ -277,6 +299,7 @@ async def _run(ctx: ToolContext, item: Tool, given: Mapping[str, Any]) -> Output
     _check(ctx, item)
     arguments = validated(item.name, item.model, item.input_schema, given, item.example)
     _check(ctx, item, wants_change=bool(arguments.get(item.reads_unless)))
+    await _approved(ctx, item, arguments)
     limit = item.time_limit if ctx.time_limit is None else ctx.time_limit
     try:
         with anyio.fail_after(limit):
@@ -289,10 +312,31 @@ async def _run(ctx: ToolContext, item: Tool, given: Mapping[str, Any]) -> Output
 
 
 def _check(ctx: ToolContext, item: Tool, *, wants_change: bool = False) -> None:
-    refusal = _refusal(ctx, item, wants_change)
-    if refusal:
+    reason = refusal(ctx, item, wants_change)
+    if reason:
         others = ", ".join(other.name for other in permitted(ctx))
-        raise ToolError(f"{item.name} {refusal}.", hint=f"Allowed: {others or 'no tool'}.")
+        raise ToolError(f"{item.name} {reason}.", hint=f"Allowed: {others or 'no tool'}.")
+
+
+async def missing_approval(
+    ctx: ToolContext, item: Tool, given: Mapping[str, Any]
+) -> ApprovalRequired | None:
+    """Returns what would have to be approved for a call, None where nothing has.
+
+    Raises:
+        ToolError: The call would be refused, whoever approved of it.
+    """
+    _check(ctx, item)
+    arguments = validated(item.name, item.model, item.input_schema, given, item.example)
+    _check(ctx, item, wants_change=bool(arguments.get(item.reads_unless)))
+    return await anyio.to_thread.run_sync(approval, ctx, item, arguments)
+
+
+async def _approved(ctx: ToolContext, item: Tool, arguments: Mapping[str, Any]) -> None:
+    """Goes on where nothing has to be approved, or where it is."""
+    missing = await anyio.to_thread.run_sync(approval, ctx, item, arguments)
+    if missing is not None and (ctx.approve is None or not await ctx.approve(missing)):
+        raise missing
 
 
 def _record(

@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ctx(root: Path) -> ToolContext:
-    return ToolContext(roots=(root,))
+    return ToolContext(roots=(root,), grants=frozenset({"*"}))
 
 
 @pytest.fixture

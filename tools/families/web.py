@@ -13,6 +13,7 @@ from ryzanstein.errors import ConnectionFailed, ToolError
 from ryzanstein.tools import worker
 from ryzanstein.tools.addresses import public_address
 from ryzanstein.tools.context import Output, ToolContext
+from ryzanstein.tools.permission import require_reach
 from ryzanstein.tools.toolbox import tool
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class _Page:
     example={"url": "https://www.python.org/"},
     main=("url", "line"),
     time_limit=45.0,
+    reaches=lambda arguments: (arguments["url"],),
 )
 async def fetch_url(
     ctx: ToolContext,
@@ -132,6 +134,7 @@ async def _once(client: httpx2.AsyncClient, ctx: ToolContext, url: httpx2.URL) -
         raise ToolError(f"{url.port} is no port.", hint="Give a port from 1 to 65535, or none.")
     if url.userinfo:
         raise ToolError("The address holds a password.", hint="Leave out user:password@.")
+    require_reach(ctx, str(url))
     port = url.port or (443 if url.scheme == "https" else 80)
     address = await public_address(url.host, port, ctx.allow_private_hosts)
     request = client.build_request(
