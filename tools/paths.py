@@ -89,6 +89,11 @@ class Place:
         with _plain_errors(self.shown):
             return os.open(self.target, _DIRECTORY, dir_fd=self.directory)
 
+    def remove_file(self) -> None:
+        """Removes the file or link, if it is still there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.target, dir_fd=self.directory)
+
     def _neighbours(self) -> str:
         with contextlib.suppress(OSError):
             where = self.path.parent if self.directory is None else self.directory

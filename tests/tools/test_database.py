@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from ryzanstein.errors import ToolError
-from ryzanstein.tools import ToolResult
-from ryzanstein.tools.families import database
+from ryzanstein.tools import ToolResult, sqlite_file
 
 Call = Callable[..., Awaitable[ToolResult]]
 
@@ -125,7 +124,7 @@ async def test_read_only_refuses_to_write_and_lets_read(call: Call, people: Path
 async def test_a_slow_statement_is_stopped_and_undone(
     call: Call, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_SECONDS", 0.3)
+    monkeypatch.setattr(sqlite_file, "_SECONDS", 0.3)
     endless = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)"
     with pytest.raises(ToolError, match=r"longer than 0\.3 s"):
         await call("query_sqlite", f"{endless} SELECT sum(n) FROM r")

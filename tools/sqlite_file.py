@@ -1,28 +1,44 @@
-"""SQL on SQLite files inside the allowed directories."""
+"""Opens a SQLite file of the allowed directories so that a statement reaches nothing else.
+
+    reading     mode=ro, PRAGMA query_only, an authorizer that knows only reading
+    writing     that and the changes that stay in the file; whole or not at all
+    both        no ATTACH, no load_extension, no PRAGMA but those that describe; a time limit
+
+SQLite opens by path, and a journal beside the file is opened by name: a link there would be
+followed out of the roots, so none may be one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
+import stat
 import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
-
-import anyio.to_thread
-from pydantic import Field
+from collections.abc import Iterator
+from typing import Any
 
 from ryzanstein.errors import ToolError
 from ryzanstein.nearest import did_you_mean
-from ryzanstein.tools.context import Output, ToolContext
+from ryzanstein.tools.context import ToolContext
 from ryzanstein.tools.paths import Place, Roots
-from ryzanstein.tools.toolbox import tool
 from ryzanstein.tools.walk import Walker
+
+__all__ = [
+    "cell",
+    "database_place",
+    "explained",
+    "opened",
+    "schema_lines",
+    "whole",
+]
 
 _MAGIC = b"SQLite format 3\0"
 _SECONDS = 10.0
+_LOCK_SECONDS = 3.0
 _CELL = 500
+_BESIDE = ("-journal", "-wal", "-shm")
 _READING = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -66,64 +82,15 @@ _LIMITS = {
 }
 
 
-@tool(
-    title="Query a database",
-    destructive=True,
-    untrusted=True,
-    example={"sql": "SELECT name FROM people ORDER BY name", "database": "people.db"},
-    main=("sql", "code", "sql"),
-    reads_unless="write",
-)
-async def query_sqlite(
-    ctx: ToolContext,
-    sql: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=20_000,
-            description='one SQL statement, or "schema" to see the tables',
-        ),
-    ],
-    database: Annotated[
-        str,
-        Field(max_length=4096, description="the SQLite file; may be left out if there is one"),
-    ] = "",
-    parameters: Annotated[
-        tuple[str | int | float | None, ...],
-        Field(max_length=100, description="a value for each ? of the statement"),
-    ] = (),
-    limit: Annotated[int, Field(ge=1, le=1000, description="how many rows at most")] = 100,
-    write: Annotated[bool, Field(description="true to let the statement change data")] = False,
-) -> Output:
-    """Ask a SQLite database a question in SQL.
-
-    Use when the data is in a .db or .sqlite file. Send the word schema first to see which tables
-    and columns there are. Changes need write=true.
+@contextlib.contextmanager
+def database_place(ctx: ToolContext, database: str) -> Iterator[Place]:
+    """Opens the place of the database, or of the only one there is where none is named.
 
     Raises:
-        ToolError: No such file or table, a statement that is not allowed, or one that is too slow.
+        ToolError: None is named and there is none or more than one.
     """
-    return await anyio.to_thread.run_sync(
-        _query, ctx, sql, database, parameters, limit, write, abandon_on_cancel=True
-    )
-
-
-def _query(
-    ctx: ToolContext,
-    sql: str,
-    database: str,
-    parameters: Sequence[str | int | float | None],
-    limit: int,
-    write: bool,
-) -> Output:
-    with contextlib.ExitStack() as stack:
-        place = stack.enter_context(Roots(ctx.roots).place(database or _only_database(ctx)))
-        connection = stack.enter_context(contextlib.closing(_connect(place, write)))
-        if sql.strip().strip(";.").lower() in {"schema", "tables", ".schema", ".tables"}:
-            schema = _schema(connection)
-            text = "\n".join(schema) or "The database has no tables."
-            return Output(text, {"database": place.shown, "schema": schema})
-        return _execute(connection, place, sql, parameters, limit, write)
+    with Roots(ctx.roots).place(database.strip() or _only_database(ctx)) as place:
+        yield place
 
 
 def _only_database(ctx: ToolContext) -> str:
@@ -144,16 +111,27 @@ def _only_database(ctx: ToolContext) -> str:
     return found[0]
 
 
+@contextlib.contextmanager
+def opened(place: Place, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """Opens a database with everything refused that is not meant.
+
+    Raises:
+        ToolError: It does not exist, is no database, or a link lies beside it.
+    """
+    with contextlib.closing(_connect(place, write)) as connection:
+        yield connection
+
+
 def _connect(place: Place, write: bool) -> sqlite3.Connection:
     descriptor = place.open_file()
     try:
         found = os.fstat(descriptor)
         if found.st_size and os.pread(descriptor, len(_MAGIC), 0) != _MAGIC:
             raise ToolError(f"{place.shown} is no SQLite database.", hint="Use read_file for text.")
-        mode = "rw" if write else "ro"
-        uri = f"file:{urllib.parse.quote(str(place.path))}?mode={mode}"
+        _refuse_links_beside(place)
+        uri = f"file:{urllib.parse.quote(str(place.path))}?mode={'rw' if write else 'ro'}"
         try:
-            connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
+            connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
         except sqlite3.Error as error:
             raise ToolError(f"{place.shown}: {error}.", hint="Check the file.") from error
         # SQLite opens by path: make sure that it is still the file that was checked.
@@ -163,6 +141,23 @@ def _connect(place: Place, write: bool) -> sqlite3.Connection:
             raise ToolError(f"{place.shown} changed while it was opened.", hint="Try again.")
     finally:
         os.close(descriptor)
+    _restrict(connection, write)
+    return connection
+
+
+def _refuse_links_beside(place: Place) -> None:
+    for end in _BESIDE:
+        name = f"{place.target}{end}"
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(name, dir_fd=place.directory, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                raise ToolError(
+                    f"{place.shown}{end} is no regular file, so the database is not opened.",
+                    hint="Remove it first.",
+                )
+
+
+def _restrict(connection: sqlite3.Connection, write: bool) -> None:
     for limit, value in _LIMITS.items():
         connection.setlimit(limit, value)
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -171,7 +166,6 @@ def _connect(place: Place, write: bool) -> sqlite3.Connection:
     connection.set_authorizer(_authorizer(_WRITING if write else _READING))
     deadline = time.monotonic() + _SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 2000)
-    return connection
 
 
 def _authorizer(allowed: set[int]) -> Any:
@@ -185,34 +179,8 @@ def _authorizer(allowed: set[int]) -> Any:
     return decide
 
 
-def _execute(
-    connection: sqlite3.Connection,
-    place: Place,
-    sql: str,
-    parameters: Sequence[str | int | float | None],
-    limit: int,
-    write: bool,
-) -> Output:
-    try:
-        with _whole(connection, write):
-            cursor = connection.execute(sql, list(parameters))
-            rows = cursor.fetchmany(limit + 1)
-    except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
-        raise _explained(connection, error, write) from error
-    data: dict[str, Any] = {"database": place.shown}
-    if cursor.description is None:
-        changed = max(cursor.rowcount, 0)
-        return Output(f"done; rows changed: {changed}", {**data, "changed": changed})
-    columns = [column[0] for column in cursor.description]
-    shown = [[_cell(value) for value in row] for row in rows[:limit]]
-    more = f", the first {limit} of more" if len(rows) > limit else ""
-    lines = [" | ".join(columns), *(" | ".join(map(_text, row)) for row in shown)]
-    text = "\n".join([*lines, f"[{len(shown)} row{'s' * (len(shown) != 1)}{more}]"])
-    return Output(text, {**data, "columns": columns, "rows": shown, "complete": not more})
-
-
 @contextlib.contextmanager
-def _whole(connection: sqlite3.Connection, write: bool) -> Iterator[None]:
+def whole(connection: sqlite3.Connection, write: bool) -> Iterator[None]:
     """Makes a writing statement happen whole or not at all, also when it is interrupted."""
     if not write:
         yield
@@ -228,7 +196,8 @@ def _whole(connection: sqlite3.Connection, write: bool) -> Iterator[None]:
         connection.execute("COMMIT")
 
 
-def _cell(value: Any) -> str | int | float | None:
+def cell(value: Any) -> str | int | float | None:
+    """Returns a value as it is shown: bytes and long texts only begin."""
     if isinstance(value, bytes):
         return f"<{len(value)} bytes {value[:16].hex()}>"
     if isinstance(value, str) and len(value) > _CELL:
@@ -236,11 +205,8 @@ def _cell(value: Any) -> str | int | float | None:
     return value  # type: ignore[no-any-return]
 
 
-def _text(value: Any) -> str:
-    return "NULL" if value is None else str(value).replace("\n", " ")
-
-
-def _explained(connection: sqlite3.Connection, error: Exception, write: bool) -> ToolError:
+def explained(connection: sqlite3.Connection, error: Exception, write: bool) -> ToolError:
+    """Returns SQLite's complaint with what can be done about it, such as the tables there are."""
     said = str(error)
     if "interrupted" in said:
         return ToolError(
@@ -253,17 +219,23 @@ def _explained(connection: sqlite3.Connection, error: Exception, write: bool) ->
             "Only reading is allowed.",
             hint="Use SELECT, or the word schema; give write=true to change data.",
         )
+    if "database is locked" in said or "database table is locked" in said:
+        return ToolError("Another program is writing to the database.", hint="Try again later.")
     if "one statement" in said:
         return ToolError("There is more than one statement.", hint="Send one at a time.")
-    schema = _schema(connection)
+    schema = schema_lines(connection)
     missing = said.rpartition("no such table: ")[2] if "no such table" in said else ""
     tables = [line.partition("(")[0] for line in schema]
     guess = did_you_mean(missing, tables) if missing else ""
     return ToolError(f"SQL error: {said}.", hint=f"{guess} Tables: {'; '.join(schema)}".strip())
 
 
-def _schema(connection: sqlite3.Connection) -> list[str]:
-    """Returns a line a table, name(column type, …)."""
+def schema_lines(connection: sqlite3.Connection) -> list[str]:
+    """Returns a line a table, name(column type, …).
+
+    Raises:
+        ToolError: The file is damaged.
+    """
     connection.set_progress_handler(None, 0)
     connection.set_authorizer(None)
     wanted = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY name"

@@ -1,0 +1,1 @@
+"""SQL on SQLite files inside the allowed directories."""
