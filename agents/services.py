@@ -1,25 +1,30 @@
 """The platform's parts as an agent sees them: MCP clients to inference, memory and tools.
 
-    loop ── Services ── Client ── inference   chat count_tokens
-                     ├─ Client ── memory      recall remember find_experiences record_experience …
-                     └─ Client ── tools       search_tools describe_tool call_tool
+    loop ── Services ─┬─ Pool    ── inference server, OpenAI-compatible URL, the client's model
+                      └─ Servers ─┬─ memory      recall remember find_experiences …
+                                  └─ tools       search_tools describe_tool call_tool
 
 Where each server runs is a line of the registry: in this process (in-memory transport), a child
 over stdio, or a URL. An in-memory server is imported by its name when it is first needed, since
-servers sit above agents and must not be imported from here. Whatever a server answers with an
-error comes out as the same error of `ryzanstein.errors` that was raised there.
+servers sit above agents and must not be imported from here. A server that dies is connected to
+again, a backend that fails gives way to the next, and the reason of each failure is told.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
+from ryzanstein.agents.backends.base import Backend, Completion, Message, Progress
+from ryzanstein.agents.backends.local import LocalBackend
+from ryzanstein.agents.backends.openai import OpenAIBackend
+from ryzanstein.agents.backends.pool import Pool
+from ryzanstein.agents.backends.sampling import Sampler, SamplingBackend
+from ryzanstein.agents.connections import Connections
+from ryzanstein.agents.servers import Servers
+from ryzanstein.agents.tool_spec import ToolOutcome, ToolSpec
 from ryzanstein.agents.trust import Caller
 from ryzanstein.errors import (
     APPROVAL_REQUIRED,
@@ -28,101 +33,21 @@ from ryzanstein.errors import (
     RyzansteinError,
     ServerUnavailable,
     TimedOut,
-    from_wire,
 )
+from ryzanstein.registry_models import BackendSpec, Resilience
+from ryzanstein.resilience import PARTIES, Parties
 
 if TYPE_CHECKING:
-    from mcp import Client, MCPError
-    from mcp_types import CallToolResult
+    from ryzanstein.registry import Registry
 
-    from ryzanstein.registry import Registry, ServerSpec
+__all__ = ["NEEDED", "Completion", "Progress", "Sampler", "Services", "ToolOutcome", "ToolSpec"]
 
-__all__ = ["NEEDED", "Completion", "Progress", "Services", "ToolOutcome", "ToolSpec"]
+log = logging.getLogger("ryzanstein.agents")
 
 NEEDED = ("inference", "memory", "tools")
 _PAGE = 50
 
-Message = Mapping[str, str]
-
-
-class Progress(Protocol):
-    """Hears how far a call is: done, total where it is known, and a word for people."""
-
-    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
-        """Takes one report."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """Text from the model and what it took; prompt_tokens include the cached ones."""
-
-    text: str
-    model: str
-    prompt_tokens: int
-    cached_tokens: int
-    tokens: int
-    finish_reason: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
-    """A tool as the tools server describes it.
-
-    Attributes:
-        name: What it is called by.
-        family: Its toolset.
-        description: When to use it; the first sentence goes into menus.
-        read_only: Changes nothing.
-        schema: JSON schema of its arguments.
-        example: Arguments of one example call.
-        forms: The arguments to ask a model for, each with its natural form: code, line or json.
-        language: Of a fenced code block, such as python; may be empty.
-    """
-
-    name: str
-    family: str
-    description: str
-    read_only: bool = True
-    schema: Mapping[str, Any] = field(default_factory=dict)
-    example: Mapping[str, Any] = field(default_factory=dict)
-    forms: Mapping[str, str] = field(default_factory=dict)
-    language: str = ""
-
-    @property
-    def line(self) -> str:
-        """The first line of the description, for a menu."""
-        return self.description.strip().partition("\n")[0]
-
-    @property
-    def properties(self) -> Mapping[str, Mapping[str, Any]]:
-        """Schema of each argument, in order."""
-        found: Mapping[str, Mapping[str, Any]] = self.schema.get("properties", {})
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOutcome:
-    """What a tool call came to; a tool that refused has ok False and says why in its text.
-
-    Attributes:
-        ok: Whether it did what was asked.
-        text: For the model.
-        data: For programs.
-        seconds: How long it took.
-        untrusted: The text comes from outside and is no instruction.
-        reason: `approval_required` where the call was refused for want of a grant.
-        grant: The narrowest grant that would allow it.
-    """
-
-    ok: bool
-    text: str
-    data: Any = None
-    seconds: float = 0.0
-    untrusted: bool = False
-    reason: str = ""
-    grant: str = ""
+Hook = Callable[[str], Awaitable[None]]
 
 
 class Services:
@@ -133,6 +58,8 @@ class Services:
         servers: Targets that take the place of the registry's, by name: a server object, a URL, or
             parameters of a child process.
         names: The servers to connect to.
+        policy: When to try again and whom to leave alone; the registry's by default.
+        parties: What is known of servers and backends; that of this process by default.
     """
 
     def __init__(
@@ -141,54 +68,108 @@ class Services:
         *,
         servers: Mapping[str, Any] | None = None,
         names: Sequence[str] = NEEDED,
+        policy: Resilience | None = None,
+        parties: Parties | None = None,
     ) -> None:
         self._registry = registry
-        self._servers = dict(servers or {})
         self._names = tuple(names)
-        self._clients: dict[str, Client] = {}
-        self._stack = AsyncExitStack()
+        self.policy = policy or (registry.resilience if registry else Resilience())
+        # What is known of a server says nothing of another one in its place.
+        self._parties = parties or (Parties() if servers else PARTIES)
+        connections = Connections(registry, dict(servers or {}))
+        self._servers = Servers(connections, self.policy, self._parties)
+        self._pool: Pool | None = None
         self._briefs: tuple[ToolSpec, ...] | None = None
         self._specs: dict[str, ToolSpec] = {}
         self.caller = Caller()
+        self.sampler: Sampler | None = None
+        self.on_failure: Hook | None = None
 
-    def for_run(self, caller: Caller) -> Services:
-        """Returns the same connections for one run: its calls carry whom they are made for."""
+    def for_run(
+        self,
+        caller: Caller,
+        *,
+        sampler: Sampler | None = None,
+        on_failure: Hook | None = None,
+    ) -> Services:
+        """Returns the same connections for one run.
+
+        Args:
+            caller: For whom its calls are made.
+            sampler: Asks the model of the client that the run is for.
+            on_failure: Hears why something failed that the run survived.
+        """
         bound = copy.copy(self)
         bound.caller = caller
+        bound.sampler = sampler or self.sampler
+        bound.on_failure = on_failure or self.on_failure
+        bound._pool = None
         return bound
 
     async def __aenter__(self) -> Self:
-        """Connects to every server.
+        """Connects to every server; to that of inference where no other backend could stand in.
 
         Raises:
             ConnectionFailed: A server cannot be started or reached.
         """
+        await self._servers.connections.open()
         try:
             for name in self._names:
-                self._clients[name] = await self._connect(name)
+                await self._connect(name)
         except BaseException:
-            await self._stack.aclose()
+            await self._servers.connections.close()
             raise
         return self
 
     async def __aexit__(self, *details: object) -> None:
-        """Closes the connections, the latest first."""
-        self._clients.clear()
-        await self._stack.aclose()
+        """Closes the connections."""
+        await self._servers.connections.close()
 
-    async def _connect(self, name: str) -> Client:
-        from mcp import Client
-
-        target = self._servers.get(name) or _target(name, self._registry)
+    async def _connect(self, name: str) -> None:
         try:
-            return await self._stack.enter_async_context(Client(target))
-        except RyzansteinError:
-            raise
-        except _transport_errors() as error:
-            raise ConnectionFailed(
-                f"The {name} server cannot be reached: {_first(error)}.",
-                hint="Check `servers` in the registry, or leave the server out to run it here.",
-            ) from error
+            await self._servers.connect(name, self.failed)
+        except RyzansteinError as error:
+            if name != "inference" or not self.backends.has_other_than("local"):
+                raise
+            await self.failed(f"server:{name}: {error}")
+
+    async def failed(self, reason: str) -> None:
+        """Takes the reason of a failure that was survived."""
+        log.info("%s", reason)
+        if self.on_failure is not None:
+            await self.on_failure(reason)
+
+    @property
+    def backends(self) -> Pool:
+        """Who runs models, in the order of the registry."""
+        if self._pool is None:
+            self._pool = Pool(self._made(), self.policy, self._parties, self.failed)
+        return self._pool
+
+    def _made(self) -> list[Backend]:
+        found: list[Backend] = []
+        for spec in self._declared():
+            if spec.kind == "openai":
+                found.append(OpenAIBackend(spec))
+            elif spec.kind == "sampling":
+                found.append(SamplingBackend(spec, lambda: self.sampler))
+            elif "inference" in self._names:
+                models = self._registry.models if self._registry else ()
+                found.append(LocalBackend(spec, self._infer, self._status, models, self.failed))
+        return found
+
+    def _declared(self) -> Sequence[BackendSpec]:
+        if self._registry is None:
+            return (BackendSpec(name="local", kind="local"),)
+        return [spec for spec in self._registry.backends if spec.enabled]
+
+    async def _infer(
+        self, tool: str, arguments: Mapping[str, Any], progress: Progress | None
+    ) -> dict[str, Any]:
+        return await self.call("inference", tool, arguments, progress=progress)
+
+    async def _status(self) -> dict[str, Any]:
+        return await self.read_json("inference", "inference://status")
 
     async def call(
         self,
@@ -199,6 +180,7 @@ class Services:
         progress: Progress | None = None,
         seconds: float | None = None,
         meta: Mapping[str, Any] | None = None,
+        again: bool = False,
     ) -> dict[str, Any]:
         """Calls one tool of one server and returns its structured content.
 
@@ -207,64 +189,57 @@ class Services:
             tool: The tool's name.
             arguments: Its arguments; those that are None are left out.
             progress: Hears how far the call is.
-            seconds: Most that it may take.
+            seconds: How long it may be silent.
             meta: Goes with the request beside its arguments.
+            again: It may be made twice where the server goes away, since it changes nothing.
 
         Raises:
             RyzansteinError: The error the server raised, or what went wrong on the way to it.
         """
-        from mcp import MCPError
+        self._require(server)
+        return await self._servers.call(
+            server,
+            tool,
+            arguments,
+            on_failure=self.failed,
+            again=again,
+            progress=progress,
+            seconds=seconds,
+            meta=meta,
+        )
 
-        given = {key: value for key, value in arguments.items() if value is not None}
-        try:
-            result = await self._client(server).call_tool(
-                tool,
-                given,
-                read_timeout_seconds=seconds,
-                progress_callback=progress,
-                meta=cast(Any, dict(meta)) if meta else None,
-            )
-        except MCPError as error:
-            raise _protocol_error(server, tool, error) from error
-        if result.is_error:
-            raise _wire_error(result)
-        return _content(result)
-
-    def _client(self, name: str) -> Client:
-        client = self._clients.get(name)
-        if client is None:
+    def _require(self, name: str) -> None:
+        if name not in self._names:
             raise ServerUnavailable(
                 f"There is no connection to the {name} server.",
                 hint="Use Services as an async context manager that names this server.",
             )
-        return client
 
     async def chat(
         self, messages: Sequence[Message], *, progress: Progress | None = None, **options: Any
     ) -> Completion:
-        """Lets the model continue a conversation; options are those of the `chat` tool."""
-        found = await self.call(
-            "inference", "chat", {"messages": list(messages), **options}, progress=progress
-        )
-        return Completion(**{name: found[name] for name in Completion.__slots__})
+        """Lets a model continue a conversation; options are those of the `chat` tool.
+
+        Raises:
+            RyzansteinError: No backend could; an answer that breaks a constraint is never given.
+        """
+        return await self.backends.chat(messages, progress=progress, **options)
 
     async def count_tokens(self, text: str | Sequence[Message], *, model: str | None = None) -> int:
         """Counts the tokens of a text, or of messages in the model's chat template."""
-        what = {"text": text} if isinstance(text, str) else {"messages": list(text)}
-        found = await self.call("inference", "count_tokens", {**what, "model": model})
-        return int(found["tokens"])
+        return await self.backends.count_tokens(text, model)
 
     async def tools(self) -> tuple[ToolSpec, ...]:
         """Every tool there is, without argument schemas; asked for once."""
         if self._briefs is None:
-            found = await self.call("tools", "search_tools", {"query": "", "limit": _PAGE})
-            self._briefs = tuple(_spec(brief) for brief in found["tools"])
+            found = await self._look_up("search_tools", {"query": "", "limit": _PAGE})
+            self._briefs = tuple(ToolSpec.of(brief) for brief in found["tools"])
         return self._briefs
 
     async def search_tools(self, query: str, limit: int = 8) -> tuple[ToolSpec, ...]:
         """Tools that fit what should be done, best first, without argument schemas."""
-        found = await self.call("tools", "search_tools", {"query": query[:500], "limit": limit})
-        return tuple(_spec(brief) for brief in found["tools"])
+        found = await self._look_up("search_tools", {"query": query[:500], "limit": limit})
+        return tuple(ToolSpec.of(brief) for brief in found["tools"])
 
     async def describe_tool(self, name: str) -> ToolSpec:
         """One tool with its schema, example and main argument; asked for once.
@@ -273,8 +248,16 @@ class Services:
             ToolNotFound: There is none of that name.
         """
         if name not in self._specs:
-            self._specs[name] = _spec(await self.call("tools", "describe_tool", {"name": name}))
+            self._specs[name] = ToolSpec.of(await self._look_up("describe_tool", {"name": name}))
         return self._specs[name]
+
+    async def _look_up(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return await self.call("tools", tool, arguments, again=True)
+
+    def _changes_nothing(self, name: str) -> bool:
+        """Whether a tool is known to only read."""
+        known = [*self._specs.values(), *(self._briefs or ())]
+        return any(spec.read_only for spec in known if spec.name == name)
 
     async def call_tool(
         self,
@@ -295,7 +278,14 @@ class Services:
         request = {"name": name, "arguments": dict(arguments)}
         meta = self.caller.meta(grants)
         try:
-            found = await self.call("tools", "call_tool", request, progress=progress, meta=meta)
+            found = await self.call(
+                "tools",
+                "call_tool",
+                request,
+                progress=progress,
+                meta=meta,
+                again=self._changes_nothing(name),
+            )
         except (ConnectionFailed, ServerUnavailable, TimedOut):
             raise
         except ApprovalRequired as error:
@@ -316,7 +306,9 @@ class Services:
 
     async def recall(self, query: str, *, limit: int = 5, **options: Any) -> list[dict[str, Any]]:
         """Facts that fit a query, best first: id, text, score, similarity, reasons."""
-        found = await self.call("memory", "recall", {"query": query, "limit": limit, **options})
+        found = await self.call(
+            "memory", "recall", {"query": query, "limit": limit, **options}, again=True
+        )
         memories = list(found["memories"])
         self.caller.tainted |= bool(memories)
         return memories
@@ -337,7 +329,7 @@ class Services:
             limit: How many.
         """
         arguments = {"task": task, "agent": agent, "tier": tier, "limit": limit}
-        found = await self.call("memory", "find_experiences", arguments)
+        found = await self.call("memory", "find_experiences", arguments, again=True)
         experiences = list(found["experiences"])
         self.caller.tainted |= bool(experiences)
         return experiences
@@ -356,96 +348,5 @@ class Services:
         Raises:
             ServerUnavailable: The server does not have it.
         """
-        from mcp import MCPError
-
-        try:
-            found = await self._client(server).read_resource(uri)
-        except MCPError as error:
-            raise _protocol_error(server, uri, error) from error
-        values: dict[str, Any] = json.loads(getattr(found.contents[0], "text", "{}"))
-        return values
-
-
-def _target(name: str, registry: Registry | None) -> Any:
-    """What to connect to: a server object, parameters of a child, or a URL."""
-    from mcp import StdioServerParameters
-
-    spec: ServerSpec | None = None
-    if registry is not None:
-        spec = next((one for one in registry.servers if one.name == name), None)
-    if spec is None or spec.transport == "memory":
-        return importlib.import_module(f"ryzanstein.mcp_servers.{name}").mcp
-    if spec.transport == "stdio":
-        assert spec.command is not None
-        return StdioServerParameters(
-            command=spec.command, args=list(spec.args), env=spec.env or None
-        )
-    return spec.url
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    import httpx2
-    from mcp import MCPError
-
-    return (OSError, ExceptionGroup, MCPError, httpx2.HTTPError)
-
-
-def _first(error: BaseException) -> str:
-    """The innermost first cause, in one line."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _protocol_error(server: str, what: str, error: MCPError) -> RyzansteinError:
-    from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
-
-    if error.code == REQUEST_TIMEOUT:
-        return TimedOut(f"{what} of the {server} server took too long.", hint="Try again.")
-    if error.code == CONNECTION_CLOSED:
-        return ConnectionFailed(f"The {server} server went away.", hint="Start it again.")
-    return ServerUnavailable(f"The {server} server refused {what}: {error}.")
-
-
-def _wire_error(result: CallToolResult) -> RyzansteinError:
-    """The error a server put into a failed result: structured, or CODE: message in the text."""
-    content = result.structured_content
-    details = content.get("error") if isinstance(content, dict) else None
-    if isinstance(details, dict):
-        if details.get("reason") == APPROVAL_REQUIRED:
-            return ApprovalRequired(
-                details.get("message", ""),
-                hint=details.get("hint", ""),
-                grant=details.get("grant", ""),
-            )
-        return from_wire(
-            details.get("code", ""), details.get("message", ""), details.get("hint", "")
-        )
-    text = " ".join(getattr(part, "text", "") for part in result.content).strip()
-    code, colon, message = text.partition(": ")
-    return from_wire(code, message) if colon and code.isupper() else RyzansteinError(text)
-
-
-def _content(result: CallToolResult) -> dict[str, Any]:
-    if isinstance(result.structured_content, dict):
-        return result.structured_content
-    return {"text": " ".join(getattr(part, "text", "") for part in result.content)}
-
-
-def _parsed(example: Any) -> Mapping[str, Any]:
-    """An example as a mapping; on the wire it is JSON text."""
-    found = json.loads(example) if isinstance(example, str) and example else example
-    return found if isinstance(found, dict) else {}
-
-
-def _spec(wire: Mapping[str, Any]) -> ToolSpec:
-    return ToolSpec(
-        name=wire["name"],
-        family=wire.get("family", ""),
-        description=wire.get("description", ""),
-        read_only=bool(wire.get("read_only", False)),
-        schema=wire.get("input_schema", {}),
-        example=_parsed(wire.get("example")),
-        forms=wire.get("argument_forms", {}),
-        language=wire.get("main_language", ""),
-    )
+        self._require(server)
+        return await self._servers.read_json(server, uri, on_failure=self.failed)

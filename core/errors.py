@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 APPROVAL_REQUIRED = "approval_required"
+MEMORY_SHORT = "memory_short"
 
 
 class RyzansteinError(Exception):
@@ -185,9 +186,13 @@ class QuantizationError(InferenceError):
 
 
 class MemoryLimitError(InferenceError):
-    """There is not enough memory for what was asked."""
+    """There is not enough memory for what was asked; a smaller model may do."""
 
     code = "MODEL_LOAD_FAILED"
+
+    def to_wire(self) -> dict[str, str]:
+        """Returns the usual form with the reason."""
+        return {**super().to_wire(), "reason": MEMORY_SHORT}
 
 
 class DistributionError(InferenceError):
@@ -220,6 +225,16 @@ _BY_CODE: dict[str, type[RyzansteinError]] = {
 }
 
 
-def from_wire(code: str, message: str, hint: str = "") -> RyzansteinError:
-    """Rebuilds the most general error of a wire code; an unknown code becomes the base class."""
+def from_wire(
+    code: str, message: str, hint: str = "", *, reason: str = "", grant: str = ""
+) -> RyzansteinError:
+    """Rebuilds an error from its wire form.
+
+    That is the most general error of the code unless a reason names a special one; an unknown code
+    becomes the base class.
+    """
+    if reason == APPROVAL_REQUIRED:
+        return ApprovalRequired(message, hint=hint, grant=grant)
+    if reason == MEMORY_SHORT:
+        return MemoryLimitError(message, hint=hint)
     return _BY_CODE.get(code, RyzansteinError)(message, hint=hint)

@@ -23,6 +23,7 @@ from ryzanstein.registry_models import (
     Limits,
     ModelEntry,
     Registry,
+    Resilience,
     Routing,
     ServerSpec,
 )
@@ -31,7 +32,7 @@ from ryzanstein.registry_yaml import Fault, Located, Place, read_located
 __all__ = ["Draft", "build"]
 
 _SECTIONS = {"models": "name", "backends": "name", "servers": "name", "agents": "codename"}
-_MAPPINGS = ("routing", "limits")
+_MAPPINGS = ("routing", "resilience", "limits")
 _NEIGHBOURS = ("consults", "hands_on_to")
 _EVERYONE = "all"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -132,14 +133,15 @@ def build(draft: Draft, tool_names: Iterable[str] | None = None) -> Registry | N
     servers = _entries(draft, "servers", ServerSpec)
     agents = _agents(draft)
     _check_agents(draft, None if tool_names is None else set(tool_names))
-    routing = _routing(draft, agents)
-    if draft.faults or routing is None:
+    routing, resilience = _routing(draft, agents), _resilience(draft)
+    if draft.faults or routing is None or resilience is None:
         return None
     return Registry(
         models=tuple(models),
         backends=tuple(backends),
         servers=tuple(servers),
         routing=routing,
+        resilience=resilience,
         agents=tuple(agents),
         files=tuple(draft.files),
     )
@@ -320,6 +322,13 @@ def _routing(draft: Draft, agents: list[AgentProfile]) -> Routing | None:
                 message = f"routing: {_unknown_agent(name, codenames)}"
                 draft.faults.append(located.find(steps).fault(message))
     return routing
+
+
+def _resilience(draft: Draft) -> Resilience | None:
+    located = draft.mappings.get("resilience")
+    if located is None:
+        return Resilience()
+    return _validated(draft, Resilience, located, located.plain(), "resilience")
 
 
 def _routed_names(routing: Routing) -> Iterator[tuple[tuple[str | int, ...], str]]:

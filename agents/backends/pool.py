@@ -1,0 +1,234 @@
+"""The backends in their order of fallback: the first that is well answers.
+
+    order in the registry ── open circuits left out, slow ones last ── tried in turn
+
+A failure that is the backend's own has its reason told, counts against the backend, is tried again
+where that may help, and then leads to the next one. A fault of the caller ends the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+
+from ryzanstein.agents.backends.base import (
+    Backend,
+    Completion,
+    Message,
+    Progress,
+    Refused,
+    estimated_tokens,
+)
+from ryzanstein.errors import (
+    ConfigError,
+    InferenceError,
+    InvalidRequest,
+    MemoryLimitError,
+    ModelLoadError,
+    ModelNotFound,
+    RyzansteinError,
+    ServerUnavailable,
+    TimedOut,
+    ValidationError,
+)
+from ryzanstein.registry_models import Resilience
+from ryzanstein.resilience import Parties, Party, retried
+
+__all__ = ["Nothing", "Pool"]
+
+Hook = Callable[[str], Awaitable[None]]
+
+# So many empty answers in a row are a backend that has nothing to say.
+MOST_EMPTY = 3
+_CALLERS_FAULT = (InvalidRequest, ValidationError)
+# Says nothing of how the backend does.
+_NOT_COUNTED = (*_CALLERS_FAULT, Refused, ModelNotFound, ModelLoadError, MemoryLimitError)
+# To ask once more brings the same.
+_FINAL = (*_NOT_COUNTED, ConfigError, TimedOut)
+
+
+class Nothing(InferenceError):
+    """A model answered with no text, again and again."""
+
+
+class Pool:
+    """Asks one backend after another.
+
+    Args:
+        backends: In their order of fallback.
+        policy: When to try again, and when to leave one alone.
+        parties: What is known of each.
+        on_failure: Hears the reason of every failure.
+    """
+
+    def __init__(
+        self, backends: Sequence[Backend], policy: Resilience, parties: Parties, on_failure: Hook
+    ) -> None:
+        self._backends = tuple(backends)
+        self._policy = policy
+        self._parties = parties
+        self._on_failure = on_failure
+        self._empty: dict[str, int] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The backends that would be asked, in order."""
+        return tuple(backend.name for backend, _ in self._order())
+
+    def has_other_than(self, name: str) -> bool:
+        """Whether a backend beside the one of this name can be asked."""
+        return any(one.name != name and one.available for one in self._backends)
+
+    def party(self, backend: Backend) -> Party:
+        """What is known of a backend."""
+        return self._parties.get(f"backend:{backend.name}", self._policy)
+
+    async def chat(
+        self, messages: Sequence[Message], *, progress: Progress | None = None, **options: Any
+    ) -> Completion:
+        """Continues a conversation on the first backend that can.
+
+        Raises:
+            RyzansteinError: None could; where there is only one, its own error.
+        """
+        failures: list[tuple[str, RyzansteinError]] = []
+        last: Completion | None = None
+        for backend, party in self._order():
+            try:
+                found = await self._asked(backend, party, messages, progress, options)
+            except RyzansteinError as error:
+                if isinstance(error, _CALLERS_FAULT):
+                    raise
+                failures.append((backend.name, error))
+                await self._on_failure(f"{backend.name}: {error}")
+                continue
+            if found.text.strip():
+                self._empty[backend.name] = 0
+                return found
+            failures.append((backend.name, await self._nothing(backend, party)))
+            last = found if self._empty[backend.name] < MOST_EMPTY else None
+            if last is not None and options.get("stop"):
+                break  # an answer that stops at once may be meant so
+        if last is not None:
+            return last
+        raise self._all_failed(failures)
+
+    async def _nothing(self, backend: Backend, party: Party) -> Nothing:
+        """Counts an empty answer."""
+        count = self._empty[backend.name] = self._empty.get(backend.name, 0) + 1
+        error = Nothing(f"The model answered with nothing, {count} times in a row.")
+        if count >= MOST_EMPTY:
+            party.failed(error)
+        await self._on_failure(f"{backend.name}: {error}")
+        return error
+
+    async def _asked(
+        self,
+        backend: Backend,
+        party: Party,
+        messages: Sequence[Message],
+        progress: Progress | None,
+        options: dict[str, Any],
+    ) -> Completion:
+        """Asks one backend, and again where that may help."""
+
+        async def once() -> Completion:
+            party.require()
+            try:
+                with anyio.fail_after(backend.total_seconds):
+                    async with party.watch(backend.seconds) as watch:
+                        found = await backend.chat(
+                            messages, watch=watch, progress=progress, **options
+                        )
+            except TimeoutError:
+                late = TimedOut(f"{backend.name} took longer than {backend.total_seconds:g} s.")
+                party.failed(late)
+                raise late from None
+            except RyzansteinError as error:
+                if not isinstance(error, _NOT_COUNTED):
+                    party.failed(error)
+                raise
+            party.worked(watch.longest)
+            return found
+
+        async def told(error: Exception) -> None:
+            await self._on_failure(f"{backend.name}: {error} It is asked again.")
+
+        def safe(error: Exception) -> bool:
+            return not isinstance(error, _FINAL) and not party.open
+
+        return await retried(once, self._policy, safe=safe, on_retry=told)
+
+    async def count_tokens(self, what: str | Sequence[Message], model: str | None) -> int:
+        """Counts as the backend that would be asked does; estimates where that fails.
+
+        Raises:
+            InvalidRequest: The text cannot be counted.
+            ModelNotFound: There is no such model, nor another backend.
+        """
+        order = self._order()
+        for backend, _ in order:
+            try:
+                # Not watched: the first count loads the model, which says nothing of slowness.
+                with anyio.fail_after(backend.seconds):
+                    return await backend.count_tokens(what, model)
+            except TimeoutError:
+                await self._on_failure(f"{backend.name}: counting tokens took too long.")
+            except _CALLERS_FAULT:
+                raise
+            except RyzansteinError as error:
+                if len(order) == 1:
+                    raise
+                await self._on_failure(f"{backend.name}: {error}")
+        return estimated_tokens(what)
+
+    async def look(self) -> None:
+        """Looks after every backend at once, and notes how each does."""
+
+        async def one(backend: Backend, party: Party) -> None:
+            try:
+                with anyio.fail_after(self._policy.health_seconds):
+                    party.looked(await backend.look())
+            except TimeoutError:
+                party.looked(TimedOut(f"{backend.name} did not answer in time."))
+            except RyzansteinError as error:
+                party.looked(error)
+
+        async with anyio.create_task_group() as group:
+            for backend in self._backends:
+                if not backend.available:
+                    continue
+                group.start_soon(one, backend, self.party(backend))
+
+    def _order(self) -> list[tuple[Backend, Party]]:
+        """Whom to ask, in turn.
+
+        Raises:
+            ServerUnavailable: Nobody can be asked.
+        """
+        known = [(backend, self.party(backend)) for backend in self._backends]
+        able = [(backend, party) for backend, party in known if backend.available]
+        found = [(backend, party) for backend, party in able if party.rest == 0]
+        if found:
+            return sorted(found, key=lambda pair: pair[1].slow)
+        if not able:
+            raise ServerUnavailable(
+                "There is no backend that could run a model.",
+                hint="Enable one under `backends` in the registry.",
+            )
+        raise ServerUnavailable(
+            "Every backend rests after failures. "
+            + " ".join(f"{one.name}, {party.rest:.0f} s: {party.reason}" for one, party in able),
+            hint="They are tried again by themselves; `ryzanstein doctor` shows how they are.",
+        )
+
+    def _all_failed(self, failures: Sequence[tuple[str, RyzansteinError]]) -> RyzansteinError:
+        if len(failures) == 1:
+            return failures[0][1]
+        reasons = " ".join(f"{name}: {error}" for name, error in failures)
+        return ServerUnavailable(
+            f"No backend could answer. {reasons}",
+            hint="`ryzanstein doctor` shows how they are.",
+        )
