@@ -24,6 +24,10 @@ _FUNCTIONS = {
             "solve_equation",
         )
     },
+    **{
+        name: ("ryzanstein.tools.solver", name)
+        for name in ("check_satisfiable", "prove_formula", "solve_constraints")
+    },
     "compute_distribution": ("ryzanstein.tools.distributions", "compute_distribution"),
     "evaluate": ("ryzanstein.tools.exact", "evaluate"),
     "html_text": ("ryzanstein.tools.html_text", "html_text"),

@@ -1,0 +1,499 @@
+"""Reads constraints in a small Python-like form as z3 formulas; nothing in it is ever executed.
+
+    x, y: int in 1..9            a declaration, with or without a domain
+    q: int in 0..7               also the type of q[0], q[1], …
+    x + y == 10                  a constraint a line; = is read as ==, chains as in Python
+    p -> (q or not r)            also <->, xor, and &&, ||, ! of other languages
+    distinct(q[i] for i in range(8))
+    maximize 3*x + 2*y           or minimize; one goal a line
+
+Names that are not declared are truth values where they stand as such, else whole numbers, or reals
+where the text has a decimal point or a division.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import z3
+
+from ryzanstein.errors import ToolError
+from ryzanstein.nearest import did_you_mean
+
+__all__ = ["Problem", "read_constraints", "read_formula"]
+
+_MOST_LINES = 500
+_MOST_STEPS = 200_000
+_MOST_ITEMS = 10_000
+_LARGEST_BITS = 100_000
+_SIGNS = str.maketrans(
+    {"∧": " and ", "∨": " or ", "¬": " not ", "→": "->", "↔": "<->", "⇒": "->", "⇔": "<->"}
+    | {"≤": "<=", "≥": ">=", "≠": "!=", "×": "*", "−": "-", "⊕": " xor ", "^": "**"}
+)
+_WORDS = (
+    (re.compile(r"<=>"), "<->"),
+    (re.compile(r"(?<![<>])=>"), "->"),
+    (re.compile(r"\s+implies\s+"), " -> "),
+    (re.compile(r"\s+iff\s+"), " <-> "),
+    (re.compile(r"&&?"), " and "),
+    (re.compile(r"\|\|?"), " or "),
+    (re.compile(r"!(?!=)"), " not "),
+    (re.compile(r"(?<![<>=!:])=(?!=)"), "=="),
+    (re.compile(r"([=!]=)\s*not\s+(\w+)"), r"\1 (not \2)"),
+)
+_DECLARATION = re.compile(
+    r"(?P<names>[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*:\s*"
+    r"(?P<sort>int|integer|real|float|bool|boolean)\b\s*(?:(?:in|=)\s*(?P<domain>.+))?$"
+)
+_SPAN = re.compile(r"(-?\d+)\s*\.\.\s*(-?\d+)")
+_GOAL = re.compile(r"(maximi[sz]e|minimi[sz]e)\b[\s:]*(.+)", re.IGNORECASE)
+_ARROWS = ("<->", "->", " xor ")
+_SORTS: dict[str, Callable[[str], Any]] = {
+    "int": z3.Int,
+    "integer": z3.Int,
+    "real": z3.Real,
+    "float": z3.Real,
+    "bool": z3.Bool,
+    "boolean": z3.Bool,
+}
+
+
+@dataclass
+class Problem:
+    """What was read.
+
+    Attributes:
+        constraints: Source line and formula.
+        goals: "maximize" or "minimize", and what.
+        variables: Every variable, by name.
+        assumed: Name to type, of those that were not declared.
+    """
+
+    constraints: list[tuple[str, Any]] = field(default_factory=list)
+    goals: list[tuple[str, Any]] = field(default_factory=list)
+    variables: dict[str, Any] = field(default_factory=dict)
+    assumed: dict[str, str] = field(default_factory=dict)
+
+
+def read_constraints(text: str) -> Problem:
+    """Reads declarations, constraints and goals.
+
+    Raises:
+        ToolError: A line cannot be read; it is named.
+    """
+    return _Reader(text).read_lines(text)
+
+
+def read_formula(formula: str, assumptions: str) -> tuple[Problem, Any]:
+    """Reads one formula, and declarations and constraints that it may rely on.
+
+    Raises:
+        ToolError: It cannot be read.
+    """
+    reader = _Reader(f"{assumptions}\n{formula}")
+    problem = reader.read_lines(assumptions)
+    value = reader.formula(formula)
+    reader.finish()
+    return problem, value
+
+
+class _Reader:
+    """Turns lines into formulas over variables that are made when they are first met."""
+
+    def __init__(self, whole: str) -> None:
+        self._problem = Problem()
+        self._declared: dict[str, tuple[str, str]] = {}
+        self._used: set[str] = set()
+        self._bound: dict[str, int] = {}
+        self._steps = 0
+        self._number = "real" if re.search(r"\d\.\d|(?<!/)/(?!/)", whole) else "int"
+
+    def read_lines(self, text: str) -> Problem:
+        lines = [line.partition("#")[0].strip() for line in text.replace(";", "\n").splitlines()]
+        lines = [line.strip("`").rstrip(",") for line in lines if line.strip("`")]
+        if len(lines) > _MOST_LINES:
+            raise ToolError(f"There are {len(lines)} lines.", hint=f"At most {_MOST_LINES}.")
+        rest = [line for line in lines if not self._declare(line)]
+        for line in rest:
+            goal = _GOAL.match(line)
+            if goal:
+                kind = "maximize" if goal[1].lower().startswith("max") else "minimize"
+                self._problem.goals.append((kind, self._parsed(goal[2], "number")))
+            else:
+                self._problem.constraints.append((line, self.formula(line)))
+        self.finish()
+        return self._problem
+
+    def finish(self) -> None:
+        """Makes the variables that no constraint used, and lists all as they were declared."""
+        for name in self._declared:
+            if name not in self._used:
+                self._variable(name, "")
+        order = {name: number for number, name in enumerate(self._declared)}
+        listed = sorted(
+            self._problem.variables.items(),
+            key=lambda item: order.get(item[0].partition("[")[0], len(order)),
+        )
+        self._problem.variables = dict(listed)
+
+    def formula(self, line: str) -> Any:
+        """Returns one line as a truth value."""
+        return _truth(self._parsed(line, "truth"), line)
+
+    def _declare(self, line: str) -> bool:
+        found = _DECLARATION.fullmatch(line)
+        if found is None:
+            return False
+        for name in found["names"].split(","):
+            self._declared[name.strip()] = (found["sort"], (found["domain"] or "").strip())
+        return True
+
+    def _parsed(self, line: str, wanted: str) -> Any:
+        text = line.translate(_SIGNS)
+        for pattern, replacement in _WORDS:
+            text = pattern.sub(replacement, text)
+        try:
+            tree = ast.parse(_without_arrows(text).strip(), mode="eval")
+            return self._read(tree.body, wanted)
+        except (SyntaxError, ValueError) as error:
+            raise ToolError(
+                f"{line[:200]!r} is no constraint: {error}.",
+                hint="Write a constraint a line, like x + y == 10 or p -> q; declare x: int.",
+            ) from None
+        except z3.Z3Exception as error:
+            raise ToolError(
+                f"{line[:200]!r} does not fit together: {error}.",
+                hint="Declare each variable as int, real or bool.",
+            ) from None
+
+    def _read(self, node: ast.expr, wanted: str = "") -> Any:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise ToolError("There are too many terms.", hint="Use shorter ranges.")
+        method = getattr(self, f"_{type(node).__name__.lower()}", None)
+        if method is None:
+            raise _refused(node)
+        return method(node, wanted)
+
+    def _constant(self, node: ast.Constant, wanted: str) -> Any:
+        match node.value:
+            case bool() | int():
+                return node.value
+            case float():
+                return z3.RealVal(repr(node.value))
+        raise _refused(node)
+
+    def _name(self, node: ast.Name, wanted: str) -> Any:
+        if node.id in self._bound:
+            return self._bound[node.id]
+        if node.id.lower() in {"true", "false"}:
+            return node.id.lower() == "true"
+        return self._variable(node.id, wanted)
+
+    def _variable(self, name: str, wanted: str) -> Any:
+        if name in self._problem.variables:
+            return self._problem.variables[name]
+        base = name.partition("[")[0]
+        self._used.add(base)
+        sort, domain = self._declared.get(base, ("", ""))
+        if not sort:
+            sort = "bool" if wanted == "truth" else self._number
+            self._problem.assumed[base] = sort
+        made = self._problem.variables[name] = _SORTS[sort](name)
+        if domain:
+            within = self._within(made, domain)
+            self._problem.constraints.append((f"{name} in {domain}", within))
+        return made
+
+    def _within(self, made: Any, domain: str) -> Any:
+        span = _SPAN.fullmatch(domain.strip("[]"))
+        if span:
+            return z3.And(made >= int(span[1]), made <= int(span[2]))
+        return _one_of(made, _items(self._parsed(domain, ""), domain))
+
+    def _subscript(self, node: ast.Subscript, wanted: str) -> Any:
+        """Reads q[i] as a variable of its own; the index has to be known."""
+        indices = []
+        base: ast.expr = node
+        while isinstance(base, ast.Subscript):
+            found = self._read(base.slice)
+            indices += list(reversed(found)) if isinstance(found, list) else [found]
+            base = base.value
+        if not isinstance(base, ast.Name) or not all(type(each) is int for each in indices):
+            raise _refused(node)
+        name = base.id + "".join(f"[{index}]" for index in reversed(indices))
+        return self._variable(name, wanted)
+
+    def _unaryop(self, node: ast.UnaryOp, wanted: str) -> Any:
+        if isinstance(node.op, ast.Not):
+            return z3.Not(_truth(self._read(node.operand, "truth"), ast.unparse(node)))
+        value = self._read(node.operand, "number")
+        return -value if isinstance(node.op, ast.USub) else value
+
+    def _boolop(self, node: ast.BoolOp, wanted: str) -> Any:
+        parts = [_truth(self._read(part, "truth"), ast.unparse(part)) for part in node.values]
+        return z3.And(*parts) if isinstance(node.op, ast.And) else z3.Or(*parts)
+
+    def _binop(self, node: ast.BinOp, wanted: str) -> Any:
+        left, right = self._read(node.left, "number"), self._read(node.right, "number")
+        known = isinstance(left, int) and isinstance(right, int)
+        match node.op:
+            case ast.Add():
+                return left + right
+            case ast.Sub():
+                return left - right
+            case ast.Mult():
+                return left * right
+            case ast.Div() | ast.FloorDiv() | ast.Mod() if type(right) is int and right == 0:
+                raise ToolError("This divides by zero.", hint="Correct the divisor.")
+            case ast.Div():
+                return z3.Q(left, right) if known else _real(left) / _real(right)
+            case ast.FloorDiv():
+                return left // right if known else _whole(left) / _whole(right)
+            case ast.Mod():
+                return left % right if known else _whole(left) % _whole(right)
+            case ast.Pow():
+                return _power(left, right)
+        raise _refused(node)
+
+    def _compare(self, node: ast.Compare, wanted: str) -> Any:
+        sides = [node.left, *node.comparators]
+        values = [self._read(side, "number") if _is_number(side) else None for side in sides]
+        truths = any(value is not None and z3.is_bool(value) for value in values)
+        truths = truths or any(isinstance(value, bool) for value in values)
+        kind = "truth" if truths or any(map(_is_truth, sides)) else "number"
+        values = [
+            self._read(side, kind) if value is None else value
+            for side, value in zip(sides, values, strict=True)
+        ]
+        parts = [
+            _compared(operator, left, right)
+            for operator, (left, right) in zip(node.ops, pairwise(values), strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else z3.And(*parts)
+
+    def _ifexp(self, node: ast.IfExp, wanted: str) -> Any:
+        test = _truth(self._read(node.test, "truth"), ast.unparse(node.test))
+        return z3.If(test, self._read(node.body, wanted), self._read(node.orelse, wanted))
+
+    def _list(self, node: ast.List | ast.Tuple | ast.Set, wanted: str) -> list[Any]:
+        return [self._read(part, wanted) for part in node.elts]
+
+    _tuple = _set = _list
+
+    def _listcomp(self, node: ast.ListComp | ast.GeneratorExp, wanted: str) -> list[Any]:
+        return list(self._loop(node.generators, node.elt, wanted))
+
+    _generatorexp = _setcomp = _listcomp
+
+    def _loop(
+        self, generators: list[ast.comprehension], element: ast.expr, wanted: str
+    ) -> Iterator[Any]:
+        if not generators:
+            yield self._read(element, wanted)
+            return
+        first, before = generators[0], dict(self._bound)
+        if not isinstance(first.target, ast.Name):
+            raise _refused(first.target)
+        for item in _items(self._read(first.iter), ast.unparse(first.iter)):
+            if type(item) is not int:
+                raise _refused(first.iter)
+            self._bound[first.target.id] = item
+            if all(z3.is_true(z3.simplify(_truth(self._read(test)))) for test in first.ifs):
+                yield from self._loop(generators[1:], element, wanted)
+        self._bound = before
+
+    def _call(self, node: ast.Call, wanted: str) -> Any:
+        name = node.func.id.lower() if isinstance(node.func, ast.Name) else ""
+        if node.keywords or name not in _FUNCTIONS:
+            hint = did_you_mean(name, _FUNCTIONS) or f"Known: {', '.join(sorted(_FUNCTIONS))}."
+            raise ToolError(f"{ast.unparse(node)[:100]} is not known here.", hint=hint)
+        function, takes = _FUNCTIONS[name]
+        try:
+            return function(*(self._read(part, takes) for part in node.args))
+        except TypeError:
+            raise ToolError(
+                f"{ast.unparse(node)[:100]} has the wrong arguments.", hint=f"Check {name}."
+            ) from None
+
+
+def _without_arrows(text: str) -> str:
+    """Writes a -> b as implies(a, b): Python has no such operators."""
+    return ", ".join(_arrow(part) for part in _split(text, ","))
+
+
+def _arrow(text: str) -> str:
+    for mark, name in zip(_ARROWS, ("iff", "implies", "xor"), strict=True):
+        left, *rest = _split(text, mark)
+        if rest:
+            return f"{name}({_arrow(left)}, {_arrow(mark.join(rest))})"
+    return _in_brackets(text)
+
+
+def _in_brackets(text: str) -> str:
+    """Rewrites what stands inside each outermost bracket."""
+    made, depth, start = [], 0, 0
+    for position, letter in enumerate(text):
+        if letter in "([":
+            depth += 1
+            if depth == 1:
+                made.append(text[start : position + 1])
+                start = position + 1
+        elif letter in ")]":
+            depth -= 1
+            if depth == 0:
+                made.append(_without_arrows(text[start:position]))
+                start = position
+    return "".join(made) + text[start:]
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """Splits at a mark outside of brackets."""
+    parts, depth, start, position = [], 0, 0, 0
+    while position < len(text):
+        depth += (text[position] in "([") - (text[position] in ")]")
+        arrow_of_two = mark == "->" and text[position - 1 : position] == "<"
+        if depth == 0 and text.startswith(mark, position) and not arrow_of_two:
+            parts.append(text[start:position])
+            position += len(mark)
+            start = position
+        else:
+            position += 1
+    return [*parts, text[start:]]
+
+
+def _is_number(node: ast.expr) -> bool:
+    """Whether its sort is certain without its surroundings."""
+    return not isinstance(node, ast.Name | ast.Subscript)
+
+
+def _is_truth(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id.lower() in {"true", "false"}
+
+
+def _truth(value: Any, shown: str = "") -> Any:
+    if isinstance(value, bool):
+        return z3.BoolVal(value)
+    if not z3.is_bool(value):
+        raise ToolError(
+            f"{repr(shown[:200]) if shown else 'A part'} is no statement that is true or false.",
+            hint="Write a comparison such as x == 3, or declare it as bool.",
+        )
+    return value
+
+
+def _real(value: Any) -> Any:
+    return z3.ToReal(value) if z3.is_int(value) else value
+
+
+def _whole(value: Any) -> Any:
+    if not isinstance(value, int) and not z3.is_int(value):
+        raise ToolError("// and % need whole numbers.", hint="Declare the variables as int.")
+    return z3.IntVal(value) if isinstance(value, int) else value
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    known = isinstance(base, int) and isinstance(exponent, int)
+    if known and (exponent < 0 or base.bit_length() * exponent > _LARGEST_BITS):
+        raise ToolError("The power is too large or has a negative exponent.", hint="Write it out.")
+    return base**exponent
+
+
+def _compared(operator: ast.cmpop, left: Any, right: Any) -> Any:
+    lists = isinstance(left, list | range) or isinstance(right, list | range)
+    if lists and not isinstance(operator, ast.In | ast.NotIn):
+        raise ToolError("A list is compared.", hint="Write x in [1, 2, 3], or compare its parts.")
+    match operator:
+        case ast.Eq():
+            return left == right
+        case ast.NotEq():
+            return left != right
+        case ast.Lt():
+            return left < right
+        case ast.LtE():
+            return left <= right
+        case ast.Gt():
+            return left > right
+        case ast.GtE():
+            return left >= right
+        case ast.In():
+            return _one_of(left, _items(right, "in"))
+        case ast.NotIn():
+            return z3.Not(_one_of(left, _items(right, "not in")))
+    raise ToolError("This comparison is not known here.", hint="Use == != < <= > >= or in.")
+
+
+def _one_of(value: Any, items: Iterable[Any]) -> Any:
+    return z3.Or(*[value == item for item in items])
+
+
+def _items(value: Any, shown: str) -> list[Any]:
+    if not isinstance(value, list | range) or len(value) > _MOST_ITEMS:
+        raise ToolError(
+            f"{shown[:100]!r} is no list of at most {_MOST_ITEMS:,}.",
+            hint="Write [1, 2, 3], range(10) or 1..9.",
+        )
+    return list(value)
+
+
+def _flat(items: tuple[Any, ...]) -> list[Any]:
+    return _items(items[0], "this") if len(items) == 1 else list(items)
+
+
+def _extreme(items: tuple[Any, ...], better: Callable[[Any, Any], Any]) -> Any:
+    best, *others = _flat(items)
+    for item in others:
+        best = z3.If(better(item, best), item, best)
+    return best
+
+
+def _counted(items: Any) -> list[tuple[Any, int]]:
+    return [(_truth(item), 1) for item in _items(items, "this")]
+
+
+def _range(*bounds: int) -> range:
+    if not all(type(bound) is int for bound in bounds):
+        raise ToolError("A range needs known numbers.", hint="Write range(8), not range(n).")
+    return range(*bounds)
+
+
+def _refused(node: ast.AST) -> ToolError:
+    return ToolError(
+        f"{type(node).__name__} is not understood in a constraint.",
+        hint="Use arithmetic, comparisons, and, or, not, ->, distinct(...), sum(...).",
+    )
+
+
+_FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "abs": (lambda value: z3.If(value >= 0, value, -value), "number"),
+    "all": (lambda *items: z3.And(*_flat(items)), "truth"),
+    "and": (lambda *items: z3.And(*_flat(items)), "truth"),
+    "any": (lambda *items: z3.Or(*_flat(items)), "truth"),
+    "or": (lambda *items: z3.Or(*_flat(items)), "truth"),
+    "not": (lambda value: z3.Not(_truth(value)), "truth"),
+    "distinct": (lambda *items: z3.Distinct(*_flat(items)), "number"),
+    "alldifferent": (lambda *items: z3.Distinct(*_flat(items)), "number"),
+    "all_different": (lambda *items: z3.Distinct(*_flat(items)), "number"),
+    "implies": (lambda a, b: z3.Implies(_truth(a), _truth(b)), "truth"),
+    "iff": (lambda a, b: _truth(a) == _truth(b), "truth"),
+    "xor": (lambda a, b: z3.Xor(_truth(a), _truth(b)), "truth"),
+    "max": (lambda *items: _extreme(items, lambda a, b: a > b), "number"),
+    "min": (lambda *items: _extreme(items, lambda a, b: a < b), "number"),
+    "sum": (lambda *items: z3.Sum([_as_number(item) for item in _flat(items)]), "number"),
+    "range": (_range, "number"),
+    "at_most": (lambda count, items: z3.PbLe(_counted(items), count), "truth"),
+    "at_least": (lambda count, items: z3.PbGe(_counted(items), count), "truth"),
+    "exactly": (lambda count, items: z3.PbEq(_counted(items), count), "truth"),
+}
+
+
+def _as_number(value: Any) -> Any:
+    """A truth value counts as one or nothing, as in Python."""
+    if isinstance(value, bool | int):
+        return z3.IntVal(int(value))
+    return z3.If(value, 1, 0) if z3.is_bool(value) else value
