@@ -1,100 +1,133 @@
-"""Acting: a tool, its arguments, its result, again, until the answer can be given.
+"""Acting: a tool, its arguments, its result, again, until nothing more is needed for a part.
 
-    choose -> fill -> call -> result ─┬─> choose …          at most `most` times
-                                      └─> answer            when the model says so or repeats
+    choose ─> fill ─> call ─> result ─┬─> choose …     while steps, tokens and room are left
+                                      └─> done         the model says so, the value is there, or
+                                                       it does or finds the same again
 
-Where a value is to be counted or calculated, the answer is not offered before a tool gave one, a
-program's number is calculated a second way, and the answer must state it. Where no tool gave one,
-the answer says so: a made-up number is worse than none.
+Where a value is to be counted or calculated, `answer` is not offered before a tool gave one. The
+state is handed out behind every finished step, so that the run can be gone on with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ryzanstein.agents import menu, prompting, step, verify
-from ryzanstein.agents.run import Run
-from ryzanstein.agents.services import ToolSpec
-from ryzanstein.agents.step import Call, Step
-from ryzanstein.agents.verify import Check
+from ryzanstein.agents import menu, prompting, sections, step
+from ryzanstein.agents.conversation import OutOfBudget
+from ryzanstein.agents.run import Acting, Run
+from ryzanstein.agents.services import ToolOutcome, ToolSpec
+from ryzanstein.agents.step import Call, Step, Unfilled
+from ryzanstein.agents.verification.checks import rounded
+from ryzanstein.errors import APPROVAL_REQUIRED
 
-__all__ = ["act"]
+__all__ = ["LEAST_TOKENS", "use_tools"]
 
 # Greedy decoding would write the call that just failed again.
 RETRY_TEMPERATURE = 0.8
 # What a step needs at least; with less to spare, the answer comes now.
 LEAST_TOKENS = 64
-# Tools that give a record a line; a small model mixes neighbouring ones up unless it quotes one.
-RECORDS = frozenset({"git_inspect", "search_files"})
-LEAST_LINES = 3
-MOST_LINES = 60
+# Doing or finding the same so often ends the use of tools.
+MOST_STALE = 2
 
 
-async def act(run: Run, known: str, allowed: Sequence[ToolSpec], most: int) -> None:
-    """Uses tools and answers.
+async def use_tools(run: Run, known: str, allowed: Sequence[ToolSpec], most: int) -> None:
+    """Calls tools for the part that is at work, and goes on to the next one.
 
     Args:
-        run: The run; steps, checks and the answer are added to it.
+        run: The run; steps are added to it, and whether the part found what it needs.
         known: What was looked up and recalled, as text.
         allowed: The tools that may be used.
-        most: Steps.
+        most: Steps of the whole run; each later part keeps one.
     """
-    shown = await menu.menu(
-        run.task, run.around.named, allowed, run.services, computes=run.computes
-    )
-    if await _use_tools(run, known, shown, most):
-        line = ""
-        if run.talk.spare >= LEAST_TOKENS:
-            await _recalculate(run)
-            line = await _telling_line(run)
-        await run.say(prompting.answer_question(run.task, line))
-        await _compare(run)
+    if run.acting is None:
+        run.acting = await _begun(run, known, allowed, most)
+    acting = run.acting
+    tools = {name: await run.services.describe_tool(name) for name in acting.shown}
+    while acting.left > 0 and acting.shown and run.talk.spare >= LEAST_TOKENS:
+        acting.left -= 1
+        run.taken += 1
+        try:
+            goes_on = await _step(run, acting, tools)
+        except OutOfBudget as error:
+            await run.failed(f"{error} It answers from what was found until then.")
+            break
+        if not goes_on:
+            break
+        await run.save()
+    run.found.append(not acting.must_act)
+    run.part, run.acting = run.part + 1, None
+    await run.save()
+
+
+async def _begun(run: Run, known: str, allowed: Sequence[ToolSpec], most: int) -> Acting:
+    """Retrieves the tools for a part and asks for the first one."""
+    shown = await menu.menu(run.aim, run.around.named, allowed, run.services, computes=run.computes)
+    lines = await sections.tool_lines(shown, run.talk)
+    names = [tool.name for tool in shown[: len(lines)]]
+    if len(names) < len(shown):
+        await run.tell("prompt", f"shows {len(names)} of {len(shown)} tools, for want of room")
+    if run.part == 0:
+        question = prompting.opening(run.task, known, lines)
+        asked = run.aim if len(run.parts) > 1 else ""
     else:
-        await run.say(prompting.unknown_question(run.task))
+        question, asked = prompting.tools_text(lines), run.aim
+    question = f"{question}\n\n{prompting.first_question(asked)}"
+    later = len(run.parts) - run.part - 1
+    left = max(most - run.taken - later, min(1, most - run.taken))
+    return Acting(question, names, left, must_act=run.computes and not run.facts)
 
 
-async def _use_tools(run: Run, known: str, shown: Sequence[ToolSpec], most: int) -> bool:
-    """Calls tools; False where a value was to be found and none was."""
-    by_name = {tool.name: tool for tool in shown}
-    question = f"{prompting.opening(run.task, known, shown)}\n\n{prompting.first_question()}"
-    must_act = run.computes and not run.facts
-    seen: set[str] = set()
-    notes: dict[str, str] = {}
-    repeated = False
-    for _ in range(most):
-        if run.talk.spare < LEAST_TOKENS:
-            break
-        await run.tell("think", "chooses a tool")
-        since = run.mark()
-        names = list(by_name) if must_act else [*by_name, prompting.ANSWER]
-        name = await step.choose(run.talk, question, names)
-        if name == prompting.ANSWER:
-            break
-        call = await _filled(run, by_name[name], notes.pop(name, ""))
-        if call.key in seen:
-            del by_name[name]
-            if repeated or not by_name:
-                break
-            repeated = True
-            question = prompting.repeated_question(name, run.task)
-            continue
-        seen.add(call.key)
-        made = run.note(await _called(run, call), since)
-        run.talk.hear(prompting.result_text(call.tool, made.ok, made.observation))
-        settled = menu.settles(made)
-        must_act = must_act and not settled
-        if settled and run.computes and prompting.is_single(run.task):
-            break
-        if not made.ok:
-            notes[name] = prompting.retry_note(name, made.observation)
-        question = prompting.next_question(run.task)
-    return not must_act
+async def _step(run: Run, acting: Acting, tools: Mapping[str, ToolSpec]) -> bool:
+    """Takes one step; says whether another may be needed."""
+    await run.tell("think", "chooses a tool")
+    since = run.mark()
+    offered = list(acting.shown) if acting.must_act else [*acting.shown, prompting.ANSWER]
+    name = await step.choose(run.talk, acting.question, offered)
+    if name == prompting.ANSWER:
+        return False
+    if name not in acting.shown:
+        await run.failed(f"The model chose {name[:60]!r}, which is no tool it was shown.")
+        return False
+    try:
+        call = await _filled(run, tools[name], acting.notes.pop(name, ""))
+    except Unfilled as error:
+        made = run.note(Step("tool", name, {}, str(error), ok=False), since)
+        return await _heard(run, acting, made)
+    if call.key in acting.seen:
+        return _again(run, acting, name)
+    acting.seen.append(call.key)
+    made = run.note(await _called(run, call), since)
+    return await _heard(run, acting, made)
+
+
+def _again(run: Run, acting: Acting, name: str) -> bool:
+    """Takes a tool away that was called the same way again."""
+    acting.shown.remove(name)
+    acting.stale += 1
+    acting.question = prompting.repeated_question(name, run.brief)
+    return acting.stale < MOST_STALE and bool(acting.shown)
+
+
+async def _heard(run: Run, acting: Acting, made: Step) -> bool:
+    """Puts a result into the conversation; says whether another step may be needed."""
+    quoted = run.services.caller.quote(made.observation)
+    await run.talk.hear(prompting.result_text(made.tool, made.ok, quoted))
+    settled = menu.settles(made)
+    acting.must_act = acting.must_act and not settled
+    if settled and run.computes and prompting.is_single(run.aim):
+        return False
+    if made.observation in [one.observation for one in run.steps[:-1] if one.tool == made.tool]:
+        acting.stale += 1
+    if not made.ok:
+        acting.notes[made.tool] = prompting.retry_note(made.tool, made.observation)
+    acting.question = prompting.next_question(run.brief)
+    return acting.stale < MOST_STALE
 
 
 async def _filled(run: Run, tool: ToolSpec, note: str) -> Call:
     await run.tell("act", f"uses {tool.name}")
     named = run.around.named
-    known = menu.clear_arguments(tool.name, run.task, named)
+    known = menu.clear_arguments(tool.name, run.aim, named)
     tried = [made.arguments for made in run.steps if made.tool == tool.name]
     choices = {
         name: [value for value in values if value not in [one.get(name) for one in tried]]
@@ -104,7 +137,7 @@ async def _filled(run: Run, tool: ToolSpec, note: str) -> Call:
     paths = [one.path for one in named] if only_files else None
 
     def question(argument: str) -> str:
-        return note + prompting.argument_question(tool, argument, run.task, paths)
+        return note + prompting.argument_question(tool, argument, run.brief, paths)
 
     heat = RETRY_TEMPERATURE if note else 0.0
     found = await step.fill(run.talk, tool, question, known, choices, temperature=heat)
@@ -113,74 +146,22 @@ async def _filled(run: Run, tool: ToolSpec, note: str) -> Call:
 
 async def _called(run: Run, call: Call) -> Step:
     outcome = await run.services.call_tool(call.tool, call.arguments)
-    share = int(run.talk.window * prompting.RESULT_SHARE)
+    if outcome.reason == APPROVAL_REQUIRED:
+        outcome = await _approved(run, call, outcome)
+    share = int(run.talk.window * sections.RESULT_SHARE)
     text = await run.talk.fit(outcome.text, min(share, max(64, run.talk.room // 3)))
     if call.tool in menu.COMPUTES:
-        text = verify.rounded(text, prompting.decimals(run.task))
+        text = rounded(text, prompting.decimals(run.aim))
     await run.tell("observe", f"{call.tool} {'answered' if outcome.ok else 'failed'}")
     return Step("tool", call.tool, call.arguments, text, outcome.ok)
 
 
-async def _telling_line(run: Run) -> str:
-    """The one line of a list of records that answers the task, chosen among them; else ""."""
-    last = run.results[-1] if run.results else None
-    if last is None:
-        return ""
-    lines = [line.strip() for line in last.observation.splitlines() if line.strip()]
-    if last.tool not in RECORDS or run.computes or prompting.asks_for_order(run.task):
-        return ""
-    if not LEAST_LINES <= len(lines) <= MOST_LINES:
-        return ""
-    question = prompting.line_question(run.task)
-    return await step.choose(run.talk, question, list(dict.fromkeys(lines)), most=80)
-
-
-async def _recalculate(run: Run) -> None:
-    """Finds a program's number a second way; where both differ, the model decides."""
-    last = run.steps[-1] if run.steps else None
-    if run.around.named or last is None or last.tool != "run_python" or not last.ok:
-        return
-    found = verify.numbers(last.observation)
-    if len(found) != 1:
-        return
-    await run.tell("verify", "calculates it again")
-    since = run.mark()
-    line = await run.talk.ask(
-        prompting.again_question(run.task), max_tokens=step.LINE_TOKENS, stop=["\n"]
-    )
-    expression = step.bare(line.text, "evaluate_expression")
-    outcome = await run.services.call_tool("evaluate_expression", {"expression": expression})
-    values = verify.numbers(outcome.text.splitlines()[-1]) if outcome.ok and outcome.text else []
-    if len(values) != 1:
-        return
-    held = verify.close(found[0], values[0])
-    detail = outcome.text.strip()
-    run.checks.append(Check(f"{expression} gives the same", held or None, detail))
-    made = Step("check", "evaluate_expression", {"expression": expression}, detail, held)
-    second = run.note(made, since)
-    if not held:
-        await _decide(run, last, second)
-
-
-async def _decide(run: Run, first: Step, second: Step) -> None:
-    """Asks which of two results is right; it becomes the last result."""
-    await run.tell("reflect", "two ways gave two results")
-    since = run.mark()
-    ways = {
-        "A": f"{first.tool} gave {first.observation}",
-        "B": f"{second.arguments['expression']} gave {second.observation}",
-    }
-    question = prompting.decide_question(run.task, ways)
-    letter = await step.choose(run.talk, question, list(ways))
-    chosen = first if letter == "A" else second
-    run.note(Step("tool", chosen.tool, chosen.arguments, chosen.observation), since)
-
-
-async def _compare(run: Run) -> None:
-    """Has the answer state the number that was found; one more try where it does not."""
-    if not run.results or run.talk.spare < LEAST_TOKENS:
-        return
-    if verify.agrees(run.answer, run.results[-1].observation) is not False:
-        return
-    await run.tell("reflect", "the answer does not state the result")
-    await run.say(prompting.restate_question(run.task, run.results[-1].observation))
+async def _approved(run: Run, call: Call, refused: ToolOutcome) -> ToolOutcome:
+    """Asks whether a call that would destroy something may be made, and makes it where it may."""
+    await run.tell("approve", f"{call.tool} needs to be allowed")
+    allowed = await run.approve(refused.text) if run.approve is not None else None
+    if allowed:
+        return await run.services.call_tool(call.tool, call.arguments, grants=(refused.grant,))
+    nobody = "nobody could be asked" if allowed is None else "the user refused"
+    await run.failed(f"{call.tool} was not allowed: {nobody}.")
+    return refused

@@ -9,7 +9,7 @@ how much is missing. What is cut is never cut silently.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -21,7 +21,7 @@ __all__ = ["Budget", "Conversation", "OutOfBudget", "clipped"]
 
 # Template marks around a message (role, separators) in every chat template this engine knows.
 MESSAGE_OVERHEAD = 12
-# Tokens that are kept for the answer to the user.
+# Tokens that are kept for the answer to the user; an eighth of a window that is small.
 RESERVE = 200
 _SHORT = 64
 
@@ -32,11 +32,16 @@ class OutOfBudget(AgentInvocationError):
 
 @dataclass
 class Budget:
-    """What a run may still spend; seconds count from when it is made."""
+    """What a run may still spend; seconds count from when it is made.
+
+    A run that is gone on with may spend its limits anew; `earlier` is what it had taken before, as
+    (tokens, seconds).
+    """
 
     tokens: int
     seconds: float
     spent: int = 0
+    earlier: tuple[int, float] = (0, 0.0)
 
     def __post_init__(self) -> None:
         self.started = monotonic()
@@ -45,6 +50,16 @@ class Budget:
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return monotonic() - self.started
+
+    @property
+    def all_tokens(self) -> int:
+        """Tokens generated from the first beginning of the run on."""
+        return self.earlier[0] + self.spent
+
+    @property
+    def all_seconds(self) -> float:
+        """Seconds of work from the first beginning of the run on."""
+        return self.earlier[1] + self.elapsed
 
     @property
     def tokens_left(self) -> int:
@@ -81,21 +96,57 @@ class Conversation:
         self._progress = progress
         self._messages: list[dict[str, str]] = []
         self._heard = ""
+        self._waiting = 0
         self.budget = budget
         self.window = window
         self.model = model
         self.used = 0
+        self.reserve = min(RESERVE, window // 8)
+        self.closing = self.reserve
 
     @property
     def room(self) -> int:
         """Tokens that are left for new messages and their answers."""
-        return self.window - self.used
+        return self.window - self.used - self._waiting
 
     @property
     def spare(self) -> int:
-        """Tokens that a step may take, so that enough is left to answer afterwards."""
-        kept = min(RESERVE, self.budget.tokens // 4)
-        return min(self.budget.tokens_left - kept, self.room - 2 * RESERVE)
+        """Tokens that a step may take, so that enough is left to ask for the answer and give it."""
+        kept = min(self.reserve, self.budget.tokens // 4)
+        return min(self.budget.tokens_left - kept, self.room - self.reserve - self.closing)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was said so far."""
+        return {
+            "messages": self._messages,
+            "heard": self._heard,
+            "waiting": self._waiting,
+            "used": self.used,
+            "closing": self.closing,
+        }
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Goes on from what was said before."""
+        self._messages = [dict(one) for one in kept["messages"]]
+        self._heard, self._waiting = str(kept["heard"]), int(kept["waiting"])
+        self.used, self.closing = int(kept["used"]), int(kept["closing"])
+
+    def branch(self) -> Conversation:
+        """A conversation that goes on from here by itself, on the same budget."""
+        other = Conversation(
+            self._services,
+            self.budget,
+            window=self.window,
+            model=self.model,
+            progress=self._progress,
+        )
+        other.restore(self.to_json())
+        return other
+
+    def adopt(self, branch: Conversation) -> None:
+        """Goes on from where a branch has come to."""
+        self.restore(branch.to_json())
+        self.model = branch.model
 
     async def count(self, text: str) -> int:
         """Tokens of a text; short texts are bounded by their bytes without asking."""
@@ -113,9 +164,10 @@ class Conversation:
         self._messages = [{"role": "system", "content": text}]
         self.used = await self.count(text) + MESSAGE_OVERHEAD
 
-    def hear(self, text: str) -> None:
+    async def hear(self, text: str) -> None:
         """Puts a text before the next thing that is said."""
         self._heard = f"{self._heard}{text}\n\n"
+        self._waiting = await self.count(self._heard)
 
     async def ask(
         self, text: str, *, max_tokens: int, prefix: str = "", final: bool = False, **options: Any
@@ -132,11 +184,11 @@ class Conversation:
         Raises:
             OutOfBudget: No tokens, no seconds or no room are left.
         """
-        text = self._heard + text
-        added = await self.count(text) + await self.count(prefix) + 2 * MESSAGE_OVERHEAD
+        asks = await self.count(text) + await self.count(prefix) + 2 * MESSAGE_OVERHEAD
         free = self.budget.tokens_left if final else self.spare
-        limit = min(max_tokens, free, self.room - added)
+        limit = min(max_tokens, free, self.room - asks)
         self._require(limit)
+        text = self._heard + text
         asked = [*self._messages, {"role": "user", "content": text}]
         found = await self._services.chat(
             asked,
@@ -148,7 +200,7 @@ class Conversation:
             **options,
         )
         self._messages = [*asked, {"role": "assistant", "content": closed(prefix + found.text)}]
-        self._heard = ""
+        self._heard, self._waiting = "", 0
         self.budget.spent += found.tokens
         self.used = found.prompt_tokens + found.tokens + MESSAGE_OVERHEAD
         self.model = found.model if self.model is None else self.model
@@ -160,7 +212,7 @@ class Conversation:
                 f"The run took longer than its {self.budget.seconds:g} seconds.",
                 hint="Raise the agent's limit of seconds, or ask for less at once.",
             )
-        if limit <= 0 < self.room - RESERVE:
+        if limit <= 0 < self.room - self.reserve:
             raise OutOfBudget(
                 f"The run used up its {self.budget.tokens} tokens.",
                 hint="Raise the agent's limit of tokens, or ask for less at once.",

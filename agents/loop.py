@@ -1,35 +1,49 @@
 """Runs one task: route, recall, look, act and observe, verify, answer, remember.
 
-    route     the agent that fits                          Router
+    route     the agent that fits; whom past runs favour, where several are close
     recall    facts and at most two past tasks like it     memory server
-    look      what the task names, opened                  tools server
-    act       tool, arguments, result, again               model and tools server
-              or, where code is asked for: asserts, code, run, one reflection
-    verify    code run, arithmetic done again              sandbox
-    answer    from what was found
-    remember  how it went                                  memory server
+    look      what the task names, opened                  tools server     ┐
+    act       tool, arguments, result, again, part by part  model and tools  │ working
+              or, where code is asked for: asserts, code, run, reflection    │
+    answer    from what was found                                            ┘
+    verify    arithmetic done again                        sandbox
+    remember  how it went, and whether what was recalled helped              memory server
 
-Every stage emits an event with the run's trace id. A run ends by its answer, by its limits, or by
-cancellation, which takes effect at any await and leaves no experience behind.
+Every stage emits an event with the run's trace id, and the state behind every finished step is
+handed out, so that another process can go on from there. A run ends by its answer, by its limits,
+or by cancellation, which takes effect at any await and leaves no experience behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ryzanstein.agents import coding, experience, ground, menu, prompting, verify
-from ryzanstein.agents.act import act
+from ryzanstein.agents import experience, state
+from ryzanstein.agents.complexity import estimate
+from ryzanstein.agents.consult import consulted
 from ryzanstein.agents.conversation import Budget, OutOfBudget
 from ryzanstein.agents.persona import default_model, system_message, window_of
+from ryzanstein.agents.plan import parts
+from ryzanstein.agents.recalling import feed_back, recall
 from ryzanstein.agents.run import Approve, Checkpoint, Run
+from ryzanstein.agents.sections import TASK_SHARE, require_window
 from ryzanstein.agents.services import Services
 from ryzanstein.agents.step import Step
-from ryzanstein.agents.verify import Check
-from ryzanstein.errors import InvalidRequest, TimedOut
+from ryzanstein.agents.trust import Caller
+from ryzanstein.agents.verification.checks import Check, verdict
+from ryzanstein.agents.verification.mathematics import check_arithmetic
+from ryzanstein.agents.working import work
+from ryzanstein.errors import (
+    AgentNotFound,
+    InferenceError,
+    InvalidRequest,
+    RyzansteinError,
+    TimedOut,
+)
 from ryzanstein.events import EventSink, new_id
 
 if TYPE_CHECKING:
@@ -42,7 +56,6 @@ __all__ = ["RunResult", "Sampler", "checked", "run_task"]
 Sampler = Callable[..., Awaitable[Any]]
 
 MOST_CHARACTERS = 100_000
-FACTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,7 @@ async def run_task(
     approve: Approve | None = None,
     checkpoint: Checkpoint | None = None,
     resume: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
 ) -> RunResult:
     """Runs a task through the agent that fits it, or through a named one.
 
@@ -114,28 +128,48 @@ async def run_task(
         approve: Asked before a destructive call; None refuses it.
         checkpoint: Takes the state of the run after every finished step, as JSON.
         resume: Such a state: the run goes on behind its last finished step.
+        notes: What others found out for it, shown as data beside what is recalled.
 
     Raises:
         InvalidRequest: The task is empty or too long.
-        AgentNotFound: There is no agent of that name.
+        AgentNotFound: There is no agent of that name, or none fits the task.
+        InferenceError: The model answered with nothing.
         TimedOut: The run took longer than its limit; it is kept as a failure.
         RyzansteinError: A server or the engine failed.
     """
     task = checked(task)
-    profile, route = _routed(task, registry, router, agent)
-    limits = limits or profile.limits
+    agent = agent if resume is None else state.agent_of(resume)
+    profile, route = await _routed(task, services, registry, router, agent)
+    limits = _limits(task, profile.limits, limits)
     model = model or profile.model or await default_model(services)
-    budget = Budget(limits.tokens, limits.seconds)
     window = window_of(model, registry)
+    require_window(window, model)
     run_id = run_id or new_id("run")
-    run = Run(task, profile, services, budget, window, model, run_id, on_event)
-    run.approve, run.checkpoint = approve, checkpoint
+    caller = Caller(task=task, agent=profile.codename, run_id=run_id, grants=profile.grants)
+    run = Run(
+        task,
+        profile,
+        services.for_run(caller),
+        Budget(limits.tokens, limits.seconds),
+        window,
+        model,
+        run_id,
+        on_event,
+        approve=approve,
+        checkpoint=checkpoint,
+        notes=tuple(notes),
+    )
+    if resume is not None:
+        state.restore(run, resume)
     await run.tell("route", f"{profile.codename} takes the task", **route)
+    return await _bounded(run, tools, limits)
+
+
+async def _bounded(run: Run, tools: bool, limits: Limits) -> RunResult:
+    """Runs the stages within the limits; what ends the run before its answer is remembered."""
     try:
         with anyio.fail_after(limits.seconds):
-            await _prepare(run)
-            await _recall(run)
-            await _work(run, tools, limits.steps)
+            await _stages(run, tools, limits.steps)
             return await _finish(run)
     except TimeoutError:
         await _remember(run, "It ran out of time.")
@@ -146,6 +180,27 @@ async def run_task(
     except OutOfBudget:
         await _remember(run, "It ran out of tokens.")
         raise
+    except InferenceError as error:
+        await _remember(run, str(error))
+        raise
+
+
+async def _stages(run: Run, tools: bool, steps: int) -> None:
+    """Every stage up to the answer, but those that a run had done before it was interrupted."""
+    if not run.stage:
+        await _prepare(run)
+        await recall(run)
+        run.stage = "recalled"
+        await run.save()
+    await work(run, tools, steps)
+
+
+def _limits(task: str, own: Limits, given: Limits | None) -> Limits:
+    """What the caller sets, else what the agent may spend, with the steps the task should need."""
+    needed = own.steps if len(parts(task)) > 1 else estimate(task).steps
+    steps = min(own.steps, needed)
+    said = {name: getattr(given, name) for name in given.model_fields_set} if given else {}
+    return own.model_copy(update={"steps": steps, **said})
 
 
 def checked(task: str) -> str:
@@ -167,19 +222,28 @@ def checked(task: str) -> str:
     return task
 
 
-def _routed(
-    task: str, registry: Registry, router: Router | None, agent: str | None
+async def _routed(
+    task: str, services: Services, registry: Registry, router: Router | None, agent: str | None
 ) -> tuple[AgentProfile, dict[str, Any]]:
-    """The agent, and what the event of it says."""
+    """The agent, and what the event of it says.
+
+    Raises:
+        AgentNotFound: None fits the task.
+    """
     if agent is not None:
         return registry.agent(agent), {"reasons": ["asked for by name"]}
     if router is None:
         raise InvalidRequest("There is no router.", hint="Name the agent.")
     found = router.route(task, top_k=3)
-    best = found.agents[0]
     ranked = [one.codename for one in found.agents]
-    reasons = [str(reason) for reason in best.reasons]
-    return registry.agent(best.codename), {"agents": ranked, "reasons": reasons}
+    if not found.fits:
+        raise AgentNotFound(
+            f"No agent fits this task; the nearest are {', '.join(ranked)}.",
+            hint=f"Name one to have it try all the same, such as {ranked[0]}, or say more.",
+        )
+    chosen, why = await consulted(task, found.agents, services)
+    reasons = [*why, *map(str, chosen.reasons)]
+    return registry.agent(chosen.codename), {"agents": ranked, "reasons": reasons}
 
 
 async def _prepare(run: Run) -> None:
@@ -188,7 +252,7 @@ async def _prepare(run: Run) -> None:
     Raises:
         InvalidRequest: The task takes too much of the model's window.
     """
-    most = int(run.window * prompting.TASK_SHARE)
+    most = int(run.window * TASK_SHARE)
     size = await run.talk.count(run.task)
     if size > most:
         raise InvalidRequest(
@@ -198,88 +262,23 @@ async def _prepare(run: Run) -> None:
     await run.talk.system(system_message(run.profile, run.window))
 
 
-async def _recall(run: Run) -> None:
-    facts = await run.services.recall(run.task, limit=FACTS)
-    hits = await run.services.find_experiences(
-        run.task, tier=run.profile.tier, limit=experience.MOST
-    )
-    near = experience.chosen(facts, experience.LEAST_FACT_SIMILARITY)
-    alike = experience.chosen(hits)
-    run.facts = [fact["text"] for fact in near]
-    run.told = bool(near) and near[0].get("similarity", 0.0) >= experience.TOLD_SIMILARITY
-    run.reminders = [experience.reminder(hit) for hit in alike]
-    run.used = [*alike, *map(experience.as_used, near)]
-    ids = [one["id"] for one in run.used]
-    await run.tell("recall", f"{len(alike)} past tasks and {len(near)} facts fit", used=ids)
-
-
-async def _work(run: Run, tools: bool, steps: int) -> None:
-    """Finds the answer: by code, by tools, or from what is known."""
-    if not tools:
-        await run.say(prompting.plain_question(run.task, await _known(run)))
-        return
-    await _look(run)
-    allowed = await menu.allowed_tools(run.profile, run.around.named, run.services)
-    known = await _known(run)
-    if run.told and not run.around.named and not run.computes and prompting.only_asks(run.task):
-        await run.say(prompting.plain_question(run.task, known))
-        return
-    if prompting.asks_for_code(run.task) and any(one.name == "run_python" for one in allowed):
-        await _code(run, known)
-    else:
-        await act(run, known, allowed, steps)
-
-
-async def _look(run: Run) -> None:
-    run.around = await ground.look(run.task, run.services)
-    for one in run.around.named:
-        run.steps.append(Step("look", arguments={"path": one.path}, observation=one.text))
-        await run.tell("observe", f"{one.path} is a {one.kind}")
-
-
-async def _known(run: Run) -> str:
-    """What was looked up and recalled, within its share of the window."""
-    text = prompting.known_text(run.around.named, [*run.facts, *run.reminders])
-    return await run.talk.fit(text, int(run.window * prompting.KNOWN_SHARE))
-
-
-async def _code(run: Run, known: str) -> None:
-    """Writes code, checks it, and explains it; the code in the answer is the code that was run."""
-    since = run.mark()
-    opening = prompting.task_text(run.task, known)
-    attempt = await coding.write_code(run, opening, _original(run))
-    run.checks = list(attempt.checks)
-    said = "\n".join(f"{check.name}: {check.detail}" for check in attempt.failed)
-    run.note(Step("check", "run_python", {"code": attempt.code}, said, not said), since)
-    await run.say(prompting.EXPLAIN)
-    explained = run.answer.partition("```")[0].strip()
-    run.answer = f"```python\n{attempt.code.strip()}\n```\n\n{explained}".strip()
-
-
-def _original(run: Run) -> str:
-    """The code a task wants corrected, where it names a Python file."""
-    if not prompting.asks_to_correct(run.task):
-        return ""
-    texts = [one.text for one in run.around.named if one.path.endswith(".py")]
-    return texts[0] if len(texts) == 1 else ""
-
-
 async def _finish(run: Run) -> RunResult:
     """Verifies, remembers, and returns the result."""
     if not any(made.kind == "check" for made in run.steps):
         await run.tell("verify", "checks the answer")
-        run.checks += await verify.check_arithmetic(run.services, run.answer)
+        run.checks += await check_arithmetic(run.services, run.answer)
     await _remember(run)
+    await feed_back(run, verdict(run.checks))
     return RunResult(
         run_id=run.run_id,
         agent=run.profile.codename,
         answer=run.answer,
-        verified=verify.verdict(run.checks),
+        verified=verdict(run.checks),
         checks=tuple(run.checks),
         steps=tuple(run.steps),
         experiences=tuple(run.used),
-        tokens=run.budget.spent,
-        seconds=round(run.budget.elapsed, 3),
+        tokens=run.budget.all_tokens,
+        seconds=round(run.budget.all_seconds, 3),
         model=run.model or "",
         failures=tuple(run.failures),
     )
@@ -287,19 +286,24 @@ async def _finish(run: Run) -> RunResult:
 
 async def _remember(run: Run, stopped: str = "") -> None:
     """Keeps how it went, after it was checked; a run without an answer is a failure."""
-    verified = verify.verdict(run.checks)
+    verified = verdict(run.checks)
     kept = experience.experience(
         run.task, run.steps, run.checks, verified, run.answer, stopped=stopped
     )
     await run.tell("remember", f"keeps the run as {kept['outcome']}")
-    stored = await run.services.record_experience(
-        **kept,
-        agent=run.profile.codename,
-        run_id=run.run_id,
-        trace_id=run.trace_id,
-        tokens=run.budget.spent,
-        seconds=run.budget.elapsed,
-    )
+    try:
+        stored = await run.services.record_experience(
+            **kept,
+            agent=run.profile.codename,
+            run_id=run.run_id,
+            trace_id=run.trace_id,
+            tokens=run.budget.all_tokens,
+            seconds=run.budget.all_seconds,
+        )
+    except RyzansteinError as error:
+        # An answer is not lost because it cannot be remembered.
+        await run.failed(f"The run could not be remembered: {error}")
+        return
     if stored.get("breakthrough") is not None and not stored.get("refuted"):
         message = f"a breakthrough that tier {run.profile.tier} will hear of"
         await run.tell("breakthrough", message, id=stored["id"], score=stored["breakthrough"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ryzanstein.agents import prompting
+from ryzanstein.agents import prompting, sections
 from ryzanstein.agents.profile import system_prompt
 from ryzanstein.config import load_settings
 from ryzanstein.errors import RyzansteinError
@@ -35,7 +35,7 @@ def window_of(model: str | None, registry: Registry) -> int:
 
 def system_message(agent: AgentProfile, window: int) -> str:
     """The first message of all conversations of an agent with a model of this window."""
-    budget = int(_CHARACTERS * window * prompting.PERSONA_SHARE)
+    budget = int(_CHARACTERS * window * sections.PERSONA_SHARE)
     return prompting.system_text(system_prompt(agent, budget=budget))
 
 

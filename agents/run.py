@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ryzanstein.agents import prompting
+from ryzanstein.agents import prompting, state
 from ryzanstein.agents.complexity import Complexity, estimate
-from ryzanstein.agents.conversation import RESERVE, Budget, Conversation
+from ryzanstein.agents.conversation import Budget, Conversation
 from ryzanstein.agents.ground import Surroundings
 from ryzanstein.agents.services import Services
 from ryzanstein.agents.step import Step
-from ryzanstein.agents.verify import Check
+from ryzanstein.agents.verification.checks import Check
+from ryzanstein.errors import RyzansteinError
 from ryzanstein.events import Event, EventSink, new_id
 
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile
 
-__all__ = ["Approve", "Checkpoint", "Mark", "Run"]
+__all__ = ["Acting", "Approve", "Checkpoint", "Mark", "Run"]
 
-# Asked before a destructive call, with the tool's name, its arguments and what it would do.
-Approve = Callable[[str, Mapping[str, Any], str], Awaitable[bool]]
+# Asked before a call that would destroy something, with what it would do, as a sentence.
+Approve = Callable[[str], Awaitable[bool | None]]
 # Takes the state of a run after every finished step; run_task(resume=...) takes it back.
 Checkpoint = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -33,6 +34,29 @@ class Mark:
 
     at: float
     spent: int
+
+
+@dataclass
+class Acting:
+    """Where the use of tools for one part of a task is, so that it can be gone on with.
+
+    Attributes:
+        question: To ask next.
+        shown: Names of the tools to choose from.
+        left: Steps that may still be taken.
+        must_act: A value is to be found, and none was found yet.
+        seen: Keys of the calls made.
+        notes: By tool, why it failed last.
+        stale: How often something was done or found again.
+    """
+
+    question: str
+    shown: list[str]
+    left: int
+    must_act: bool = False
+    seen: list[str] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    stale: int = 0
 
 
 @dataclass
@@ -61,6 +85,14 @@ class Run:
         checkpoint: Takes the state after every finished step.
         complexity: How much work the task is.
         failures: Why something failed on the way, a sentence each, in order.
+        stage: The last stage that is done: "", recalled, looked, coded.
+        parts: What the task was split into; the task alone where it is one thing.
+        part: Which of them is at work.
+        found: Of each part that is done, whether it found what it needs.
+        brief: What is at work, as later questions name it.
+        acting: Where the use of tools for it is.
+        taken: Steps taken so far.
+        notes: What others found out for it.
     """
 
     task: str
@@ -83,6 +115,14 @@ class Run:
     approve: Approve | None = None
     checkpoint: Checkpoint | None = None
     failures: list[str] = field(default_factory=list)
+    stage: str = ""
+    parts: tuple[str, ...] = ()
+    part: int = 0
+    found: list[bool] = field(default_factory=list)
+    brief: str = ""
+    acting: Acting | None = None
+    taken: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.complexity: Complexity = estimate(self.task)
@@ -95,9 +135,14 @@ class Run:
         )
 
     @property
+    def aim(self) -> str:
+        """The part of the task that is at work."""
+        return self.parts[self.part] if self.part < len(self.parts) else self.task
+
+    @property
     def computes(self) -> bool:
-        """Whether the answer is to be counted or calculated, by a tool and not by the model."""
-        return prompting.asks_to_compute(self.task)
+        """Whether its answer is to be counted or calculated, by a tool and not by the model."""
+        return prompting.asks_to_compute(self.aim)
 
     @property
     def results(self) -> list[Step]:
@@ -132,8 +177,11 @@ class Run:
         self.steps.append(timed)
         return timed
 
-    async def say(self, question: str) -> None:
-        """Asks for the answer."""
-        await self.tell("answer", "writes the answer")
-        found = await self.talk.ask(question, max_tokens=RESERVE, final=True)
-        self.answer = found.text.strip()
+    async def save(self) -> None:
+        """Hands out the state behind a finished step; a run does not end because that failed."""
+        if self.checkpoint is None:
+            return
+        try:
+            await self.checkpoint(state.to_json(self))
+        except RyzansteinError as error:
+            await self.failed(f"The state of the run could not be kept: {error}")

@@ -19,8 +19,9 @@ from typing import Any
 
 from ryzanstein.agents.conversation import Conversation
 from ryzanstein.agents.services import ToolSpec
+from ryzanstein.errors import AgentInvocationError
 
-__all__ = ["OTHER", "Call", "Step", "choose", "fill"]
+__all__ = ["OTHER", "Call", "Step", "Unfilled", "choose", "fill"]
 
 CODE_TOKENS = 400
 LINE_TOKENS = 120
@@ -29,6 +30,10 @@ MOST_FIELDS = 3
 SEED = 1
 OTHER = "something else"
 _PATTERNS = {"integer": r"-?[0-9]{1,12}", "number": r"-?[0-9]{1,12}(\.[0-9]{1,9})?"}
+
+
+class Unfilled(AgentInvocationError):
+    """The model gave no arguments that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,9 @@ async def fill(
         known: Arguments whose value is clear already.
         options: The values an argument can take, where they are few.
         temperature: Above 0 to get something else than before.
+
+    Raises:
+        Unfilled: The model gave no arguments that can be read.
     """
     if len(tool.forms) > MOST_FIELDS or not tool.forms:
         return await _json(talk, tool)
@@ -108,8 +116,17 @@ async def fill(
 async def _json(talk: Conversation, tool: ToolSpec) -> dict[str, Any]:
     text = f"Write the arguments of {tool.name} as JSON. Example: {tool.example}"
     found = await talk.ask(text, max_tokens=JSON_TOKENS, json_schema=dict(tool.schema))
-    values: dict[str, Any] = json.loads(found.text)
+    values = _read(found.text, tool.name)
+    if not isinstance(values, dict):
+        raise Unfilled(f"The arguments of {tool.name} are no object.")
     return values
+
+
+def _read(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unfilled(f"What was written for {name} is cut off or no JSON: {text[:80]}") from error
 
 
 async def _argument(
@@ -133,10 +150,10 @@ async def _argument(
         return await choose(talk, question, ["true", "false"]) == "true"
     if kind in _PATTERNS:
         found = await talk.ask(question, max_tokens=24, regex=_PATTERNS[kind])
-        return json.loads(found.text)
+        return _read(found.text, name)
     if kind != "string":
         found = await talk.ask(question, max_tokens=JSON_TOKENS, json_schema=dict(schema))
-        return json.loads(found.text)
+        return _read(found.text, name)
     line = await _line(talk, question, tool.name, temperature)
     return line or schema.get("default", "")
 

@@ -13,6 +13,7 @@ from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers._factory import ADDS, CHANGES, DESTROYS, READS, make_server
 from ryzanstein.mcp_servers._memory_replies import (
     Consolidated,
+    Drawn,
     Entry,
     Forgotten,
     FoundLesson,
@@ -202,6 +203,10 @@ def find_experiences(
     tier: Annotated[
         int | None, Field(ge=1, le=99, description="The asking agent's; its breakthroughs count.")
     ] = None,
+    candidates: Annotated[
+        list[Annotated[str, Field(max_length=32)]],
+        Field(max_length=20, description="Codenames to draw from: whom such tasks went well with."),
+    ] = [],  # noqa: B006
 ) -> Lessons:
     """Find how similar tasks went before: what worked, what failed, what was learnt."""
     if tier is None and agent is not None:
@@ -217,7 +222,11 @@ def find_experiences(
                 reasons=[str(reason) for reason in hit.reasons],
             )
             for hit in hits
-        ]
+        ],
+        draws=[
+            Drawn(agent=one.name, value=one.value, weight=one.belief.weight)
+            for one in (shared().store.consult(candidates, task) if candidates else ())
+        ],
     )
 
 

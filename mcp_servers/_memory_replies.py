@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Consolidated",
+    "Drawn",
     "Entry",
     "Forgotten",
     "Found",
@@ -204,10 +205,19 @@ class FoundLesson(Learnt):
     reasons: list[str] = Field(default_factory=list)
 
 
+class Drawn(Reply):
+    """A candidate and what was drawn for it, from so many runs like this one."""
+
+    agent: str
+    value: float
+    weight: float
+
+
 class Lessons(Reply):
-    """Experiences with similar tasks, best first."""
+    """Experiences with similar tasks, best first; and the candidates, whom to ask first."""
 
     experiences: list[FoundLesson]
+    draws: list[Drawn] = Field(default_factory=list)
 
     def brief(self) -> str:
         """Returns one line an experience, marked as data."""

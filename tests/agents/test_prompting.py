@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ryzanstein.agents import prompting, step
-from ryzanstein.agents.ground import Named, Place, find_names, head
+from ryzanstein.agents.ground import Place, find_names, head
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,6 @@ def test_the_head_of_a_long_text_says_how_long_it_is() -> None:
     text = "\n".join(f"line {i}" for i in range(500))
     assert "500 lines" in head(text)
     assert head("short\n") == "short"
-
-
-def test_what_is_known_is_quoted_as_data() -> None:
-    text = prompting.known_text([Named("a.txt", "file", "hello")], ["my code is 4417"])
-    assert text.count("<data") == text.count("</data>") == 2
 
 
 @pytest.mark.parametrize(

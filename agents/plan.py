@@ -1,0 +1,90 @@
+"""The parts of a task, where it has several: a plan is made only to split, from the words alone.
+
+    1. … 2. … / - … - …         each item that says what to do or asks something
+    First …, then …; and then   each clause that says what to do or asks something
+    … ? … ?                     each question
+
+A model of a billion parameters writes worse plans than the user did, and each plan costs tokens; so
+what the user did not write as several parts stays one. Each part keeps the words before the list.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ryzanstein.agents import prompting
+
+__all__ = ["MOST_PARTS", "parts"]
+
+MOST_PARTS = 6
+_ITEM = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*•])[ \t]+(?=\S)", re.M)
+_THEN = re.compile(
+    r"(?:[,;.]\s+(?:and\s+)?|\s+and\s+)(?:then|after that|afterwards|finally|lastly|next)\b[,\s]+",
+    re.I,
+)
+_FIRST = re.compile(r"^\s*(?:first(?:ly)?|to begin with)\b[,:\s]+", re.I)
+_SENTENCE = re.compile(r".+?(?:[.?!](?=\s)|$)", re.S)
+_ORDERS = re.compile(
+    r"^(?:please\s+)?(?:now\s+)?(?:add|analy[sz]e|append|calculate|change|check|compare|compute|"
+    r"convert|count|create|delete|describe|determine|draw|explain|export|extract|fetch|find|"
+    r"format|give|import|improve|list|look|make|measure|merge|move|name|open|plot|print|put|read|"
+    r"remember|remove|rename|replace|report|run|save|say|search|select|show|solve|sort|state|"
+    r"store|sum|summari[sz]e|tell|test|translate|update|use|verify|write)\b",
+    re.I,
+)
+_ASKS = re.compile(
+    r"^(?:and\s+)?(?:what|which|who|whom|whose|when|where|why|how|is|are|was|were|does|do|did|can)\b",
+    re.I,
+)
+
+
+def parts(task: str) -> tuple[str, ...]:
+    """The parts of a task in order; the task alone where it is one thing."""
+    text = task.strip()
+    if prompting.asks_for_code(text):
+        return (text,)  # its rules are one program's
+    for split in (_listed, _sequence, _questions):
+        found = [part.strip() for part in split(text) if part.strip()]
+        if 2 <= len(found) and all(map(_is_task, found)):
+            return _at_most(found)
+    return (text,)
+
+
+def _listed(text: str) -> list[str]:
+    """Items of a list, each behind what was said before the list."""
+    starts = list(_ITEM.finditer(text))
+    if not starts:
+        return []
+    ends = [one.start() for one in starts[1:]] + [len(text)]
+    items = [text[one.end() : end].strip() for one, end in zip(starts, ends, strict=True)]
+    return items if all(map(_is_task, items)) else []
+
+
+def _sequence(text: str) -> list[str]:
+    return _THEN.split(_FIRST.sub("", text))
+
+
+def _questions(text: str) -> list[str]:
+    """Questions one after the other; what is said between them goes with the one behind it."""
+    found: list[str] = []
+    said = ""
+    for one in _SENTENCE.findall(text):
+        said = f"{said} {one.strip()}".strip()
+        if one.rstrip().endswith("?"):
+            found.append(said)
+            said = ""
+    return found if not said else []
+
+
+def _is_task(text: str) -> bool:
+    """Whether a text says what to do, or asks something."""
+    last = text.rsplit(". ", 1)[-1].strip()
+    return bool(
+        _ORDERS.match(text) or _ASKS.match(text) or _ORDERS.match(last) or _ASKS.match(last)
+    )
+
+
+def _at_most(found: list[str]) -> tuple[str, ...]:
+    """At most so many parts; what is over stays together in the last."""
+    first, rest = found[: MOST_PARTS - 1], found[MOST_PARTS - 1 :]
+    return (*first, *(["; ".join(rest)] if rest else []))
