@@ -13,7 +13,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ryzanstein.agents.backends.base import Progress, heard
+from ryzanstein.agents.backends.base import Progress, reporting
 from ryzanstein.agents.connections import Connections, protocol_error, transport_errors
 from ryzanstein.errors import (
     ConnectionFailed,
@@ -90,13 +90,10 @@ class Servers:
         given = {key: value for key, value in arguments.items() if value is not None}
 
         async def use(client: Client, watch: Watch) -> CallToolResult:
-            async def report(done: float, total: float | None, message: str | None) -> None:
-                await heard(watch, progress, done, total, message)
-
             return await client.call_tool(
                 tool,
                 given,
-                progress_callback=report,
+                progress_callback=reporting(watch, progress),
                 meta=cast(Any, dict(meta)) if meta else None,
             )
 

@@ -40,7 +40,16 @@ from ryzanstein.resilience import PARTIES, Parties
 if TYPE_CHECKING:
     from ryzanstein.registry import Registry
 
-__all__ = ["NEEDED", "Completion", "Progress", "Sampler", "Services", "ToolOutcome", "ToolSpec"]
+__all__ = [
+    "NEEDED",
+    "Completion",
+    "Message",
+    "Progress",
+    "Sampler",
+    "Services",
+    "ToolOutcome",
+    "ToolSpec",
+]
 
 log = logging.getLogger("ryzanstein.agents")
 

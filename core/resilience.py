@@ -17,7 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -55,10 +55,6 @@ class Watch:
         self.longest = max(self.longest, now - self.last)
         self.last = now
         self._scope.deadline = anyio.current_time() + self._silence
-
-    async def progress(self, *report: Any) -> None:
-        """Takes a report of progress, which is a sign of life."""
-        self.alive()
 
 
 class Party:
@@ -255,15 +251,15 @@ async def retried(
             return error.seconds if error.seconds <= policy.longest_wait else False
         return True
 
-    waits = {
-        "attempts": policy.retries + 1,
-        "timeout": None,
-        "wait_initial": policy.first_wait,
-        "wait_max": policy.longest_wait,
-        "wait_jitter": policy.jitter,
-        "wait_exp_base": 2.0,
-    }
-    async for attempt in stamina.retry_context(on=again, **waits):
+    attempts = stamina.retry_context(
+        on=again,
+        attempts=policy.retries + 1,
+        timeout=None,
+        wait_initial=policy.first_wait,
+        wait_max=policy.longest_wait,
+        wait_jitter=policy.jitter,
+    )
+    async for attempt in attempts:
         with attempt:
             try:
                 return await call()

@@ -17,7 +17,7 @@ __all__ = [
     "Refused",
     "Rubbish",
     "estimated_tokens",
-    "heard",
+    "reporting",
 ]
 
 Message = Mapping[str, str]
@@ -108,11 +108,15 @@ class Backend(Protocol):
         ...
 
 
-async def heard(watch: Watch, progress: Progress | None, *report: Any) -> None:
-    """Notes a sign of life and passes it on."""
-    watch.alive()
-    if progress is not None:
-        await progress(*report)
+def reporting(watch: Watch, to: Progress | None) -> Progress:
+    """Returns what takes reports of progress as signs of life and passes them on."""
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        watch.alive()
+        if to is not None:
+            await to(progress, total, message)
+
+    return report
 
 
 def estimated_tokens(what: str | Sequence[Message]) -> int:

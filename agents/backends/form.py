@@ -11,6 +11,7 @@ wrong. So what comes out has the form or is an error, as with the engine's own c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = ["Form", "Misfit"]
 
 _REGEX_SECONDS = 0.5
 _WRAPPED = "answer"
+_FENCE = re.compile(r"^```\w+[ \t]*\n", re.M)
 _CONSTRAINTS = ("choices", "regex", "json_schema", "grammar")
 
 
@@ -116,6 +118,8 @@ class Form:
         if self.constrained:
             return False
         rest = self._after_prefix(text)
+        if self.prefix.strip() and rest is text:
+            return False  # the prefix, or what stands for it, may yet come
         return any(mark in rest for mark in self.stop)
 
     def read(self, text: str, *, wrapped: bool = False) -> str:
@@ -147,14 +151,12 @@ class Form:
             return text
         if text.lstrip().startswith(prefix):
             return text.lstrip()[len(prefix) :].removeprefix("\n")
-        fence = prefix.partition("\n")[0]
-        if not fence.startswith("```"):
+        if not prefix.startswith("```"):
             return text
-        for opening in (f"{fence}\n", "```"):
-            before, mark, rest = text.partition(opening)
-            if mark and before.count("```") % 2 == 0:
-                return rest if opening != "```" else rest.partition("\n")[2]
-        return text
+        opening = _FENCE.search(text)
+        if opening is not None:
+            return text[opening.end() :]
+        return text.partition("```")[2].partition("\n")[2] if text.count("```") > 1 else text
 
 
 def _wrapping(schema: dict[str, Any]) -> dict[str, Any]:

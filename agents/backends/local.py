@@ -10,7 +10,7 @@ from ryzanstein.agents.backends.base import (
     Message,
     Progress,
     estimated_tokens,
-    heard,
+    reporting,
 )
 from ryzanstein.errors import MemoryLimitError, ModelNotFound
 from ryzanstein.resilience import Watch
@@ -73,9 +73,7 @@ class LocalBackend:
             MemoryLimitError: Neither the model asked for nor a smaller one has room.
             RyzansteinError: What the server raised.
         """
-
-        async def report(done: float, total: float | None, message: str | None) -> None:
-            await heard(watch, progress, done, total, message)
+        report = reporting(watch, progress)
 
         asked = options.pop("model", None) or self._model
         request = {"messages": [dict(one) for one in messages], **options}

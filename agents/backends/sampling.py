@@ -16,7 +16,7 @@ from ryzanstein.agents.backends.base import (
     Message,
     Progress,
     estimated_tokens,
-    heard,
+    reporting,
 )
 from ryzanstein.agents.backends.form import Form, Misfit
 from ryzanstein.errors import InferenceError, ServerUnavailable
@@ -94,13 +94,13 @@ class SamplingBackend:
         started = monotonic()
         asked = form.asked(messages)
         most = int(options.get("max_tokens") or _DEFAULT_TOKENS)
-        spent = 0
+        report, spent = reporting(watch, progress), 0
         fault: Misfit | None = None
         for _ in range(ASKS):
             found = await sampler(_question(asked, form, most, options.get("temperature")))
             tokens = estimated_tokens(found.text)
             spent += tokens
-            await heard(watch, progress, min(spent, most), most, f"{spent} tokens")
+            await report(min(spent, most), most, f"{spent} tokens")
             try:
                 text = form.read(found.text)
             except Misfit as error:
