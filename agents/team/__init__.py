@@ -1,0 +1,1 @@
+"""Several agents at one task: split, shared out, worked on side by side, merged with names."""

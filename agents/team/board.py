@@ -1,0 +1,62 @@
+"""What the members of a team tell each other: working memories of the team's run.
+
+They are written as soon as a part is done, so that parts which start later find them, also after a
+restart; they end with the run. A team works on without its memory where that cannot be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ryzanstein.agents.conversation import clipped
+from ryzanstein.errors import RyzansteinError
+
+if TYPE_CHECKING:
+    from ryzanstein.agents.services import Services
+
+__all__ = ["Board"]
+
+Failed = Callable[[str], Awaitable[None]]
+
+MOST_NOTES = 3
+LEAST_SIMILARITY = 0.35
+# Of one finding; the whole of an answer is in the team's result.
+NOTE_CHARACTERS = 1200
+
+
+class Board:
+    """The shared working memory of one run of a team."""
+
+    def __init__(self, services: Services, run_id: str, failed: Failed) -> None:
+        self._services = services
+        self._run_id = run_id
+        self._failed = failed
+
+    async def note(self, agent: str, part: str, answer: str) -> None:
+        """Keeps what an agent found for a part."""
+        text = await _short(f"{agent} on «{' '.join(part.split())[:300]}»: {answer}")
+        try:
+            await self._services.remember(
+                text, tier="working", task=self._run_id, agent=agent, kind="finding"
+            )
+        except RyzansteinError as error:
+            await self._failed(f"A finding could not be shared: {error}")
+
+    async def notes(self, part: str) -> list[str]:
+        """What was found so far that a part may need."""
+        try:
+            hits = await self._services.recall(
+                part[:2000], limit=MOST_NOTES, tier=["working"], task=self._run_id
+            )
+        except RyzansteinError as error:
+            await self._failed(f"The shared memory could not be read: {error}")
+            return []
+        return [hit["text"] for hit in hits if hit.get("similarity", 0.0) >= LEAST_SIMILARITY]
+
+
+async def _short(text: str) -> str:
+    async def count(candidate: str) -> int:
+        return len(candidate)
+
+    return await clipped(text, NOTE_CHARACTERS, count)
