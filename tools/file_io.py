@@ -22,6 +22,7 @@ __all__ = [
     "append_file",
     "copy_bytes",
     "decoded",
+    "existing_name",
     "fingerprint",
     "given_text",
     "read_text",
@@ -83,6 +84,21 @@ def given_text(ctx: ToolContext, text: str, path: str) -> str:
         return text
     with Roots(ctx.roots).place(path) as place:
         return read_text(place)[0]
+
+
+def existing_name(ctx: ToolContext, path: str, *, follow: bool = True) -> str:
+    """Returns what the thing at a path is called, or nothing where none can be reached.
+
+    Args:
+        ctx: What is allowed.
+        path: Its path.
+        follow: Whether a link means what it leads to, or itself.
+    """
+    with contextlib.suppress(ToolError):
+        roots = Roots(ctx.roots)
+        with roots.place(path, follow=follow) as place:
+            return "" if place.status() is None else roots.name(place)
+    return ""
 
 
 def append_file(place: Place, raw: bytes) -> None:

@@ -122,6 +122,11 @@ class Roots:
         """Tells whether an already resolved path lies in a root."""
         return any(path == real or real in path.parents for _, real in self._roots)
 
+    def name(self, place: Place) -> str:
+        """Returns what a place is called in messages and grants, the same for every way there."""
+        near = place.path == self.first or self.first in place.path.parents
+        return place.shown if near else str(place.path)
+
     @contextlib.contextmanager
     def place(
         self, path: str, *, make_parents: bool = False, follow: bool = True

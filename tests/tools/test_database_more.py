@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ryzanstein.errors import ToolError
-from ryzanstein.tools import ToolContext, ToolResult, call_tool, sqlite_file
+from ryzanstein.tools import ToolContext, ToolResult, call_tool, sql_script, sqlite_file
 from ryzanstein.tools.families.database import changing
 
 Call = Callable[..., Awaitable[ToolResult]]
@@ -116,7 +116,7 @@ async def test_a_new_database_is_made_only_where_asked(call: Call, root: Path) -
     ],
 )
 def test_what_can_only_add_is_told_apart(script: str, adds: bool) -> None:
-    assert changing.only_adds(script) is adds
+    assert sql_script.only_adds(script) is adds
 
 
 @pytest.mark.parametrize(

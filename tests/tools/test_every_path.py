@@ -22,6 +22,8 @@ Call = Callable[..., Awaitable[ToolResult]]
 # The longest path of the system is what tells a path from other text in a schema.
 LONGEST = 4096
 PATH_NAMES = {"path", "paths", "database", "folder", "directory"}
+# These work on a link itself: it may be moved, deleted or committed, and leads nowhere by that.
+LINKS = {"move_file", "delete_file", "git_commit"}
 # What else a tool needs, so that nothing but the path can be the reason for a refusal.
 FITTING = {"database": "SELECT * FROM secrets", "sql": "SELECT * FROM secrets"}
 SECRET = "heron-secret"
@@ -117,7 +119,6 @@ async def test_no_path_leads_out_of_the_roots(
     if name == "database":
         shutil.copy(outside / "key.db", outside / "key")
     before = snapshot(root)
-    # A link itself may be moved or deleted, so these tools come to it last and only it is lost.
     for escape in ESCAPES:
         path = escape.format(root=root, outside=outside)
         try:
@@ -128,7 +129,7 @@ async def test_no_path_leads_out_of_the_roots(
         else:
             assert SECRET not in result.text and SECRET not in str(result.data), path
             assert "link" in path or "chain" in path, f"{path!r} was not refused: {result.text}"
-            assert item.name in {"move_file", "delete_file", "copy_file"}, f"{path!r}"
+            assert item.name in LINKS, f"{path!r}"
         assert snapshot(root) == before, path
 
 

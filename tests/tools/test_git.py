@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from ryzanstein.errors import ServerUnavailable, ToolError
-from ryzanstein.tools import ToolResult
-from ryzanstein.tools.families import git as family
+from ryzanstein.tools import ToolResult, git_program
 
 Call = Callable[..., Awaitable[ToolResult]]
 
@@ -212,6 +211,6 @@ async def test_where_there_is_nothing_to_inspect(
     git(root, "init", "-q")
     with pytest.raises(ToolError, match="no commits yet"):
         await call("git_inspect", "log")
-    monkeypatch.setattr(family.shutil, "which", lambda name: None)
+    monkeypatch.setattr(git_program.shutil, "which", lambda name: None)
     with pytest.raises(ServerUnavailable, match="apt-get install git"):
         await call("git_inspect", "status")

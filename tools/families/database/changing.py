@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
@@ -16,62 +15,24 @@ from pydantic import Field
 
 from ryzanstein.errors import ToolError
 from ryzanstein.tools.context import Output, ToolContext
-from ryzanstein.tools.file_io import PathText, replace_file, replacing
+from ryzanstein.tools.file_io import PathText, existing_name, replace_file, replacing
 from ryzanstein.tools.paths import Place, Roots
+from ryzanstein.tools.sql_script import only_adds, statements
 from ryzanstein.tools.sqlite_file import database_place, explained, opened, whole
 from ryzanstein.tools.toolbox import tool
 
-_MOST_STATEMENTS = 200
 _MOST_ROWS = 1_000_000
 _MOST_BYTES = 256 << 20
-# What can only add; everything else may overwrite or delete.
-_ADDS = re.compile(
-    r"\s*(CREATE\s+(TABLE|UNIQUE\s+INDEX|INDEX|VIEW)|INSERT\s+(OR\s+(IGNORE|ABORT|FAIL)\s+)?INTO)\b"
-    r"(?!.*\bON\s+CONFLICT\b)",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def statements(script: str) -> list[str]:
-    """Splits a script at the semicolons that end a statement.
-
-    Raises:
-        ToolError: There are too many.
-    """
-    found: list[str] = []
-    part = ""
-    for piece in re.split(r"(?<=;)", script):
-        part += piece
-        if sqlite3.complete_statement(part):
-            found.append(part.strip())
-            part = ""
-            if len(found) > _MOST_STATEMENTS:
-                raise ToolError(
-                    f"There are more than {_MOST_STATEMENTS} statements.",
-                    hint="Send them in parts, or insert many rows with one statement.",
-                )
-    return [one for one in [*found, part.strip()] if one.strip("; \n\t")]
-
-
-def only_adds(script: str) -> bool:
-    """Tells whether no statement of a script can overwrite or delete a row or a table."""
-    return all(_ADDS.match(one) for one in statements(script))
 
 
 def _destroys(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
-    script = str(arguments["sql"])
-    try:
-        if only_adds(script):
-            return ""
-    except ToolError:  # too many: the call itself says so
-        return str(arguments["database"])
-    with Roots(ctx.roots).place(str(arguments["database"])) as place:
-        return place.shown if place.status() is not None else ""
+    return "" if only_adds(arguments["sql"]) else existing_name(ctx, arguments["database"])
 
 
 @tool(
     title="Change a database",
     destructive=True,
+    destroys=_destroys,
     example={
         "database": "people.db",
         "sql": "CREATE TABLE people (name TEXT); INSERT INTO people VALUES ('Ann');",
@@ -104,7 +65,9 @@ def _execute(ctx: ToolContext, database: str, sql: str, create: bool) -> Output:
     script = statements(sql)
     if not script:
         raise ToolError("There is no statement.", hint="Give at least one, such as CREATE TABLE.")
-    with Roots(ctx.roots).place(database, make_parents=create) as place:
+    roots = Roots(ctx.roots)
+    with roots.place(database, make_parents=create) as place:
+        name = roots.name(place)
         existed = place.status() is not None
         if not existed and not create:
             raise ToolError(f"{place.shown} does not exist.", hint="Give create=true to make it.")
@@ -119,7 +82,7 @@ def _execute(ctx: ToolContext, database: str, sql: str, create: bool) -> Output:
     rows = f"; rows changed: {sum(changed)}"
     data = {"database": place.shown, "statements": len(script), "changed": changed}
     text = f"done: {len(script)} statement{'s' * (len(script) != 1)}{rows}"
-    return Output(text, {**data, "existed": existed})
+    return Output(text, {**data, "existed": existed}, made=() if existed else (name,))
 
 
 def _run(place: Place, script: list[str]) -> list[int]:
@@ -171,21 +134,23 @@ def _export(ctx: ToolContext, sql: str, to: str, database: str) -> Output:
     ending = PurePath(to.strip().strip("`'\"")).suffix.lower()
     if ending not in {".csv", ".json", ".jsonl"}:
         raise ToolError(f"{to} is no .csv, .json or .jsonl file.", hint="Choose such a name.")
+    roots = Roots(ctx.roots)
     with database_place(ctx, database) as source, opened(source) as connection:
         try:
             cursor = connection.execute(sql)
             if cursor.description is None:
                 raise ToolError("This is no query.", hint="Use a SELECT statement.")
             columns = [column[0] for column in cursor.description]
-            with Roots(ctx.roots).place(to, make_parents=True) as target:
+            with roots.place(to, make_parents=True) as target:
                 if target.status() is not None:
                     raise ToolError(f"{target.shown} exists already.", hint="Choose another name.")
+                made = roots.name(target)
                 with replacing(target) as file:
                     count = _write(file, ending, columns, cursor)
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise explained(connection, error, write=False) from error
     data = {"path": target.shown, "rows": count, "columns": columns}
-    return Output(f"wrote {count:,} rows to {target.shown}", data)
+    return Output(f"wrote {count:,} rows to {target.shown}", data, made=(made,))
 
 
 def _write(file: BinaryIO, ending: str, columns: list[str], rows: sqlite3.Cursor) -> int:

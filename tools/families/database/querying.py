@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import anyio.to_thread
 from pydantic import Field
 
 from ryzanstein.tools.context import Output, ToolContext
-from ryzanstein.tools.paths import Place
+from ryzanstein.tools.paths import Place, Roots
+from ryzanstein.tools.sql_script import only_adds
 from ryzanstein.tools.sqlite_file import (
     cell,
     database_place,
@@ -23,9 +24,17 @@ from ryzanstein.tools.sqlite_file import (
 from ryzanstein.tools.toolbox import tool
 
 
+def _destroys(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
+    if only_adds(arguments["sql"]):
+        return ""
+    with database_place(ctx, arguments["database"]) as place:
+        return "" if place.status() is None else Roots(ctx.roots).name(place)
+
+
 @tool(
     title="Query a database",
     destructive=True,
+    destroys=_destroys,
     untrusted=True,
     example={"sql": "SELECT name FROM people ORDER BY name", "database": "people.db"},
     main=("sql", "code", "sql"),

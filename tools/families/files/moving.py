@@ -7,15 +7,15 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import anyio.to_thread
 from pydantic import Field
 
 from ryzanstein.errors import ToolError
 from ryzanstein.tools.context import Output, ToolContext
-from ryzanstein.tools.file_io import PathText, copy_bytes, replacing
+from ryzanstein.tools.file_io import PathText, copy_bytes, existing_name, replacing
 from ryzanstein.tools.paths import Place, Roots
 from ryzanstein.tools.toolbox import tool
 
@@ -53,11 +53,12 @@ def _copy(ctx: ToolContext, path: str, to: str) -> Output:
                 size = copy_bytes(file, copy, _LARGEST_COPY, source.shown)
                 _require_free(target)
     data = {"path": source.shown, "to": target.shown, "bytes": size}
-    return Output(f"copied {source.shown} to {target.shown} ({size:,} bytes)", data)
+    made = (Roots(ctx.roots).name(target),)
+    return Output(f"copied {source.shown} to {target.shown} ({size:,} bytes)", data, made=made)
 
 
 @contextlib.contextmanager
-def _target(ctx: ToolContext, source: Place, to: str) -> Iterator[Place]:
+def _target(ctx: ToolContext, source: Place, to: str, *, make: bool = True) -> Iterator[Place]:
     """Opens where something shall go: a folder that exists means a place of that name in it."""
     roots = Roots(ctx.roots)
     with roots.place(to) as place:
@@ -65,7 +66,7 @@ def _target(ctx: ToolContext, source: Place, to: str) -> Iterator[Place]:
     inside = found is not None and stat.S_ISDIR(found.st_mode)
     if inside or to.rstrip().endswith("/"):
         to = f"{to.rstrip().rstrip('/')}/{source.name}" if to.strip() != "/" else to
-    with roots.place(to, make_parents=True, follow=False) as place:
+    with roots.place(to, make_parents=make, follow=False) as place:
         yield place
 
 
@@ -74,9 +75,23 @@ def _require_free(target: Place) -> None:
         raise ToolError(f"{target.shown} exists already.", hint="Choose another name.")
 
 
+def _moved(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
+    """What is taken away from its place, or what a run's own file would replace."""
+    roots = Roots(ctx.roots)
+    with roots.place(arguments["path"], follow=False) as source:
+        name = roots.name(source)
+        if name not in ctx.made:
+            return name if source.status() is not None else ""
+        with contextlib.suppress(ToolError):
+            with _target(ctx, source, arguments["to"], make=False) as target:
+                return "" if target.status() is None else roots.name(target)
+    return ""
+
+
 @tool(
     title="Move a file",
     destructive=True,
+    destroys=_moved,
     example={"path": "draft.txt", "to": "done/final.txt"},
     main=("to", "json"),
     forms={"path": "line", "to": "line"},
@@ -112,7 +127,10 @@ def _move(ctx: ToolContext, path: str, to: str, overwrite: bool) -> Output:
                 )
             _rename(source, target, found, replace=there is not None)
     data = {"path": source.shown, "to": target.shown, "replaced": there is not None}
-    return Output(f"moved {source.shown} to {target.shown}", data)
+    roots = Roots(ctx.roots)
+    # What the run did not make does not become its own by being moved.
+    made = (roots.name(target),) if roots.name(source) in ctx.made else ()
+    return Output(f"moved {source.shown} to {target.shown}", data, made=made)
 
 
 def _existing(place: Place) -> os.stat_result:
@@ -158,9 +176,14 @@ def _rename(source: Place, target: Place, found: os.stat_result, *, replace: boo
     os.unlink(source.target, dir_fd=source.directory)
 
 
+def _deleted(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
+    return existing_name(ctx, arguments["path"], follow=False)
+
+
 @tool(
     title="Delete a file",
     destructive=True,
+    destroys=_deleted,
     example={"path": "old.txt"},
     main=("path", "line"),
 )

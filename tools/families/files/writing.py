@@ -5,21 +5,27 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import anyio.to_thread
 from pydantic import Field
 
 from ryzanstein.errors import ToolError
 from ryzanstein.tools.context import Output, ToolContext
-from ryzanstein.tools.file_io import PathText, append_file, read_text, replace_file
+from ryzanstein.tools.file_io import PathText, append_file, existing_name, read_text, replace_file
 from ryzanstein.tools.paths import Place, Roots
 from ryzanstein.tools.toolbox import tool
+
+
+def _overwrites(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
+    return "" if arguments.get("append") else existing_name(ctx, arguments["path"])
 
 
 @tool(
     title="Write a file",
     destructive=True,
+    destroys=_overwrites,
     example={"path": "hello.py", "content": "print('hello')\n"},
     main=("content", "json"),
     forms={"path": "line", "content": "code"},
@@ -43,7 +49,8 @@ async def write_file(
 
 def _write(ctx: ToolContext, path: str, content: str, append: bool) -> Output:
     raw = content.encode("utf-8")
-    with Roots(ctx.roots).place(path, make_parents=True) as place:
+    roots = Roots(ctx.roots)
+    with roots.place(path, make_parents=True) as place:
         found = place.status()
         if place.name == "." or (found is not None and not stat.S_ISREG(found.st_mode)):
             raise ToolError(f"{place.shown} is no regular file.", hint="Choose another name.")
@@ -53,12 +60,14 @@ def _write(ctx: ToolContext, path: str, content: str, append: bool) -> Output:
             replace_file(place, raw)
     done = "added to" if append and found else "replaced" if found else "wrote"
     data = {"path": place.shown, "bytes": len(raw), "existed": found is not None}
-    return Output(f"{done} {place.shown} ({len(raw):,} bytes)", data)
+    made = () if found else (roots.name(place),)
+    return Output(f"{done} {place.shown} ({len(raw):,} bytes)", data, made=made)
 
 
 @tool(
     title="Edit a file",
     destructive=True,
+    destroys=_overwrites,
     example={"path": "app.py", "old": "DEBUG = True", "new": "DEBUG = False"},
     main=("new", "json"),
     forms={"path": "line", "old": "code", "new": "code"},
@@ -171,11 +180,14 @@ async def make_folder(
 
 
 def _make_folder(ctx: ToolContext, path: str) -> Output:
-    with Roots(ctx.roots).place(path, make_parents=True) as place:
+    roots = Roots(ctx.roots)
+    with roots.place(path, make_parents=True) as place:
         found = place.status()
         if found is not None and not stat.S_ISDIR(found.st_mode):
             raise ToolError(f"{place.shown} is a file.", hint="Choose another name.")
         if found is None:
             os.mkdir(place.target, dir_fd=place.directory)
         done = "is there already" if found else "made"
-        return Output(f"{place.shown}: {done}", {"path": place.shown, "existed": bool(found)})
+        data = {"path": place.shown, "existed": bool(found)}
+        made = () if found else (roots.name(place),)
+    return Output(f"{place.shown}: {done}", data, made=made)

@@ -1,0 +1,1 @@
+"""Git repositories inside the allowed directories."""
