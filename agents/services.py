@@ -55,6 +55,8 @@ log = logging.getLogger("ryzanstein.agents")
 
 NEEDED = ("inference", "memory", "tools")
 _PAGE = 50
+# The tools server itself is not there; where it answered so, a page or another server is not.
+_GONE = (ConnectionFailed, ServerUnavailable, TimedOut)
 
 Hook = Callable[[str], Awaitable[None]]
 
@@ -164,7 +166,7 @@ class Services:
                 found.append(SamplingBackend(spec, lambda: self.sampler))
             elif "inference" in self._names:
                 models = self._registry.models if self._registry else ()
-                found.append(LocalBackend(spec, self._infer, self._status, models, self.failed))
+                found.append(LocalBackend(spec, self._infer, models, self.failed))
         return found
 
     def _declared(self) -> Sequence[BackendSpec]:
@@ -176,9 +178,6 @@ class Services:
         self, tool: str, arguments: Mapping[str, Any], progress: Progress | None
     ) -> dict[str, Any]:
         return await self.call("inference", tool, arguments, progress=progress)
-
-    async def _status(self) -> dict[str, Any]:
-        return await self.read_json("inference", "inference://status")
 
     async def call(
         self,
@@ -241,8 +240,14 @@ class Services:
     async def tools(self) -> tuple[ToolSpec, ...]:
         """Every tool there is, without argument schemas; asked for once."""
         if self._briefs is None:
-            found = await self._look_up("search_tools", {"query": "", "limit": _PAGE})
-            self._briefs = tuple(ToolSpec.of(brief) for brief in found["tools"])
+            briefs: list[Any] = []
+            cursor: str | None = ""
+            while cursor is not None:
+                request = {"query": "", "limit": _PAGE, "cursor": cursor}
+                found = await self._look_up("search_tools", request)
+                briefs += found["tools"]
+                cursor = found["next_cursor"]
+            self._briefs = tuple(ToolSpec.of(brief) for brief in briefs)
         return self._briefs
 
     async def search_tools(self, query: str, limit: int = 8) -> tuple[ToolSpec, ...]:
@@ -295,11 +300,11 @@ class Services:
                 meta=meta,
                 again=self._changes_nothing(name),
             )
-        except (ConnectionFailed, ServerUnavailable, TimedOut):
-            raise
         except ApprovalRequired as error:
             return ToolOutcome(False, str(error), reason=APPROVAL_REQUIRED, grant=error.grant)
         except RyzansteinError as error:
+            if isinstance(error, _GONE) and not error.answered:
+                raise
             # An error may quote a file, a page or another server.
             self.caller.tainted = True
             return ToolOutcome(ok=False, text=str(error), untrusted=True)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ryzanstein.errors import RyzansteinError
 from ryzanstein.mcp_servers._shared import Shared
+
+if TYPE_CHECKING:
+    from ryzanstein.agents.health import Seen
 
 __all__ = ["checks"]
 
@@ -26,6 +30,8 @@ def checks(parts: Shared) -> Iterator[Found]:
         ("model", _model),
         ("database", _database),
         ("sandbox", _sandbox),
+        ("backends", _backends),
+        ("servers", _servers),
     ):
         yield _looked(name, look, parts)
 
@@ -102,3 +108,25 @@ def _sandbox(parts: Shared) -> tuple[bool, str]:
 
     setup = find_setup()
     return True, f"{setup.bwrap}{', in a user namespace' if setup.user_namespace else ''}"
+
+
+def _backends(parts: Shared) -> tuple[bool, str]:
+    """In order where one can be used; each is named with how it does."""
+    found = _seen(parts, "backend:")
+    return any(one.usable for one in found), _listed(found) or "none is enabled"
+
+
+def _servers(parts: Shared) -> tuple[bool, str]:
+    """In order where each that is not in this process can be used."""
+    found = _seen(parts, "server:")
+    return all(one.usable for one in found), _listed(found) or "all in this process"
+
+
+def _seen(parts: Shared, kind: str) -> list[Seen]:
+    if parts.health.stale():
+        parts.health.look()
+    return [one for one in parts.health.seen() if one.name.startswith(kind)]
+
+
+def _listed(found: list[Seen]) -> str:
+    return "; ".join(f"{one.name.partition(':')[2]} {one.state} ({one.detail})" for one in found)

@@ -12,8 +12,11 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ryzanstein.config import Settings, load_settings
+from ryzanstein.resilience import PARTIES
 
 if TYPE_CHECKING:
+    from ryzanstein.agents.external import External
+    from ryzanstein.agents.health import Health
     from ryzanstein.agents.route import Router
     from ryzanstein.inference.catalogue import Catalogue
     from ryzanstein.inference.engine import Engine
@@ -47,8 +50,12 @@ class Shared:
         return name in self._made
 
     def stay(self) -> None:
-        """Says that this process is a server: its memory is kept in order while nobody waits."""
+        """Says that this process is a server.
+
+        Its memory is kept in order while nobody waits, and its backends and servers are looked at.
+        """
         self.once("stays", lambda: True)
+        self.health.start()
 
     def close_store(self) -> None:
         """Writes what was counted since the last write, when the process ends."""
@@ -68,6 +75,7 @@ class Shared:
                     close()
             if settings is not None:
                 self._made["settings"] = settings
+        PARTIES.clear()
 
     @property
     def settings(self) -> Settings:
@@ -125,6 +133,31 @@ class Shared:
     def runs(self) -> RunStore:
         """The table of runs, in the same database."""
         return self.store.runs
+
+    @property
+    def external(self) -> External:
+        """The MCP servers of others whose tools join ours."""
+
+        def make() -> External:
+            from ryzanstein.agents.external import External
+            from ryzanstein.tools import family_names
+
+            folder = self.settings.data_dir / "external"
+            registry = self.registry
+            return External(registry.servers, folder, registry.resilience, family_names())
+
+        return self.once("external", make)
+
+    @property
+    def health(self) -> Health:
+        """Looks after backends and servers."""
+
+        def make() -> Health:
+            from ryzanstein.agents.health import Health
+
+            return Health(lambda: self.registry)
+
+        return self.once("health", make)
 
     @property
     def audit(self) -> Audit:

@@ -18,10 +18,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 import uvicorn
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
@@ -134,8 +136,14 @@ def _application(
 
 async def _health(request: Request) -> Response:
     loaded = shared().engine.loaded() if shared().has("engine") else []
+    parts = await anyio.to_thread.run_sync(shared().health.seen)
     return JSONResponse(
-        {"status": "ok", "version": __version__, "loaded": [str(name) for name in loaded]}
+        {
+            "status": "ok" if all(one.usable for one in parts) else "degraded",
+            "version": __version__,
+            "loaded": [str(name) for name in loaded],
+            "parts": [asdict(one) for one in parts],
+        }
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from ryzanstein.resilience import PARTIES
+
 MODELS = Path(
     os.environ.get("RYZANSTEIN_MODELS_DIR")
     or (
@@ -20,7 +22,10 @@ MODELS = Path(
 
 @pytest.fixture(autouse=True)
 def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Gives every test its own data, configuration and cache; downloaded models are shared."""
+    """Gives every test its own data, configuration and cache; downloaded models are shared.
+
+    What earlier tests found of backends and servers is forgotten.
+    """
     for name in [name for name in os.environ if name.startswith("RYZANSTEIN_")]:
         if name != "RYZANSTEIN_ISA":
             monkeypatch.delenv(name)
@@ -29,6 +34,7 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"RYZANSTEIN_{kind.upper()}_DIR", str(home / kind))
     monkeypatch.setenv("RYZANSTEIN_MODELS_DIR", str(MODELS))
     monkeypatch.setenv("NO_COLOR", "1")
+    PARTIES.clear()
     return home
 
 

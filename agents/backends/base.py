@@ -99,14 +99,6 @@ class Backend(Protocol):
         """Counts the tokens of a text or conversation; an estimate where it cannot be known."""
         ...
 
-    async def look(self) -> str:
-        """Says in a word how it does.
-
-        Raises:
-            RyzansteinError: It does not do.
-        """
-        ...
-
 
 def reporting(watch: Watch, to: Progress | None) -> Progress:
     """Returns what takes reports of progress as signs of life and passes them on."""

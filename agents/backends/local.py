@@ -22,7 +22,6 @@ __all__ = ["Call", "LocalBackend"]
 
 # Calls a tool of the inference server: its name, arguments, progress.
 Call = Callable[[str, Mapping[str, Any], Progress | None], Awaitable[dict[str, Any]]]
-Status = Callable[[], Awaitable[dict[str, Any]]]
 Hook = Callable[[str], Awaitable[None]]
 
 
@@ -32,7 +31,6 @@ class LocalBackend:
     Args:
         spec: Its name and limits.
         call: Reaches the server.
-        status: Asks the server what is loaded.
         models: The catalogue, for the smaller ones.
         on_failure: Hears why another model than the one asked for answers.
     """
@@ -41,7 +39,6 @@ class LocalBackend:
         self,
         spec: BackendSpec,
         call: Call,
-        status: Status,
         models: Sequence[ModelEntry],
         on_failure: Hook,
     ) -> None:
@@ -50,7 +47,6 @@ class LocalBackend:
         self.total_seconds = spec.total_seconds
         self._model = spec.model
         self._call = call
-        self._status = status
         self._models = models
         self._on_failure = on_failure
 
@@ -107,12 +103,3 @@ class LocalBackend:
             return int((await self._call("count_tokens", asked, None))["tokens"])
         except MemoryLimitError:
             return estimated_tokens(what)
-
-    async def look(self) -> str:
-        """Asks the server what it has loaded.
-
-        Raises:
-            RyzansteinError: The server does not answer.
-        """
-        found = await self._status()
-        return f"{found.get('default_model')}, {len(found.get('loaded', ()))} models loaded"

@@ -184,24 +184,6 @@ class Pool:
                 await self._on_failure(f"{backend.name}: {error}")
         return estimated_tokens(what)
 
-    async def look(self) -> None:
-        """Looks after every backend at once, and notes how each does."""
-
-        async def one(backend: Backend, party: Party) -> None:
-            try:
-                with anyio.fail_after(self._policy.health_seconds):
-                    party.looked(await backend.look())
-            except TimeoutError:
-                party.looked(TimedOut(f"{backend.name} did not answer in time."))
-            except RyzansteinError as error:
-                party.looked(error)
-
-        async with anyio.create_task_group() as group:
-            for backend in self._backends:
-                if not backend.available:
-                    continue
-                group.start_soon(one, backend, self.party(backend))
-
     def _order(self) -> list[tuple[Backend, Party]]:
         """Whom to ask, in turn.
 

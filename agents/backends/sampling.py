@@ -119,16 +119,6 @@ class SamplingBackend:
         """An estimate: the client does not say."""
         return estimated_tokens(what)
 
-    async def look(self) -> str:
-        """Says whether there is a client to ask; asking it would disturb its user.
-
-        Raises:
-            ServerUnavailable: There is none.
-        """
-        if not self.available:
-            raise ServerUnavailable("No client lends its model now.")
-        return "the client's own model"
-
 
 def _question(
     messages: Sequence[Message], form: Form, most: int, temperature: float | None

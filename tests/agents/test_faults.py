@@ -159,14 +159,3 @@ async def test_when_all_fail_every_reason_is_told() -> None:
         asked = Asked(OpenAIBackend(spec(first.url)), OpenAIBackend(spec(second.url, "second")))
         with pytest.raises(ServerUnavailable, match=r"first: .*bad key.*second: .*no JSON"):
             await asked()
-
-
-async def test_a_look_finds_a_dead_backend_before_a_run_does() -> None:
-    with BackendServer("500") as dead, BackendServer() as well:
-        asked = Asked(OpenAIBackend(spec(dead.url)), OpenAIBackend(spec(well.url, "second")))
-        for _ in range(3):
-            await asked.pool.look()
-        assert (asked.state(), asked.state("second")) == ("open", "ok")
-        assert await asked() == "It is blue."
-        assert not dead.requests
-        assert not asked.reasons
