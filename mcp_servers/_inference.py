@@ -309,7 +309,7 @@ async def generated(
         run = engine.chat if "messages" in request else engine.generate
         return run(request, on_token=on_token, cancel=stop)
 
-    result = await in_thread(work)
+    result = await in_thread(work, tick.beat)
     METRICS.tokens(result.model, result.prompt_tokens - result.cached_tokens, result.tokens)
     return Generated(**{name: getattr(result, name) for name in Generated.model_fields})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,7 @@ __all__ = ["Ticker", "in_thread"]
 log = logging.getLogger("ryzanstein.mcp_servers")
 
 _Result = TypeVar("_Result")
+_SECONDS_OF_SILENCE = 2.0  # half of what marks a backend slow
 _SECONDS_BETWEEN = 0.1  # progress is for people: ten times a second is as often as anyone looks
 
 
@@ -37,6 +38,19 @@ class Ticker:
         self._every = every
         self._last = float("-inf")
         self._shown = float("-inf")
+
+    async def beat(self) -> None:
+        """Says now and then that the work has begun, until the first report of it.
+
+        Whoever waits for a long prompt to be read then knows that nothing has died.
+        """
+        beats = 0
+        while self._context is not None and self._shown < 1:
+            await anyio.sleep(_SECONDS_OF_SILENCE)
+            beats += 1
+            if self._shown < 1:
+                self._shown = 1 - 1 / (1 + beats)
+                await self._context.report_progress(self._shown, None, "reads the prompt")
 
     def __call__(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Reports from the worker thread; skipped when the last report was just now."""
@@ -56,11 +70,15 @@ class _Outcome(Generic[_Result]):
     error: BaseException | None = None
 
 
-async def in_thread(work: Callable[[threading.Event], _Result]) -> _Result:
+async def in_thread(
+    work: Callable[[threading.Event], _Result],
+    beat: Callable[[], Awaitable[None]] | None = None,
+) -> _Result:
     """Runs work(stop) in a thread and returns its result.
 
     Args:
         work: Looks at `stop` often and returns soon after it is set.
+        beat: Runs beside it, until it is done.
 
     Raises:
         Whatever work raises; on cancellation, the cancellation, after the thread has ended.
@@ -80,8 +98,11 @@ async def in_thread(work: Callable[[threading.Event], _Result]) -> _Result:
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
+        if beat is not None:
+            group.start_soon(beat)
         try:
             await done.wait()
+            group.cancel_scope.cancel()
         finally:
             stop.set()
     if outcome.error is not None:
