@@ -101,14 +101,14 @@ def _exchange(request: bytes, seconds: float) -> dict[str, Any]:
             "This needed too much memory and was stopped.",
             hint="Ask for something smaller or simpler.",
         )
-    _keep(worker)
     answer: dict[str, Any] = json.loads(line)
+    _keep(worker, last=answer["last"])
     return answer
 
 
-def _keep(worker: _Worker) -> None:
+def _keep(worker: _Worker, *, last: bool) -> None:
     with _lock:
-        if len(_idle) < _MOST_IDLE and not worker.timed_out:
+        if len(_idle) < _MOST_IDLE and not worker.timed_out and not last:
             _idle.append(worker)
             return
     worker.close()

@@ -11,28 +11,26 @@ from typing import Any
 from ryzanstein.errors import ToolError
 
 _MEMORY_BYTES = 2 << 30
-_FUNCTIONS = {
-    **{
-        name: ("ryzanstein.tools.calculus", name)
-        for name in (
-            "analyze_number",
-            "calculate_matrix",
-            "compute_limit",
-            "differentiate",
-            "integrate",
-            "simplify_expression",
-            "solve_equation",
-        )
-    },
-    **{
-        name: ("ryzanstein.tools.solver", name)
-        for name in ("check_satisfiable", "prove_formula", "solve_constraints")
-    },
-    "compute_distribution": ("ryzanstein.tools.distributions", "compute_distribution"),
-    "evaluate": ("ryzanstein.tools.exact", "evaluate"),
-    "html_text": ("ryzanstein.tools.html_text", "html_text"),
-    "unified": ("ryzanstein.tools.text_diff", "unified"),
+_FILE_BYTES = 1 << 30
+# Above this a worker is not kept for another call: what a library grabbed it may not give back.
+_KEPT_BYTES = 640 << 20
+# Module of this package to the functions it offers; each is imported when first asked for.
+_OFFERED = {
+    "calculus": "analyze_number calculate_matrix compute_limit differentiate integrate "
+    "simplify_expression solve_equation",
+    "distributions": "compute_distribution",
+    "exact": "evaluate",
+    "extraction": "extract",
+    "html_text": "html_text",
+    "json_schema": "validate_data",
+    "markup": "html_to_markdown markdown_to_html",
+    "regexes": "find_matches replace_matches",
+    "solver": "check_satisfiable prove_formula solve_constraints",
+    "tables": "compute_statistics convert_data describe_data describe_values query_data "
+    "sample_rows",
+    "text_diff": "unified",
 }
+_FUNCTIONS = {name: module for module, names in _OFFERED.items() for name in names.split()}
 
 
 def main() -> None:
@@ -42,14 +40,17 @@ def main() -> None:
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         for line in sys.stdin.buffer:
-            answers.write(json.dumps(_answer(json.loads(line))).encode("utf-8") + b"\n")
+            answer = _answer(json.loads(line))
+            answer["last"] = _is_large()
+            answers.write(json.dumps(answer).encode("utf-8") + b"\n")
             answers.flush()
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    module, name = _FUNCTIONS[request["function"]]
+    name = request["function"]
     try:
-        function = getattr(importlib.import_module(module), name)
+        module = importlib.import_module(f"ryzanstein.tools.{_FUNCTIONS[name]}")
+        function = getattr(module, name)
         return {"value": function(**request["arguments"])}
     except ToolError as error:
         return {"error": error.message, "hint": error.hint}
@@ -69,6 +70,17 @@ def _limit_memory() -> None:
     except ImportError:  # Windows
         return
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
+
+
+def _is_large() -> bool:
+    """Whether more memory was ever taken than a worker that is kept may hold."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > _KEPT_BYTES
 
 
 if __name__ == "__main__":

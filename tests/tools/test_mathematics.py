@@ -212,3 +212,11 @@ async def test_the_worker_is_kept_and_ends_with_its_parent(call: Call) -> None:
     assert len(worker._idle) <= 2
     worker.close_workers()
     assert not any(child.is_running() for child in first)
+
+
+def test_a_worker_that_grew_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_main, "_KEPT_BYTES", 1 << 20)
+    assert worker_main._is_large()
+    large = worker._Worker()
+    worker._keep(large, last=True)
+    assert large not in worker._idle and large._process.poll() is not None
