@@ -1,0 +1,1 @@
+"""Texts: compare, match, extract, convert, count, sort and encode."""
