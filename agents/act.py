@@ -18,7 +18,12 @@ from ryzanstein.agents.run import Acting, Run
 from ryzanstein.agents.services import ToolOutcome, ToolSpec
 from ryzanstein.agents.step import Call, Step, Unfilled
 from ryzanstein.agents.verification.checks import rounded
-from ryzanstein.errors import APPROVAL_REQUIRED
+from ryzanstein.errors import (
+    APPROVAL_REQUIRED,
+    ConnectionFailed,
+    ServerUnavailable,
+    TimedOut,
+)
 
 __all__ = ["LEAST_TOKENS", "use_tools"]
 
@@ -145,7 +150,11 @@ async def _filled(run: Run, tool: ToolSpec, note: str) -> Call:
 
 
 async def _called(run: Run, call: Call) -> Step:
-    outcome = await run.services.call_tool(call.tool, call.arguments)
+    try:
+        outcome = await run.services.call_tool(call.tool, call.arguments)
+    except (ConnectionFailed, ServerUnavailable, TimedOut) as error:
+        await run.failed(f"{call.tool} could not be called: {error}")
+        outcome = ToolOutcome(False, str(error))
     if outcome.reason == APPROVAL_REQUIRED:
         outcome = await _approved(run, call, outcome)
     share = int(run.talk.window * sections.RESULT_SHARE)

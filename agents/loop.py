@@ -16,7 +16,7 @@ or by cancellation, which takes effect at any await and leaves no experience beh
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from ryzanstein.agents.plan import parts
 from ryzanstein.agents.recalling import feed_back, recall
 from ryzanstein.agents.run import Approve, Checkpoint, Run
 from ryzanstein.agents.sections import TASK_SHARE, require_window
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.services import Sampler, Services
 from ryzanstein.agents.step import Step
 from ryzanstein.agents.trust import Caller
 from ryzanstein.agents.verification.checks import Check, verdict
@@ -50,10 +50,8 @@ if TYPE_CHECKING:
     from ryzanstein.agents.route import Router
     from ryzanstein.registry import AgentProfile, Limits, Registry
 
-__all__ = ["RunResult", "Sampler", "checked", "run_task"]
+__all__ = ["RunResult", "checked", "run_task"]
 
-# Asks the client's own model: messages in, its text out; options are those of the `chat` tool.
-Sampler = Callable[..., Awaitable[Any]]
 
 MOST_CHARACTERS = 100_000
 
@@ -149,7 +147,7 @@ async def run_task(
     run = Run(
         task,
         profile,
-        services.for_run(caller),
+        services.for_run(caller, sampler=sampler),
         Budget(limits.tokens, limits.seconds),
         window,
         model,
@@ -159,6 +157,7 @@ async def run_task(
         checkpoint=checkpoint,
         notes=tuple(notes),
     )
+    run.services.on_failure = run.failed
     if resume is not None:
         state.restore(run, resume)
     await run.tell("route", f"{profile.codename} takes the task", **route)

@@ -18,9 +18,22 @@ from ryzanstein.agents.step import OTHER, Step
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile
 
-__all__ = ["COMPUTES", "MOST", "allowed_tools", "clear_arguments", "menu", "options"]
+__all__ = ["COMPUTES", "MOST", "allowed_tools", "clear_arguments", "granted", "menu", "options"]
 
 MOST = 8
+# What changes something is offered only where the task asks for that change.
+_CHANGES = {
+    "make_folder": re.compile(r"\b(make|create|add|new)\b[^.?!]*\b(folder|directory)\b", re.I),
+    "copy_file": re.compile(r"\b(copy|copies|duplicate|back ?up)\b", re.I),
+    "move_file": re.compile(r"\b(move|rename)\b", re.I),
+    "delete_file": re.compile(r"\b(delete|remove|erase)\b", re.I),
+    "execute_sql": re.compile(r"\b(insert|update|delete|add|create|change|set|drop)\b", re.I),
+    "export_query": re.compile(r"\b(export|save|write|store|dump)\b", re.I),
+    "convert_data": re.compile(r"\b(convert|turn)\b", re.I),
+    "git_commit": re.compile(r"\bcommit (?:all|the|my|these|this|it|them|changes?)\b", re.I),
+    "git_branch": re.compile(r"\b(switch|check ?out|create|make|new)\b[^.?!]*\bbranch\b", re.I),
+    "git_restore": re.compile(r"\b(restore|revert|undo|discard)\b", re.I),
+}
 # These are for something that a task names, or at least speaks of.
 _ONLY_WITH = {
     "query_sqlite": (
@@ -91,9 +104,27 @@ async def menu(
         found = await services.search_tools(task, limit=50)
         order += [tool.name for tool in found if tool.name in names]
     order += [tool.name for tool in allowed]
-    useless = _useless(task, named, computes)
+    useless = _useless(task, named, computes) | _unasked(task, allowed)
     picked = [name for name in dict.fromkeys(order) if name not in useless][:MOST]
     return [await services.describe_tool(name) for name in picked]
+
+
+def _unasked(task: str, allowed: Sequence[ToolSpec]) -> set[str]:
+    """Tools that would change what nobody asked to be changed: a small model that may, will."""
+    only_asks = prompting.only_asks(task)
+    return {
+        tool.name
+        for tool in allowed
+        if tool.name in _CHANGES and (only_asks or not _CHANGES[tool.name].search(task))
+    }
+
+
+def granted(task: str, named: Sequence[Named]) -> tuple[str, ...]:
+    """What may be overwritten or deleted without asking: the files a task says to do that to."""
+    files = [one.path for one in named if one.kind == "file"]
+    tools = ["write_file", "edit_file"] if prompting.asks_to_write(task) else []
+    tools += [name for name in ("delete_file", "move_file") if _CHANGES[name].search(task)]
+    return tuple(f"{tool}:{path}" for path in files for tool in tools)
 
 
 def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
@@ -114,7 +145,7 @@ def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
         useless |= {"search_files", "list_files", "read_file"}
     # A small model that may write will: nothing is changed that nobody asked to be changed.
     if not prompting.asks_to_write(task):
-        useless |= {"write_file"}
+        useless |= {"write_file", "edit_file"}
     if computes or prompting.only_asks(task):
         useless |= {"remember"}
     if prompting.is_about_dates(task):

@@ -25,11 +25,13 @@ _THEN = re.compile(
 _FIRST = re.compile(r"^\s*(?:first(?:ly)?|to begin with)\b[,:\s]+", re.I)
 _SENTENCE = re.compile(r".+?(?:[.?!](?=\s)|$)", re.S)
 _ORDERS = re.compile(
-    r"^(?:please\s+)?(?:now\s+)?(?:add|analy[sz]e|append|calculate|change|check|compare|compute|"
-    r"convert|count|create|delete|describe|determine|draw|explain|export|extract|fetch|find|"
-    r"format|give|import|improve|list|look|make|measure|merge|move|name|open|plot|print|put|read|"
-    r"remember|remove|rename|replace|report|run|save|say|search|select|show|solve|sort|state|"
-    r"store|sum|summari[sz]e|tell|test|translate|update|use|verify|write)\b",
+    r"^(?:please\s+)?(?:now\s+)?(?:add|analy[sz]e|append|build|calculate|change|check|compare|"
+    r"compute|convert|count|create|delete|describe|determine|divide|double|draft|draw|estimate|"
+    r"explain|export|extract|fetch|filter|find|fix|format|generate|give|group|halve|import|improve|"
+    r"list|look|make|measure|merge|move|multiply|name|open|order|plan|plot|print|prove|put|read|"
+    r"remember|remove|rename|replace|report|review|round|run|save|say|search|select|show|solve|"
+    r"sort|square|state|store|subtract|sum|summari[sz]e|tell|test|translate|update|use|verify|"
+    r"write)\b",
     re.I,
 )
 _ASKS = re.compile(
@@ -41,7 +43,8 @@ _ASKS = re.compile(
 def parts(task: str) -> tuple[str, ...]:
     """The parts of a task in order; the task alone where it is one thing."""
     text = task.strip()
-    if prompting.asks_for_code(text):
+    begins = _ITEM.match(text) is not None
+    if prompting.asks_for_code(text) and not begins:
         return (text,)  # its rules are one program's
     for split in (_listed, _sequence, _questions):
         found = [part.strip() for part in split(text) if part.strip()]

@@ -14,12 +14,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from ryzanstein.agents.ground import Named
 from ryzanstein.agents.services import ToolSpec
 
 __all__ = [
     "ANSWER",
-    "PERSONA_SHARE",
     "asks_for_code",
     "asks_to_compute",
     "next_question",

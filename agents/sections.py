@@ -46,7 +46,7 @@ def require_window(window: int, model: str | None) -> None:
     if window < LEAST_WINDOW:
         raise InvalidRequest(
             f"An agent needs a window of {LEAST_WINDOW} tokens; {model} has {window}.",
-            hint="Choose a model with a larger window, or ask the model alone: ryzanstein generate.",
+            hint="Choose a model with a larger window, or ask it directly: ryzanstein generate.",
         )
 
 

@@ -4,7 +4,7 @@
     stage parts part found brief acting talk     where it is
     around facts told reminders used             what it knows
     steps checks answer failures tokens seconds  what it did
-    nonce tainted                                what its marks are, and whether it read from outside
+    nonce tainted                                its marks, and whether it read from outside
 
 It holds what the run needs to go on behind its last finished step in another process: the
 conversation as it was sent, what was found, and where the use of tools was. A step that was under

@@ -16,7 +16,7 @@ from ryzanstein.agents.act import use_tools
 from ryzanstein.agents.run import Run
 from ryzanstein.agents.services import ToolSpec
 from ryzanstein.agents.step import Step
-from ryzanstein.errors import InferenceError
+from ryzanstein.errors import ConnectionFailed, InferenceError, ServerUnavailable, TimedOut
 
 __all__ = ["work"]
 
@@ -33,11 +33,16 @@ async def work(run: Run, tools: bool, steps: int) -> None:
     if not tools:
         await _plainly(run, await _known(run))
         return
-    if run.stage not in {"looked", "coded"}:
-        await _look(run)
-        run.stage = "looked"
-        await run.save()
-    allowed = await menu.allowed_tools(run.profile, run.around.named, run.services)
+    try:
+        if run.stage not in {"looked", "coded"}:
+            await _look(run)
+            run.stage = "looked"
+            await run.save()
+        allowed = await menu.allowed_tools(run.profile, run.around.named, run.services)
+    except (ConnectionFailed, ServerUnavailable, TimedOut) as error:
+        await run.failed(f"It answers without tools: {error}")
+        await _plainly(run, await _known(run))
+        return
     known = await _known(run)
     if run.told and not run.around.named and not run.computes and prompting.only_asks(run.task):
         await _plainly(run, known)
@@ -68,6 +73,7 @@ async def _plainly(run: Run, known: str) -> None:
 
 async def _look(run: Run) -> None:
     run.around = await ground.look(run.task, run.services)
+    run.services.caller.grants = menu.granted(run.task, run.around.named)
     for one in run.around.named:
         run.steps.append(Step("look", arguments={"path": one.path}, observation=one.text))
         await run.tell("observe", f"{one.path} is a {one.kind}")

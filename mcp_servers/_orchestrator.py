@@ -11,8 +11,10 @@ from mcp_types import Prompt as WirePrompt
 from pydantic import Field
 
 from ryzanstein.errors import InvalidRequest
-from ryzanstein.mcp_servers import _running
+from ryzanstein.mcp_servers import _kept_runs, _running
 from ryzanstein.mcp_servers._factory import CHANGES, READS, WORKS, Reply, Server, make_server, page
+from ryzanstein.mcp_servers._ranking import ranked
+from ryzanstein.mcp_servers._running import Asked
 from ryzanstein.mcp_servers._shared import shared
 
 if TYPE_CHECKING:
@@ -24,10 +26,11 @@ INSTRUCTIONS = """Forty specialist agents on this machine: private, and free to 
 
 run_task gives a task to the agent that fits: it recalls what is known, uses tools, checks the
 result and remembers how it went. It takes seconds to minutes and reports progress; get_run and
-cancel_run take its run id. Say everything in the task: an agent does not see this conversation.
-Call rate_run once you know whether the answer was good; routing learns from it. To choose
-yourself: search_agents, describe_agent, then run_agent. route_task only ranks. Answers come from
-a small model: check what matters. `verified` says whether a check ran and passed."""
+cancel_run take its run id, and with it run_task goes on with a run that was interrupted. Say
+everything in the task: an agent does not see this conversation. Call rate_run once you know whether
+the answer was good; routing learns from it. To choose yourself: search_agents, describe_agent, then
+run_agent. route_task only ranks. Answers come from a small model: check what matters. `verified`
+says whether a check ran and passed."""
 
 
 class Orchestrator(Server):
@@ -67,6 +70,12 @@ mcp = make_server("orchestrator", "Ryzanstein agents", INSTRUCTIONS, Orchestrato
 
 Task = Annotated[
     str, Field(min_length=1, max_length=100_000, description="Everything the agent must know.")
+]
+TaskOrRun = Annotated[
+    str, Field(max_length=100_000, description="Everything the agent must know; empty with run_id.")
+]
+GoOn = Annotated[
+    str | None, Field(max_length=64, description="A run to go on with behind its last step.")
 ]
 Codename = Annotated[str, Field(min_length=1, max_length=33, description="Codename or id.")]
 Model = Annotated[str | None, Field(max_length=500, description="Name or path; none: the default.")]
@@ -202,15 +211,16 @@ class RunState(Reply):
     agent: str | None
     events: list[dict[str, Any]]
     result: dict[str, Any] | None
+    hint: str = ""
 
     def brief(self) -> str:
         """Returns the status, and the answer or the latest stage."""
         if self.result and "answer" in self.result:
             return f"{self.status}. {self.result['answer']}"
-        if self.result and "error" in self.result:
-            return f"{self.status}. {self.result['error'].get('message', '')}"
+        if self.result and self.result.get("error"):
+            return f"{self.status}. {self.result['error'].get('message', '')} {self.hint}".strip()
         latest = self.events[-1] if self.events else {"stage": "start", "message": ""}
-        return f"{self.status}: {latest['stage']} {latest['message']}".strip()
+        return f"{self.status}: {latest['stage']} {latest['message']} {self.hint}".strip()
 
 
 class Cancelled(Reply):
@@ -223,7 +233,7 @@ class Cancelled(Reply):
         """Returns one sentence."""
         if self.cancelled:
             return f"{self.run_id} is stopping."
-        return f"{self.run_id} is not under way here; get_run says how it ended."
+        return f"{self.run_id} is not under way; get_run says how it ended."
 
 
 class Rated(Reply):
@@ -264,39 +274,51 @@ async def route_task(task: Task, top_k: Annotated[int, Field(ge=1, le=50)] = 5) 
     """Rank the agents for a task and say why, without running anything."""
     if not task.strip():
         raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
-    return Route(**await _running.ranked(task, top_k))
+    return Route(**await ranked(task, top_k))
 
 
 @mcp.tool(title="Run a task", annotations=WORKS)
 async def run_task(
-    task: Task,
     context: Context[Any, Any],
+    task: TaskOrRun = "",
     model: Model = None,
     tools: Tools = True,
     max_steps: Steps = None,
     max_tokens: Tokens = None,
     max_seconds: Seconds = None,
+    run_id: GoOn = None,
 ) -> Ran:
     """Give a task to the agent that fits and return its checked answer. The main tool."""
-    limits = {"steps": max_steps, "tokens": max_tokens, "seconds": max_seconds}
-    return Ran(**await _running.run(context, task, None, model, tools, limits))
+    if run_id is not None:
+        return Ran(**await _running.resume(context, run_id, task))
+    limits = _limits(max_steps, max_tokens, max_seconds)
+    return Ran(**await _running.run(context, Asked(task, None, model, tools, limits)))
 
 
 @mcp.tool(title="Run an agent", annotations=WORKS)
 async def run_agent(
     codename: Codename,
-    task: Task,
     context: Context[Any, Any],
+    task: TaskOrRun = "",
     model: Model = None,
     tools: Tools = True,
     max_steps: Steps = None,
     max_tokens: Tokens = None,
     max_seconds: Seconds = None,
+    run_id: GoOn = None,
 ) -> Ran:
     """Give a task to one agent that you chose. Without a choice, run_task."""
     agent = shared().registry.agent(codename).codename
-    limits = {"steps": max_steps, "tokens": max_tokens, "seconds": max_seconds}
-    return Ran(**await _running.run(context, task, agent, model, tools, limits))
+    if run_id is not None:
+        return Ran(**await _running.resume(context, run_id, task, agent))
+    limits = _limits(max_steps, max_tokens, max_seconds)
+    return Ran(**await _running.run(context, Asked(task, agent, model, tools, limits)))
+
+
+def _limits(steps: int | None, tokens: int | None, seconds: float | None) -> dict[str, float]:
+    """Those that were given."""
+    given = {"steps": steps, "tokens": tokens, "seconds": seconds}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @mcp.tool(title="Get a run", annotations=READS)
@@ -307,8 +329,7 @@ def get_run(run_id: RunId) -> RunState:
 
 @mcp.tool(title="Cancel a run", annotations=CHANGES)
 async def cancel_run(run_id: RunId) -> Cancelled:
-    """Stop a run that is under way; what it has done to files stays."""
-    _running.state(run_id)
+    """Stop a run that is under way, in any process; what it has done to files stays."""
     return Cancelled(run_id=run_id, cancelled=_running.cancel(run_id))
 
 
@@ -317,7 +338,7 @@ async def rate_run(
     run_id: RunId, rating: Annotated[float, Field(ge=0, le=1, description="0 bad, 1 good.")]
 ) -> Rated:
     """Say how good a run's answer was; the next similar task goes better for it."""
-    experience = await _running.rate(run_id, rating)
+    experience = await _kept_runs.rate(run_id, rating)
     return Rated(run_id=run_id, experience_id=experience, rating=rating)
 
 

@@ -1,17 +1,18 @@
-"""Runs of this process: started, watched, cancelled, and kept in the table of runs.
+"""Runs of this process: started or gone on with, watched, cancelled, and kept in the table of runs.
 
-Every run is a row of the runs table from its start to its end, so that `get_run` answers while it
-works and a restart knows what was under way. The other servers are reached as any client would.
+Every run is a row from its start to its end, so that `get_run` answers while it works. Behind each
+finished step the row gets the state to go on from; every second the process looks whether another
+one asked it to stop, and says what happened since. The other servers are reached as any client
+would.
 
-    run -> Live (cancel scope, events) -> agents.loop.run_task(services=MCP clients) -> row "done"
+    Asked -> Live (cancel scope, events) -> agents.loop.run_task(services=MCP clients) -> row "done"
+                                              └─ checkpoint -> row
 """
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +22,36 @@ from mcp.server.mcpserver import Context
 
 from ryzanstein.errors import AgentInvocationError, InvalidRequest, RyzansteinError
 from ryzanstein.events import Event, new_id
+from ryzanstein.mcp_servers import _kept_runs
+from ryzanstein.mcp_servers._asking import approver, sampler
+from ryzanstein.mcp_servers._ranking import current_router
 from ryzanstein.mcp_servers._shared import shared
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.route import Router
     from ryzanstein.agents.services import Services
-    from ryzanstein.memory.records import AgentPrototypes, Run
 
-__all__ = ["cancel", "ranked", "rate", "run", "state"]
+__all__ = ["Asked", "cancel", "resume", "run", "state"]
 
 MAX_EVENTS = 200
 SERVERS = ("inference", "memory", "tools", "model")
 _SECONDS_BETWEEN = 0.1
+# How often a process looks for a wish to stop, and says at least that it is at a run.
+POLL_SECONDS = 1.0
+BEAT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run was asked for; kept with its state, since to go on needs it again.
+
+    `limits` are steps, tokens and seconds where they were given.
+    """
+
+    task: str
+    agent: str | None = None
+    model: str | None = None
+    tools: bool = True
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,8 +62,9 @@ class Live:
     """
 
     run_id: str
-    task: str
+    asked: Asked
     context: Context[Any, Any]
+    state: Mapping[str, Any] | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     events: list[dict[str, Any]] = field(default_factory=list)
     reports: int = 0
@@ -69,80 +89,153 @@ class Live:
         self.reports += 1
         await self.context.report_progress(self.reports, None, message)
 
+    async def checkpoint(self, state: dict[str, Any]) -> None:
+        """Keeps the state behind a finished step."""
+        kept = {"asked": asdict(self.asked), "state": state}
+        await _update(
+            self.run_id,
+            checkpoint=kept,
+            agent=state["agent"],
+            model=state["model"],
+            result={"events": self.events},
+        )
+
 
 _LIVE: dict[str, Live] = {}
 
 
-async def run(
-    context: Context[Any, Any],
-    task: str,
-    agent: str | None,
-    model: str | None,
-    tools: bool,
-    limits: Mapping[str, float | None],
-) -> dict[str, Any]:
+async def run(context: Context[Any, Any], asked: Asked) -> dict[str, Any]:
     """Runs a task to its end and returns the result.
 
     Raises:
         AgentInvocationError: cancel_run stopped it.
         RyzansteinError: What the run raised; the row of the run says so too.
     """
-    if not task.strip():
+    if not asked.task.strip():
         raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
-    live = Live(new_id("run"), task, context)
+    live = Live(new_id("run"), asked, context)
     with anyio.CancelScope(shield=True):  # a row without an end would look like a run under way
-        await _save(live, agent, model)
+        await anyio.to_thread.run_sync(_save, live)
+    return await _to_its_end(live)
+
+
+async def resume(
+    context: Context[Any, Any], run_id: str, task: str = "", agent: str | None = None
+) -> dict[str, Any]:
+    """Goes on with a run behind its last finished step, to its end, and returns the result.
+
+    Args:
+        context: Of the request.
+        run_id: The run.
+        task: What the caller takes to be its task; "" where it leaves that open.
+        agent: What the caller takes to be its agent.
+
+    Raises:
+        InvalidRequest: The run is done, under way, of another task or agent, or left nothing.
+    """
+    kept = await anyio.to_thread.run_sync(_kept_runs.found, run_id)
+    other_agent = agent is not None and kept.agent not in {None, agent}
+    if (task.strip() and task.strip() != kept.task.strip()) or other_agent:
+        raise InvalidRequest(
+            f"The run {run_id} is of another {'agent' if other_agent else 'task'}.",
+            hint="Leave it out to go on with the run, or leave the run_id out to begin anew.",
+        )
+    with anyio.CancelScope(shield=True):
+        taken, left = await anyio.to_thread.run_sync(_kept_runs.claimed, run_id)
+    live = Live(run_id, Asked(**left["asked"]), context, left["state"])
+    live.events = list(taken.result.get("events", []))
+    return await _to_its_end(live)
+
+
+async def _to_its_end(live: Live) -> dict[str, Any]:
     _LIVE[live.run_id] = live
     kept: dict[str, Any] = {}
     status = "cancelled"
+    fault: Exception | None = None
     try:
-        with live.scope:
-            kept = await _work(live, agent, model, tools, limits)
-            status = "done"
-    except RyzansteinError as error:
-        status, kept = "failed", {"error": error.to_wire()}
-        raise
+        async with anyio.create_task_group() as group:
+            group.start_soon(_tend, live)
+            try:
+                with live.scope:
+                    kept = await _work(live)
+                    status = "done"
+            except RyzansteinError as error:
+                status, kept, fault = "failed", {"error": error.to_wire()}, error
+            finally:
+                group.cancel_scope.cancel()
     finally:
         del _LIVE[live.run_id]
         with anyio.CancelScope(shield=True):
             await _finish(live, status, kept)
+    if fault is not None:
+        raise fault
     if status == "cancelled":
-        raise AgentInvocationError(f"The run {live.run_id} was cancelled.")
+        raise AgentInvocationError(
+            f"The run {live.run_id} was cancelled.",
+            hint=f"`ryzanstein runs resume {live.run_id}` goes on behind its last finished step.",
+        )
     return kept
 
 
-async def _work(
-    live: Live,
-    agent: str | None,
-    model: str | None,
-    tools: bool,
-    limits: Mapping[str, float | None],
-) -> dict[str, Any]:
+async def _tend(live: Live) -> None:
+    """Looks whether the run is to stop, and keeps what happened and that somebody is at it."""
+    said, beat = len(live.events), monotonic()
+    while True:
+        await anyio.sleep(POLL_SECONDS)
+        try:
+            if await anyio.to_thread.run_sync(shared().runs.stopping, live.run_id):
+                live.scope.cancel()
+                return
+            if len(live.events) != said or monotonic() - beat >= BEAT_SECONDS:
+                said, beat = len(live.events), monotonic()
+                result = {"events": list(live.events)}
+                await anyio.to_thread.run_sync(
+                    lambda kept: shared().runs.beat(live.run_id, result=kept), result
+                )
+        except RyzansteinError:
+            # The database may be locked for a while; the run does not depend on it.
+            continue
+
+
+async def _work(live: Live) -> dict[str, Any]:
     from ryzanstein.agents.loop import run_task
     from ryzanstein.agents.services import Services
     from ryzanstein.registry import Limits
 
-    given = {name: value for name, value in limits.items() if value is not None}
+    asked = live.asked
     await live.report(f"start: {live.run_id}")
     async with Services(shared().registry, names=SERVERS) as services:
-        await _bring_model(live, services, model)
+        await _bring_model(live, services, asked.model)
+        routes = asked.agent is None and live.state is None
         result = await run_task(
-            live.task,
+            asked.task,
             services=services,
             registry=shared().registry,
-            router=None if agent else await _router(services),
-            agent=agent,
-            model=model,
-            tools=tools,
-            limits=Limits.model_validate(given) if given else None,
+            router=await current_router(services) if routes else None,
+            agent=asked.agent,
+            model=asked.model,
+            tools=asked.tools,
+            limits=Limits.model_validate(asked.limits) if asked.limits else None,
             on_event=live.on_event,
             run_id=live.run_id,
+            sampler=sampler(live.context),
+            approve=approver(live.context),
+            checkpoint=live.checkpoint,
+            resume=live.state,
         )
     return result.to_json()
 
 
 async def _bring_model(live: Live, services: Services, name: str | None) -> None:
-    """Pulls the model of a run where it is one of the catalogue and not here yet."""
+    """Pulls the model of a run where it is one of the catalogue and not here yet.
+
+    Not where another backend than this machine's engine comes first.
+    """
+    first = next(iter(services.backends.names), None)
+    if name is None and any(
+        one.name == first and one.kind != "local" for one in shared().registry.backends
+    ):
+        return
     models = (await services.call("model", "list_models", {"limit": 100}))["models"]
     wanted = [one for one in models if (one["name"] == name if name else one["default"])]
     if not wanted or wanted[0]["present"]:
@@ -156,61 +249,17 @@ async def _bring_model(live: Live, services: Services, name: str | None) -> None
     await services.call("model", "pull_model", {"name": name}, progress=report)
 
 
-async def ranked(task: str, top_k: int) -> dict[str, Any]:
-    """Ranks the agents for a task, with what past runs taught."""
-    from ryzanstein.agents.services import Services
-
-    async with Services(shared().registry, names=("memory",)) as services:
-        router = await _router(services)
-    found = await anyio.to_thread.run_sync(lambda: router.route(task, top_k=top_k))
-    agents = [
-        {"codename": one.codename, "score": one.score, "reasons": [str(r) for r in one.reasons]}
-        for one in found.agents
-    ]
-    return {
-        "agents": agents,
-        "ms": round(found.ms, 3),
-        "complexity": found.complexity.level,
-        "fits": found.fits,
-        "scope": round(found.scope, 4),
-        "notes": list(found.notes),
-    }
-
-
-async def _router(services: Services) -> Router:
-    prototypes = _prototypes(await services.read_json("memory", "memory://prototypes"))
-
-    def current() -> Router:
-        router = shared().router
-        router.use(prototypes)
-        return router
-
-    return await anyio.to_thread.run_sync(current)
-
-
-def _prototypes(wire: Mapping[str, Any]) -> AgentPrototypes:
-    import numpy as np
-
-    from ryzanstein.memory.records import AgentPrototype, AgentPrototypes
-
-    def vector(text: str) -> Any:
-        return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
-
-    agents = {
-        name: AgentPrototype(one["count"], one["weight"], vector(one["total"]))
-        for name, one in wire["agents"].items()
-    }
-    return AgentPrototypes(
-        wire["model_id"], wire["dimension"], agents, vector(wire["mean"]), wire["count"]
-    )
-
-
 def cancel(run_id: str) -> bool:
-    """Asks a run of this process to stop; says whether there was one."""
-    found = _LIVE.get(run_id)
-    if found is not None:
-        found.scope.cancel()
-    return found is not None
+    """Asks a run to stop, in whatever process it is; says whether it is under way.
+
+    Raises:
+        InvalidRequest: There is no such run.
+    """
+    live = _LIVE.get(run_id)
+    if live is None:
+        return _kept_runs.stop(run_id)
+    live.scope.cancel()
+    return True
 
 
 def state(run_id: str) -> dict[str, Any]:
@@ -219,80 +268,26 @@ def state(run_id: str) -> dict[str, Any]:
     Raises:
         InvalidRequest: There is no such run.
     """
-    kept = _kept(run_id)
     live = _LIVE.get(run_id)
-    if kept.status == "running" and live is None:
-        kept = _noticed_end(kept)
-    result = {key: value for key, value in kept.result.items() if key not in {"events", "process"}}
-    return {
-        "run_id": run_id,
-        "status": kept.status,
-        "task": kept.task,
-        "agent": kept.agent,
-        "events": live.events if live else kept.result.get("events", []),
-        "result": result or None,
-    }
+    return _kept_runs.described(run_id, live.events if live else None)
 
 
-async def rate(run_id: str, rating: float) -> str:
-    """Rates the experience that a run left; returns that experience's id.
-
-    Raises:
-        InvalidRequest: There is no such run, or it left no experience.
-    """
-    from ryzanstein.agents.services import Services
-
-    run = _kept(run_id)
-    async with Services(shared().registry, names=("memory",)) as services:
-        found = await services.find_experiences(run.task[:20_000], limit=50)
-        mine = [one for one in found if one["run_id"] == run_id]
-        if not mine and run.status == "done":
-            # A later run of the same task that went the same way renewed its experience.
-            mine = [one for one in found if _renewed(one, run)]
-        ids = [str(one["id"]) for one in mine]
-        if not ids:
-            raise InvalidRequest(f"The run {run_id} left no experience to rate.")
-        await services.rate_experience(ids[0], rating)
-    return ids[0]
-
-
-def _renewed(experience: Mapping[str, Any], run: Run) -> bool:
-    """Whether an experience is of the task and the agent of a run."""
-    same_agent = experience["agent"] == run.agent
-    return same_agent and run.task.strip().startswith(experience["task"])
-
-
-def _kept(run_id: str) -> Run:
-    found = shared().runs.get(run_id)
-    if found is None:
-        raise InvalidRequest(
-            f"There is no run {run_id}.", hint="list_runs of the analytics server shows them."
-        )
-    return found
-
-
-def _noticed_end(kept: Run) -> Run:
-    """Closes the row of a run whose process is gone; another process may still be at it."""
-    import psutil
-
-    if psutil.pid_exists(int(kept.result.get("process", 0))):
-        return kept
-    error = AgentInvocationError("The process that ran it ended before the run did.")
-    return shared().runs.update(kept.id, status="failed", result={"error": error.to_wire()})
-
-
-async def _save(live: Live, agent: str | None, model: str | None) -> None:
-    runs = shared().runs
-    result = {"process": os.getpid()}
-    await anyio.to_thread.run_sync(
-        lambda: runs.save(live.task, id=live.run_id, agent=agent, model=model, result=result)
+def _save(live: Live) -> None:
+    shared().runs.save(
+        live.asked.task,
+        id=live.run_id,
+        agent=live.asked.agent,
+        model=live.asked.model,
+        owner=_kept_runs.owner(),
+        checkpoint={"asked": asdict(live.asked), "state": None},
     )
 
 
 async def _finish(live: Live, status: str, kept: Mapping[str, Any]) -> None:
-    runs = shared().runs
-    result = {**kept, "events": live.events}
+    result = {"error": None, **kept, "events": live.events}
     agent, model = kept.get("agent"), kept.get("model")
-    await anyio.to_thread.run_sync(
-        lambda: runs.update(live.run_id, status=status, agent=agent, model=model, result=result)
-    )
+    await _update(live.run_id, status=status, agent=agent, model=model, result=result)
+
+
+async def _update(run_id: str, **changes: Any) -> None:
+    await anyio.to_thread.run_sync(lambda: shared().runs.update(run_id, **changes))

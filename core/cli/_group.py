@@ -104,11 +104,13 @@ Root = LazyGroup(
     "ryzanstein",
     lazy={
         "ask": "ryzanstein.cli.ask:ask",
+        "runs": "ryzanstein.cli.runs:runs",
         "route": "ryzanstein.cli.route:route",
         "agents": "ryzanstein.cli.agents:agents",
         "models": "ryzanstein.cli.models:models",
         "generate": "ryzanstein.cli.generate:generate",
         "memory": "ryzanstein.cli.memory:memory",
+        "tools": "ryzanstein.cli.tools:tools",
         "mcp": "ryzanstein.cli.serving:mcp",
         "serve": "ryzanstein.cli.serving:serve",
         "setup": "ryzanstein.cli.setup:setup",

@@ -10,12 +10,21 @@ from typing import Any, Self
 __all__ = ["Bytes", "Live", "Steps"]
 
 
+# What a run says first, before its id.
+_START = "start: "
+
+
 class Live:
-    """Shows the latest message of a run; use as a context manager and pass `report` as callback."""
+    """Shows the latest message of a run; use as a context manager and pass `report` as callback.
+
+    Attributes:
+        run_id: The run's, once it has said it.
+    """
 
     def __init__(self) -> None:
         self._status: Any = None
         self._stage = ""
+        self.run_id = ""
 
     def __enter__(self) -> Self:
         """Starts the line, where there is a terminal."""
@@ -39,6 +48,8 @@ class Live:
     async def report(self, progress: float, total: float | None, message: str | None) -> None:
         """Shows a message of the form "stage: what happens"."""
         text = " ".join((message or "").split())
+        if text.startswith(_START):
+            self.run_id = text.removeprefix(_START)
         if self._status is not None:
             from rich.text import Text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -12,7 +14,7 @@ from ryzanstein.cli._output import Output
 from ryzanstein.cli._progress import Bytes, Live
 from ryzanstein.errors import InvalidRequest
 
-__all__ = ["MAX_TASK", "ask", "bring_model", "checked_task"]
+__all__ = ["MAX_TASK", "ask", "bring_model", "checked_task", "goes_on", "show"]
 
 MAX_TASK = 100_000
 
@@ -22,44 +24,61 @@ MAX_TASK = 100_000
     'ryzanstein ask "What is 17 % of 2,340?"',
     'ryzanstein ask "Write a function that checks ISBN-13 numbers, and test it" --agent APEX',
     "git diff | ryzanstein ask - --agent MENTOR --no-tools",
+    "ryzanstein ask --resume run-3f0c2a9d81b64e75",
 )
-@click.argument("task")
+@click.argument("task", required=False)
 @click.option("--agent", metavar="CODENAME", help="This agent, without routing.")
 @click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
 @click.option("--no-tools", is_flag=True, help="Answer from the model alone; nothing is run.")
 @click.option("--steps", type=click.IntRange(1, 100), help="At most so many steps.")
 @click.option("--tokens", type=click.IntRange(16, 1_000_000), help="At most so many new tokens.")
 @click.option("--seconds", type=click.FloatRange(1, 86_400), help="At most so long.")
+@click.option("--resume", metavar="RUN_ID", help="Go on with a run behind its last finished step.")
 def ask(
     out: Output,
-    task: str,
+    task: str | None,
     agent: str | None,
     model: str | None,
     no_tools: bool,
     steps: int | None,
     tokens: int | None,
     seconds: float | None,
+    resume: str | None,
 ) -> None:
     """Give TASK to the agent that fits: it recalls, thinks, uses tools, checks, answers, remembers.
 
     TASK is a text, or - to read it from stdin.
     """
-    text = checked_task(read_text(task))
+    if task is None and resume is None:
+        raise click.UsageError("Missing argument 'TASK'.")
+    text = checked_task(read_text(task)) if task is not None else ""
     arguments = {
         "task": text,
-        "model": bring_model(model),
+        "run_id": resume,
+        "model": None if resume else bring_model(model),
         "tools": not no_tools,
         "max_steps": steps,
         "max_tokens": tokens,
         "max_seconds": seconds,
     }
-    with Live() as live:
+    with Live() as live, goes_on(live, out):
         if agent:
             arguments["codename"] = agent
             result = call("orchestrator", "run_agent", arguments, live.report)
         else:
             result = call("orchestrator", "run_task", arguments, live.report)
     out.result(result, lambda: show(result))
+
+
+@contextlib.contextmanager
+def goes_on(live: Live, out: Output) -> Iterator[None]:
+    """Says how an interrupted run can be gone on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if live.run_id:
+            out.note(f"Go on with it by: ryzanstein runs resume {live.run_id}")
+        raise
 
 
 def checked_task(text: str) -> str:

@@ -119,11 +119,12 @@ async def test_an_agent_is_a_resource_with_completion(server: Callable[[str], An
     assert done.completion.values == ["ARCHITECT", "ARBITER"]
 
 
-async def test_a_run_whose_process_is_gone_is_closed_as_failed(answer: Answer) -> None:
+async def test_a_run_whose_process_is_gone_is_interrupted_and_says_how_to_go_on(answer: Answer) -> None:
     shared().runs.save("say hello", id="run-lost", result={"process": 2**22 + 1})
     found = await answer("orchestrator", "get_run", run_id="run-lost")
-    assert found["status"] == "failed"
+    assert found["status"] == "interrupted"
     assert found["result"]["error"]["code"] == "AGENT_INVOCATION_FAILED"
+    assert "ryzanstein runs resume run-lost" in found["hint"]
 
 
 async def test_a_run_whose_experience_a_later_run_renewed_is_still_rated(

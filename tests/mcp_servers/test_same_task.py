@@ -45,6 +45,7 @@ def same(result: dict[str, Any], told: list[str]) -> None:
         "checks",
         "steps",
         "experiences",
+        "failures",
         "tokens",
         "seconds",
         "model",

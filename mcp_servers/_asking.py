@@ -1,0 +1,83 @@
+"""What a run may ask the client that it is for: its model (sampling), and its user (elicitation).
+
+A client that offers neither, or whose connection takes no requests of a server, is not asked: the
+run goes on with its other backends, and what would have needed a yes is refused.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from mcp import MCPError
+from mcp.server.elicitation import AcceptedElicitation
+from mcp.server.mcpserver import Context
+from mcp_types import SamplingMessage, TextContent
+from pydantic import BaseModel, Field
+
+from ryzanstein.errors import ServerUnavailable
+
+if TYPE_CHECKING:
+    from ryzanstein.agents.backends.sampling import Question, Sampled, Sampler
+    from ryzanstein.agents.run import Approve
+
+__all__ = ["approver", "sampler"]
+
+
+class Yes(BaseModel):
+    """The answer to whether something may be done."""
+
+    approve: bool = Field(description="Whether it may be done.")
+
+
+def approver(context: Context[Any, Any]) -> Approve | None:
+    """How to ask the client's user; None where the client says it cannot."""
+    capabilities = context.client_capabilities
+    if capabilities is None or capabilities.elicitation is None:
+        return None
+
+    async def ask(message: str) -> bool | None:
+        try:
+            answer = await context.elicit(message, Yes)
+        except MCPError:
+            return None
+        return isinstance(answer, AcceptedElicitation) and answer.data.approve
+
+    return ask
+
+
+def sampler(context: Context[Any, Any]) -> Sampler | None:
+    """How to ask the client's model; None where the client says it cannot."""
+    capabilities = context.client_capabilities
+    if capabilities is None or capabilities.sampling is None:
+        return None
+
+    async def ask(question: Question) -> Sampled:
+        from ryzanstein.agents.backends.sampling import Sampled
+
+        messages = [
+            SamplingMessage(
+                role="assistant" if one["role"] == "assistant" else "user",
+                content=TextContent(type="text", text=one["content"]),
+            )
+            for one in question.messages
+        ]
+        try:
+            with warnings.catch_warnings():
+                # Sampling leaves the protocol one day; clients of today offer it.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                found = await context.session.create_message(
+                    messages,
+                    max_tokens=question.max_tokens,
+                    system_prompt=question.system or None,
+                    temperature=question.temperature,
+                    stop_sequences=list(question.stop) or None,
+                    related_request_id=context.request_id,
+                )
+        except MCPError as error:
+            raise ServerUnavailable(f"The client's model did not answer: {error}.") from error
+        text = found.content.text if isinstance(found.content, TextContent) else ""
+        reason = "length" if found.stop_reason == "maxTokens" else "stop"
+        return Sampled(text, found.model, reason)
+
+    return ask

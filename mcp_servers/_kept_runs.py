@@ -1,0 +1,167 @@
+"""Runs as the table of runs knows them: where each is, who is at it, and how to go on with it.
+
+A run belongs to the process that is at it, its owner: HOST:PID:START. On this machine the owner is
+gone once no such process is there; on another, once it has not said for a minute that it is at it.
+A run that says running and whose owner is gone is interrupted: any process may go on with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ryzanstein.errors import AgentInvocationError, InvalidRequest
+from ryzanstein.mcp_servers._shared import shared
+
+if TYPE_CHECKING:
+    from ryzanstein.memory.records import Run
+
+__all__ = ["SILENT_SECONDS", "claimed", "described", "found", "owner", "rate", "stop"]
+
+# An owner on another machine says every ten seconds that it is at it.
+SILENT_SECONDS = 60.0
+_INTERNAL = frozenset({"events", "process"})
+_GO_ON = frozenset({"interrupted", "failed", "cancelled"})
+
+
+@functools.cache
+def owner() -> str:
+    """This process, by a name that no other one gets."""
+    import psutil
+
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def found(run_id: str) -> Run:
+    """A run, as interrupted where its owner is gone.
+
+    Raises:
+        InvalidRequest: There is no such run.
+    """
+    kept = shared().runs.get(run_id)
+    if kept is None:
+        raise InvalidRequest(
+            f"There is no run {run_id}.", hint="list_runs of the analytics server shows them."
+        )
+    if kept.status == "running" and _is_gone(kept):
+        error = AgentInvocationError(
+            "The process that ran it ended before the run did.", hint=_how_to_go_on(run_id)
+        )
+        result = {"error": error.to_wire()}
+        return shared().runs.update(run_id, status="interrupted", result=result)
+    return kept
+
+
+def described(run_id: str, events: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Where a run is, as `get_run` says it.
+
+    Args:
+        run_id: The run.
+        events: Those of a run of this process, which are newer than the kept ones.
+
+    Raises:
+        InvalidRequest: There is no such run.
+    """
+    kept = found(run_id)
+    result = {key: value for key, value in kept.result.items() if key not in _INTERNAL}
+    if result.get("error") is None:
+        result.pop("error", None)
+    return {
+        "run_id": run_id,
+        "status": kept.status,
+        "task": kept.task,
+        "agent": kept.agent,
+        "events": kept.result.get("events", []) if events is None else events,
+        "result": result or None,
+        "hint": _how_to_go_on(run_id) if kept.status in _GO_ON else "",
+    }
+
+
+def claimed(run_id: str) -> tuple[Run, Mapping[str, Any]]:
+    """Takes a run over to go on with it; returns it and what it left to go on from.
+
+    Raises:
+        InvalidRequest: There is no such run, it is done, under way, or left nothing to go on from.
+    """
+    kept = found(run_id)
+    left = shared().runs.checkpoint(run_id)
+    if left is None and kept.status in _GO_ON:
+        raise InvalidRequest(
+            f"The run {run_id} left nothing to go on from.", hint="Give its task again."
+        )
+    return shared().runs.claim(run_id, owner(), gone=kept.owner), left or {}
+
+
+def stop(run_id: str) -> bool:
+    """Asks the process that is at a run to stop it; says whether one is.
+
+    Raises:
+        InvalidRequest: There is no such run.
+    """
+    kept = found(run_id)
+    if kept.status == "interrupted":
+        shared().runs.update(run_id, status="cancelled")
+    return kept.status == "running" and shared().runs.ask_to_stop(run_id)
+
+
+async def rate(run_id: str, rating: float) -> str:
+    """Rates the experience that a run left; returns that experience's id.
+
+    Raises:
+        InvalidRequest: There is no such run, or it left no experience.
+    """
+    from ryzanstein.agents.services import Services
+
+    run = found(run_id)
+    async with Services(shared().registry, names=("memory",)) as services:
+        near = await services.find_experiences(run.task[:20_000], limit=50)
+        mine = [one for one in near if one["run_id"] == run_id]
+        if not mine and run.status == "done":
+            # A later run of the same task that went the same way renewed its experience.
+            mine = [one for one in near if _renewed(one, run)]
+        ids = [str(one["id"]) for one in mine]
+        if not ids:
+            raise InvalidRequest(f"The run {run_id} left no experience to rate.")
+        await services.rate_experience(ids[0], rating)
+    return ids[0]
+
+
+def _renewed(experience: Mapping[str, Any], run: Run) -> bool:
+    """Whether an experience is of the task and the agent of a run."""
+    same_agent = experience["agent"] == run.agent
+    return same_agent and run.task.strip().startswith(experience["task"])
+
+
+def _is_gone(kept: Run) -> bool:
+    """Whether nobody is at a run that says it is under way."""
+    if kept.owner is None or kept.seen is None:
+        return True
+    if kept.owner == owner():
+        return False
+    host, pid, start = kept.owner.rsplit(":", 2)
+    if host != socket.gethostname():
+        return (datetime.now(UTC) - kept.seen).total_seconds() > SILENT_SECONDS
+    return not _runs(int(pid), float(start))
+
+
+def _runs(pid: int, start: float) -> bool:
+    """Whether the process that had this number and start is still there."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - start) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _how_to_go_on(run_id: str) -> str:
+    return (
+        f"Go on behind its last finished step: `ryzanstein runs resume {run_id}`, "
+        "or run_task with this run_id."
+    )
