@@ -1,7 +1,7 @@
 """Which agent fits a task: declared profile and experience in one score that explains itself.
 
     P     = α·(description - m) + Σ (example - m) + Σ weight·(experience - m')   per agent
-    score = cosine(P, task - m') + t·(0.4·nearest example + 0.06·words) + cues
+    score = cosine(P, task - m') + t·(0.4·nearest example + 0.06·words) + learnt + cues
 
 The first term is the shrunk prototype: the declared profile holds until experience outweighs it.
 An example task counts as an experience of weight 1, the description as α of them (routing.alpha,
@@ -9,8 +9,9 @@ An example task counts as an experience of weight 1, the description as α of th
 are few. Weights of experiences are those of ryzanstein.memory.records.experience_weight: successes
 pull by their fitness, failures push away gently. Averaged word vectors alone miss names, so the
 words of the profiles (BM25) join in; t falls from 1 as experience grows (1/2 at ten good ones an
-agent). A mention or a slash command decides; a file's kind tips.
-scripts/bench_routing.py prints how each part does by itself.
+agent). `learnt` is what logistic regression over single experiences adds to their sum. A mention
+or a slash command decides; a file's kind tips. Whether any agent fits is ryzanstein.agents.scope's.
+`ryzanstein bench routing` measures it; scripts/bench_routing.py prints how each part does alone.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ import numpy as np
 
 from ryzanstein.agents.complexity import Complexity, estimate
 from ryzanstein.agents.cues import Cues, read_cues
+from ryzanstein.agents.learnt import Learnt, Rows, unit
+from ryzanstein.agents.scope import REFUSED_BELOW, Scope, sampled, without_own
 from ryzanstein.agents.vocabulary import Vocabulary
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.records import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from ryzanstein.memory.embed import Embedder
+    from ryzanstein.memory.prototypes import AgentExamples
     from ryzanstein.memory.records import AgentPrototypes
     from ryzanstein.registry import AgentProfile, Registry
 
@@ -55,6 +59,7 @@ class RoutingWeights:
     prototype: float = 1.0
     example: float = 0.4
     words: float = 0.06
+    learnt: float = 1.0
     file: float = 0.45
 
 
@@ -88,6 +93,15 @@ class RouteResult:
     scope: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One kind of evidence: what it adds to each agent, float32 [agents], and how it says so."""
+
+    kind: str
+    weights: NDArray[np.float32]
+    detail: Callable[[int], str]
+
+
 class Router:
     """Ranks agents; the profiles' vectors are made once.
 
@@ -96,6 +110,7 @@ class Router:
         embedder: Embeds profiles and tasks.
         prototypes: What past runs add up to; None means no experience.
         weights: What each kind of evidence counts for.
+        examples: Past runs one by one, for what their sum does not tell.
     """
 
     def __init__(
@@ -104,17 +119,21 @@ class Router:
         embedder: Embedder,
         prototypes: AgentPrototypes | None = None,
         weights: RoutingWeights | None = None,
+        examples: AgentExamples | None = None,
     ) -> None:
         self._registry = registry
         self._embedder = embedder
         self.weights = weights or RoutingWeights()
         self._profiles: Sequence[AgentProfile] = registry.agents
+        self._place = {profile.codename: at for at, profile in enumerate(self._profiles)}
         self._alpha = registry.routing.alpha
         self._embed_profiles()
         self._vocabulary = Vocabulary(self._profiles)
-        self.use(prototypes)
+        self.use(prototypes, examples)
 
-    def use(self, prototypes: AgentPrototypes | None) -> None:
+    def use(
+        self, prototypes: AgentPrototypes | None, examples: AgentExamples | None = None
+    ) -> None:
         """Takes newer experience; the profiles need not be embedded again."""
         self._notes: tuple[str, ...] = ()
         if prototypes is not None and (
@@ -125,9 +144,11 @@ class Router:
                 f"Past runs were left out: their vectors are {prototypes.model_id}'s, "
                 f"the router's {self._embedder.model_id}'s.",
             )
-            prototypes = None
+            prototypes = examples = None
         self._prototypes = prototypes
         self._pull = self._experience(prototypes)
+        self._norms = np.maximum(np.linalg.norm(self._declared + self._pull, axis=1), _SMALL)
+        self._learn(examples)
 
     def route(self, task: str, top_k: int = 5, files: Sequence[str] = ()) -> RouteResult:
         """Ranks the agents for a task.
@@ -146,37 +167,43 @@ class Router:
         if top_k < 1:
             raise InvalidRequest(f"top_k is {top_k}.", hint="Give a number from 1.")
         cues = read_cues(task, self._registry, files)
-        evidence = self._evidence(cues)
-        totals = np.array([sum(reason.weight for reason in one) for one in evidence])
+        query = unit(self._embedder.embed([cues.task]) - self._centre)[0]
+        told = [
+            *self._of_vectors(query),
+            *self._of_examples(query, cues.task),
+            *self._of_declared(query, cues.task),
+        ]
+        parts = [*told, *self._of_cues(cues)]
+        totals = np.sum([part.weights for part in parts], axis=0)
         best = np.argsort(-totals, kind="stable")[:top_k]
         ranked = tuple(
-            Ranked(
-                self._profiles[at].codename,
-                float(totals[at]),
-                tuple(sorted(evidence[at], key=lambda reason: -abs(reason.weight))),
-            )
+            Ranked(self._profiles[at].codename, float(totals[at]), _reasons(parts, at))
             for at in best.tolist()
         )
+        decided = bool(cues.mentioned or cues.command or cues.files)
+        known = float(np.sum([part.weights for part in told], axis=0).max())
+        scope = 1.0 if decided else self._scope.probability(query, known)
+        fits = scope >= REFUSED_BELOW or self._registry.routing.out_of_scope == "nearest"
         ms = 1e3 * (time.perf_counter() - start)
-        return RouteResult(ranked, ms, estimate(task), self._notes)
+        return RouteResult(ranked, ms, estimate(task), self._notes, fits, scope)
 
     def _embed_profiles(self) -> None:
         """Declared pull of each agent, the mean profile, and all example vectors centred on it."""
         count, dimension = len(self._profiles), self._embedder.dimension
-        descriptions = self._embedder.embed(
-            [f"{one.domain}. {one.summary}" for one in self._profiles]
-        )
+        self._descriptions = [f"{one.domain}. {one.summary}" for one in self._profiles]
+        descriptions = self._embedder.embed(self._descriptions)
         examples = [(at, text) for at, one in enumerate(self._profiles) for text in one.examples]
-        self._examples = [text for _, text in examples]
-        self._owners = np.array([at for at, _ in examples], dtype=np.int64)
-        vectors = self._embedder.embed(self._examples)
-        sums = np.zeros((count, dimension), dtype=np.float32)
-        np.add.at(sums, self._owners, vectors)
-        texts = self._alpha + np.bincount(self._owners, minlength=count).astype(np.float32)
-        sums += self._alpha * descriptions
-        self._mean: NDArray[np.float32] = (sums / np.maximum(texts, _SMALL)[:, None]).mean(axis=0)
-        self._declared: NDArray[np.float32] = sums - texts[:, None] * self._mean
-        self._example_vectors = _unit(vectors - self._mean)
+        texts = [text for _, text in examples]
+        owners = np.array([at for at, _ in examples], dtype=np.int64)
+        vectors = self._embedder.embed(texts).reshape(len(texts), dimension)
+        self._rows = Rows(owners, texts, np.ones(len(texts), dtype=np.float32), vectors)
+        sums = self._rows.sums(vectors, count) + self._alpha * descriptions
+        each = self._alpha + np.bincount(owners, minlength=count).astype(np.float32)
+        self._mean: NDArray[np.float32] = (sums / np.maximum(each, _SMALL)[:, None]).mean(axis=0)
+        self._declared: NDArray[np.float32] = sums - each[:, None] * self._mean
+        self._example_vectors = unit(vectors - self._mean)
+        outside = self._registry.routing.elsewhere
+        self._outside = self._embedder.embed(outside).reshape(len(outside), dimension)
 
     def _experience(self, prototypes: AgentPrototypes | None) -> NDArray[np.float32]:
         """Pull of each agent's experience, float32 [agents, dimension]."""
@@ -195,65 +222,131 @@ class Router:
                 pull[at] = mine.total - mine.weight * mean
         return pull
 
-    def _evidence(self, cues: Cues) -> list[list[Reason]]:
-        query = _unit(self._embedder.embed([cues.task]) - self._centre)[0]
-        evidence: list[list[Reason]] = [[] for _ in self._profiles]
-        self._add_prototypes(evidence, query)
-        self._add_examples(evidence, query)
-        self._add_words(evidence, cues.task)
-        self._add_cues(evidence, cues)
-        return evidence
+    def _learn(self, examples: AgentExamples | None) -> None:
+        """Fits what single past tasks teach, and what is in scope."""
+        rows, self._learnt = self._rows, None
+        kept = [] if examples is None else self._usable(examples)
+        if examples is not None and kept:
+            owners = np.array([self._place[examples.agents[at]] for at in kept], dtype=np.int64)
+            texts = [examples.tasks[at] for at in kept]
+            past = Rows(owners, texts, examples.weights[kept], examples.vectors[kept])
+            rows = rows.joined(past)
+            prototypes = (self._declared + self._pull) / self._norms[:, None]
+            self._learnt = Learnt(
+                rows, self._descriptions, prototypes, self._centre, self._alpha, self._trust
+            )
+        chosen = sampled(len(rows.owners))
+        best = self._left_out(rows, chosen).max(axis=1, initial=-1.0)
+        near, outside = unit(rows.vectors - self._centre), unit(self._outside - self._centre)
+        self._scope = Scope(near, outside, chosen, best)
 
-    def _add_prototypes(self, evidence: list[list[Reason]], query: NDArray[np.float32]) -> None:
-        norms = np.maximum(np.linalg.norm(self._declared + self._pull, axis=1), _SMALL)
-        declared = self.weights.prototype * (self._declared @ query) / norms
-        learnt = self.weights.prototype * (self._pull @ query) / norms
-        known = self._prototypes.agents if self._prototypes is not None else {}
-        for at, profile in enumerate(self._profiles):
-            evidence[at].append(Reason("profile", "what the agent is for", float(declared[at])))
-            mine = known.get(profile.codename)
-            if mine is not None:
-                runs = f"{mine.count} past run{'s' if mine.count != 1 else ''}"
-                detail = f"{runs} of weight {mine.weight:.2f}"
-                evidence[at].append(Reason("experience", detail, float(learnt[at])))
+    def _left_out(self, rows: Rows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of some examples for all agents, without what each example adds itself."""
+        sums = self._declared + self._pull
+        scores = without_own(rows, chosen, rows.vectors - self._centre, sums, 1.0)
+        if self._learnt is not None:
+            scores += without_own(rows, chosen, *self._learnt.block)
+        declared = len(self._rows.owners)
+        for place, row in enumerate(chosen.tolist()):
+            near = self._example_vectors @ unit(rows.vectors[row] - self._mean)
+            words = self._vocabulary.scores(rows.texts[row])[0]
+            if row < declared:
+                own = int(rows.owners[row])
+                near[row] = -1
+                words[own] = self._vocabulary.score_without(rows.texts[row], own)
+            scores[place] += self._declaration(self._nearest(near), words)
+        return scores
 
-    def _add_examples(self, evidence: list[list[Reason]], query: NDArray[np.float32]) -> None:
-        near = self._example_vectors @ query
+    def _nearest(self, near: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Highest similarity of each agent's examples; 0 for an agent without any."""
         best = np.full(len(self._profiles), -1.0, dtype=np.float32)
-        np.maximum.at(best, self._owners, near)
-        for place in np.flatnonzero(near == best[self._owners]).tolist():
-            at = int(self._owners[place])
-            if any(reason.kind == "example" for reason in evidence[at]):
-                continue
-            detail = f'example "{self._examples[place]}", similarity {near[place]:.2f}'
-            weight = self._trust * self.weights.example * float(near[place])
-            evidence[at].append(Reason("example", detail, weight))
+        np.maximum.at(best, self._rows.owners, near)
+        return np.where(best > -1, best, np.float32(0))
 
-    def _add_words(self, evidence: list[list[Reason]], task: str) -> None:
+    def _declaration(
+        self, nearest: NDArray[np.float32], words: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        scale = np.float32(self._trust)
+        return scale * (self.weights.example * nearest + self.weights.words * words)
+
+    def _usable(self, examples: AgentExamples) -> list[int]:
+        """Rows of successes of agents that are still there."""
+        known = enumerate(zip(examples.agents, examples.weights.tolist(), strict=True))
+        return [at for at, (name, weight) in known if weight > 0 and name in self._place]
+
+    def _of_vectors(self, query: NDArray[np.float32]) -> list[_Part]:
+        """The shrunk prototypes, in the part that is declared and the part that is experience."""
+        scale = self.weights.prototype / self._norms
+        parts = [
+            _Part("profile", scale * (self._declared @ query), lambda _: "what the agent is for")
+        ]
+        if self._prototypes is not None:
+            learnt = scale * (self._pull @ query)
+            parts.append(_Part("experience", learnt, self._runs))
+        return parts
+
+    def _runs(self, at: int) -> str:
+        known = self._prototypes.agents if self._prototypes is not None else {}
+        mine = known.get(self._profiles[at].codename)
+        if mine is None:
+            return "no past run"
+        return f"{mine.count} past run{'s' if mine.count != 1 else ''} of weight {mine.weight:.2f}"
+
+    def _of_examples(self, query: NDArray[np.float32], task: str) -> list[_Part]:
+        """What single past tasks teach beyond their sum."""
+        if self._learnt is None:
+            return []
+        words, change = self._learnt.scores(query, task)
+        scale = self.weights.learnt
+        return [
+            _Part("learnt words", scale * words, lambda _: "words of past tasks"),
+            _Part("learnt", scale * change, lambda _: "regression over past tasks"),
+        ]
+
+    def _of_declared(self, query: NDArray[np.float32], task: str) -> list[_Part]:
+        """The nearest example task and the words of the profile; both fade with experience."""
+        near = self._example_vectors @ query
+        best = self._nearest(near)
         scores, words, shares = self._vocabulary.scores(task)
-        for at in np.flatnonzero(scores).tolist():
-            order = np.argsort(-shares[:, at], kind="stable")[:_SHOWN_WORDS]
-            shown = ", ".join(words[place] for place in order.tolist() if shares[place, at] > 0)
-            weight = self._trust * self.weights.words * float(scores[at])
-            evidence[at].append(Reason("words", f"words {shown}", weight))
 
-    def _add_cues(self, evidence: list[list[Reason]], cues: Cues) -> None:
-        place = {profile.codename: at for at, profile in enumerate(self._profiles)}
+        def example(at: int) -> str:
+            place = int(np.flatnonzero((self._rows.owners == at) & (near == best[at]))[0])
+            return f'example "{self._rows.texts[place]}", similarity {near[place]:.2f}'
+
+        def shown(at: int) -> str:
+            order = np.argsort(-shares[:, at], kind="stable")[:_SHOWN_WORDS]
+            named = ", ".join(words[place] for place in order.tolist() if shares[place, at] > 0)
+            return f"words {named}"
+
+        return [
+            _Part("example", self._declaration(best, 0 * scores), example),
+            _Part("words", self._declaration(0 * best, scores), shown),
+        ]
+
+    def _of_cues(self, cues: Cues) -> list[_Part]:
+        """What the task says outright."""
+        parts = []
         for order, name in enumerate(cues.mentioned):
             weight = _MENTIONED / (1 + order)
-            evidence[place[name]].append(Reason("mention", f"@{name} was asked for", weight))
-        if cues.command is not None and cues.command[1] in place:
+            parts.append(self._cue("mention", name, weight, f"@{name} was asked for"))
+        if cues.command is not None:
             command, name = cues.command
-            reason = Reason("command", f"/{command} is {name}'s", _COMMANDED)
-            evidence[place[name]].append(reason)
+            parts.append(self._cue("command", name, _COMMANDED, f"/{command} is {name}'s"))
         for file, names in cues.files:
             for order, name in enumerate(names):
-                if name in place:
-                    weight = self.weights.file / (1 + order) / len(cues.files)
-                    evidence[place[name]].append(Reason("file", f"works on {file}", weight))
+                weight = self.weights.file / (1 + order) / len(cues.files)
+                parts.append(self._cue("file", name, weight, f"works on {file}"))
+        return parts
+
+    def _cue(self, kind: str, name: str, weight: float, detail: str) -> _Part:
+        weights = np.zeros(len(self._profiles), dtype=np.float32)
+        if name in self._place:
+            weights[self._place[name]] = weight
+        return _Part(kind, weights, lambda _: detail)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    result: NDArray[np.float32] = vectors / np.maximum(norms, _SMALL)
-    return result
+def _reasons(parts: Sequence[_Part], at: int) -> tuple[Reason, ...]:
+    """What speaks for and against one agent, the heaviest first."""
+    told = [part for part in parts if part.weights[at]]
+    reasons = [Reason(part.kind, part.detail(at), float(part.weights[at])) for part in told]
+    return tuple(sorted(reasons, key=lambda reason: -abs(reason.weight)))

@@ -47,11 +47,14 @@ class Vocabulary:
             for word in document:
                 holders.setdefault(word, []).append(at)
         self._count = len(documents)
+        self._documents, self._damping = documents, damping
+        self._rarity: dict[str, float] = {}
         self._scores: dict[str, NDArray[np.float32]] = {}
         for word, places in holders.items():
             often = np.zeros(self._count, dtype=np.float32)
             often[places] = [documents[at][word] for at in places]
             rarity = math.log(1 + (self._count - len(places) + 0.5) / (len(places) + 0.5))
+            self._rarity[word] = rarity
             self._scores[word] = rarity * often * (_K1 + 1) / (often + damping)
 
     def scores(self, task: str) -> tuple[NDArray[np.float32], list[str], NDArray[np.float32]]:
@@ -68,6 +71,15 @@ class Vocabulary:
             return none.sum(axis=0), [], none
         shares = np.stack([self._scores[stem] for stem in known])
         return shares.sum(axis=0), [stems[stem] for stem in known], shares
+
+    def score_without(self, example: str, at: int) -> float:
+        """Score of an example of an agent's own, as if its profile did not have it."""
+        total = 0.0
+        for stem in {_stem(word) for word in distinct_words(example) if _tells(word)}:
+            often = self._documents[at][stem] - 1
+            if often > 0:
+                total += self._rarity[stem] * often * (_K1 + 1) / (often + self._damping[at])
+        return float(total)
 
 
 def _document(profile: AgentProfile) -> Counter[str]:

@@ -247,7 +247,8 @@ class Routing(_Frozen):
     """How a task finds its agent.
 
     `alpha` weighs the declared description against experience; `commands` maps each slash command
-    (without its slash) to its agent, gathered from the agents that own them.
+    (without its slash) to its agent, gathered from the agents that own them. `elsewhere` are tasks
+    that no agent does; what is like them is out of scope, and refused or given to the `nearest`.
     """
 
     alpha: float = Field(default=2.0, ge=0)
@@ -255,6 +256,8 @@ class Routing(_Frozen):
     teams: dict[str, tuple[Codename, ...]] = {}
     file_kinds: tuple[FileKind, ...] = ()
     commands: dict[str, Codename] = {}
+    elsewhere: tuple[Line, ...] = ()
+    out_of_scope: Literal["refuse", "nearest"] = "refuse"
 
 
 class Limits(_Frozen):

@@ -39,8 +39,8 @@ from ryzanstein.memory.experience_rows import (
 )
 from ryzanstein.memory.fitness import QUALITIES, expense, joined, own_fitness, rerated
 from ryzanstein.memory.insight import ALIKE, STANDING, Insight, Neighbour
+from ryzanstein.memory.prototypes import add_up
 from ryzanstein.memory.records import (
-    AgentPrototype,
     AgentPrototypes,
     Experience,
     ExperienceHit,
@@ -365,16 +365,10 @@ class Experiences:
             records = connection.execute(query).all()
         position = {row: at for at, row in enumerate(rows.tolist())}
         known = [(position[one.row], one) for one in records if one.row in position]
-        agents: dict[str, AgentPrototype] = {}
-        for name in sorted({one.agent for _, one in known}):
-            places = [at for at, one in known if one.agent == name]
-            weights = np.array([_weight(one) for _, one in known if one.agent == name], np.float32)
-            agents[name] = AgentPrototype(
-                len(places), float(weights.sum()), weights @ vectors[places]
-            )
-        dimension = self._embedder.dimension
-        mean = vectors.mean(axis=0) if len(rows) else np.zeros(dimension, dtype=np.float32)
-        return AgentPrototypes(self._embedder.model_id, dimension, agents, mean, len(known))
+        weights = np.array([_weight(one) for _, one in known], np.float32)
+        places = np.array([at for at, _ in known], np.int64)
+        names = [one.agent for _, one in known]
+        return add_up(self._embedder.model_id, names, weights, vectors[places])
 
 
 def _brought(one: Experience, cosine: float) -> ExperienceHit:

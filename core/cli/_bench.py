@@ -71,37 +71,14 @@ def perplexity(
     )
 
 
-def routing_quality() -> dict[str, Any]:
-    """Share of the agents' examples that find their agent when left out of the registry."""
-    from ryzanstein.agents.route import Router
-    from ryzanstein.memory.embed import get_embedder
+def routing_quality(
+    *, data: Path | None, labels: Path | None, embedding: str | None
+) -> dict[str, Any]:
+    """How often routing is right, on the registry's own tasks or a file's."""
+    from ryzanstein.agents.bench.routing import run
 
-    registry, embedder = shared().registry, get_embedder()
-    first = fifth = total = 0
-    taken: list[float] = []
-    for place in range(min(len(agent.examples) for agent in registry.agents)):
-        kept = [
-            agent.model_copy(
-                update={"examples": agent.examples[:place] + agent.examples[place + 1 :]}
-            )
-            for agent in registry.agents
-        ]
-        router = Router(registry.model_copy(update={"agents": tuple(kept)}), embedder, None)
-        for agent in registry.agents:
-            found = router.route(agent.examples[place], top_k=5)
-            names = [one.codename for one in found.agents]
-            first += names[0] == agent.codename
-            fifth += agent.codename in names
-            total += 1
-            taken.append(found.ms)
-    return {
-        "agents": len(registry.agents),
-        "examples": total,
-        "top_1": round(first / total, 4),
-        "top_5": round(fifth / total, 4),
-        "ms_median": round(statistics.median(taken), 3),
-        "embedder": embedder.model_id,
-    }
+    embedding = embedding or shared().settings.embedding
+    return run(registry=shared().registry, data=data, labels=labels, embedding=embedding)
 
 
 def server_starts(runs: int) -> dict[str, Any]:

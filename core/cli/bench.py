@@ -111,12 +111,59 @@ def memory(out: Output, suite: str, **options: Any) -> None:
 
 
 @bench.add
-@command("routing", "ryzanstein bench routing")
-def routing(out: Output) -> None:
-    """Measure how often an agent's example, left out of its own examples, still finds it."""
+@command(
+    "routing",
+    "ryzanstein bench routing",
+    "ryzanstein bench routing --data clinc150.json --embedding minilm",
+    "ryzanstein bench routing --data tasks.csv --labels labels.csv",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with columns task, label, split (train, test), or CLINC150's JSON; "
+    "the registry's own tasks without it.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with columns label, description; the registry's agents without it.",
+)
+@click.option("--embedding", metavar="NAME", help="Another embedding than the configured: minilm.")
+def routing(out: Output, **options: Any) -> None:
+    """Measure how often a task finds its agent: by descriptions, and with 2 to 50 examples."""
     from ryzanstein.cli._bench import routing_quality
 
-    emit(out, routing_quality())
+    emit(out, routing_quality(**options))
+
+
+@bench.add
+@command(
+    "reasoning",
+    "ryzanstein bench reasoning --suite humaneval --limit 60 --model qwen2.5-coder-0.5b",
+    "ryzanstein bench reasoning --suite gsm8k --limit 50 --data gsm8k-test.jsonl --log run.jsonl",
+)
+@click.option("--suite", type=click.Choice(["humaneval", "gsm8k"]), default="humaneval")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many problems.")
+@click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="HumanEval.jsonl.gz or gsm8k-test.jsonl; looked for here and in ./data without it.",
+)
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A line for each problem; a run that was stopped goes on from it.",
+)
+def reasoning(out: Output, model: str | None, **options: Any) -> None:
+    """Measure one greedy answer against answers that are checked, on public problems."""
+    from ryzanstein.agents.bench.reasoning import run
+    from ryzanstein.cli.ask import bring_model
+    from ryzanstein.mcp_servers._shared import shared
+
+    bring_model(model)
+    chosen = model or shared().catalogue.default()
+    emit(out, run(model=chosen, registry=shared().registry, **options))
 
 
 @bench.add

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ryzanstein.agents.bench.routing_data import registry_tasks
 from ryzanstein.agents.cues import read_cues
 from ryzanstein.agents.route import Router
 from ryzanstein.errors import InvalidRequest
@@ -16,8 +15,6 @@ from ryzanstein.memory.embed import get_embedder
 from ryzanstein.memory.records import AgentPrototypes
 from ryzanstein.memory.store import MemoryStore
 from ryzanstein.registry import Registry, load_registry
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +46,7 @@ def test_plain_tasks_reach_their_agent(router: Router, task: str, codename: str)
 
 
 def test_nine_in_ten_tasks_that_are_no_examples_reach_a_right_agent(router: Router) -> None:
-    apart = json.loads((HERE / "data" / "routing_tasks.json").read_text(encoding="utf-8"))
-    tasks = [(task, [name]) for name, listed in apart.items() for task in listed]
-    listed = yaml.safe_load((HERE / "routing_tasks.yaml").read_text(encoding="utf-8"))
-    tasks += [(one["task"], one["agents"]) for part in listed.values() for one in part]
+    tasks = [one for fold in registry_tasks(load_registry(user=False)).folds for one in fold.test]
     right = sum(first(router, task) in agents for task, agents in tasks)
     assert right / len(tasks) >= 0.9
 

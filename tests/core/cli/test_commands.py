@@ -159,7 +159,7 @@ def test_bench_inference_ends_in_a_line_of_json_with_every_figure(
 
 def test_bench_routing_and_memory_end_in_a_line_of_json(run: Run) -> None:
     routing = json.loads(run("bench", "routing").out.splitlines()[-1])
-    assert routing["agents"] == 40 and routing["top_5"] > routing["top_1"] > 0.3
+    assert routing["labels"] == 40 and routing["top5"] > routing["top1"] > 0.9
     memory = run("bench", "memory", "--records", "50", "--queries", "20", "--json").json
     assert memory["found_itself"] > 0.9
 

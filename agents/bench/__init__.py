@@ -1,0 +1,1 @@
+"""Measures of what agents do, each with `run(**options) -> dict`."""
