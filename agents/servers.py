@@ -99,7 +99,9 @@ class Servers:
 
         result = await self._used(server, tool, use, again, seconds, on_failure)
         if result.is_error:
-            raise _wire_error(result)
+            error = _wire_error(result)
+            error.answered = True
+            raise error
         return _content(result)
 
     async def read_json(self, server: str, uri: str, *, on_failure: Hook) -> dict[str, Any]:

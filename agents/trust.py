@@ -69,7 +69,7 @@ class Caller:
             "agent": self.agent,
             "run": self.run_id,
             "grants": every or None,
-            "tainted": self.tainted or None,
+            "tainted": (self.tainted and self.run_id is not None) or None,
             "hosts": sorted(named_hosts(self.task)) or None,
         }
         return {f"{META}{key}": value for key, value in said.items() if value is not None}

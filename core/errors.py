@@ -61,9 +61,13 @@ class RyzansteinError(Exception):
     Args:
         message: One line that says what went wrong.
         hint: One line that says what the caller can do; may be empty.
+
+    Attributes:
+        answered: A server answered with it, so what failed is what was asked for, not the server.
     """
 
     code: ClassVar[str] = "INTERNAL_ERROR"
+    answered = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from ryzanstein.nearest import did_you_mean
 from ryzanstein.registry_models import (
+    BUILTIN_SERVERS,
     AgentProfile,
     BackendSpec,
     Limits,
@@ -283,11 +284,16 @@ def _check_names(draft: Draft, codename: str, entry: Located, tools: set[str] | 
         advice = did_you_mean(model, models) or "add it to `models`"
         message = f"agent {codename}: no model is called '{model}'; {advice}"
         draft.faults.append(entry.value["model"].place.fault(message))
-    for item, name in _texts(entry.value.get("tools")) if tools is not None else ():
-        if tools is not None and name not in tools:
-            advice = did_you_mean(name, tools) or f"there are {', '.join(sorted(tools))}"
-            message = f"agent {codename}: no tool is called '{name}'; {advice}"
-            draft.faults.append(item.place.fault(message))
+    servers = set(draft.sections["servers"]) - set(BUILTIN_SERVERS)
+    for key in ("tools", "grants") if tools is not None else ():
+        known = {*(tools or ()), *servers, *(("*",) if key == "grants" else ())}
+        for item, name in _texts(entry.value.get(key)):
+            # A tool of another server is SERVER.tool, a grant may be tool:target.
+            plain = name.partition(":")[0] if key == "grants" else name
+            if plain not in known and plain.rpartition(".")[0] not in servers:
+                advice = did_you_mean(plain, known) or f"there are {', '.join(sorted(known))}"
+                message = f"agent {codename}: no tool is called '{plain}'; {advice}"
+                draft.faults.append(item.place.fault(message))
 
 
 def _text(located: Located | None) -> str | None:

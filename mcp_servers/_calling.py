@@ -29,7 +29,7 @@ from mcp_types import ListRootsResult
 from pydantic import BaseModel, Field
 
 from ryzanstein.agents.trust import META
-from ryzanstein.errors import AgentNotFound, RyzansteinError
+from ryzanstein.errors import AgentNotFound, RyzansteinError, ToolError
 from ryzanstein.mcp_servers._shared import shared
 
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ __all__ = [
     "Roots",
     "ask_server",
     "context_of",
+    "every_tool",
     "find_tool",
     "is_approved",
     "keep",
+    "require_profile",
     "run_state",
 ]
 
@@ -204,9 +206,43 @@ async def find_tool(name: str) -> Tool:
     Raises:
         ToolNotFound: There is none of that name.
     """
+    from ryzanstein.errors import ToolNotFound
+    from ryzanstein.nearest import did_you_mean
     from ryzanstein.tools import get_tool
 
-    return get_tool(name)
+    if "." not in name:  # a tool of ours never has one, those of other servers always do
+        return get_tool(name)
+    found = {one.name: one for one in await shared().external.tools()}
+    if name not in found:
+        hint = did_you_mean(name, found) or "`ryzanstein tools list` shows how its tools stand."
+        raise ToolNotFound(f"There is no tool {name!r}.", hint=hint)
+    return found[name]
+
+
+async def every_tool() -> tuple[Tool, ...]:
+    """Returns the tools of this machine, then those of external servers."""
+    from ryzanstein.tools import all_tools
+
+    return (*all_tools(), *await shared().external.tools())
+
+
+def require_profile(ctx: ToolContext, item: Tool) -> None:
+    """Holds an agent to its profile: tools of others are used by those that name them.
+
+    Raises:
+        ToolError: The agent's profile has neither the server nor the tool.
+    """
+    if ctx.agent is None or not item.is_external:
+        return
+    try:
+        named = shared().registry.agent(ctx.agent).tools
+    except AgentNotFound:
+        named = ()
+    if not {item.name, item.family} & set(named):
+        raise ToolError(
+            f"{item.name} is not among the tools of {ctx.agent}.",
+            hint=f"The user can add {item.family} to the agent's `tools` in the registry.",
+        )
 
 
 def _can_ask(ctx: Context[Any, Any]) -> bool:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio.to_thread
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from mcp_types import Tool as WireTool
@@ -21,8 +22,10 @@ from ryzanstein.mcp_servers._calling import (
     Approved,
     Roots,
     context_of,
+    every_tool,
     find_tool,
     is_approved,
+    require_profile,
     run_state,
 )
 from ryzanstein.mcp_servers._factory import READS, WORKS, Reply, Server, make_server, page
@@ -142,7 +145,7 @@ def make(families: tuple[str, ...] = ()) -> ToolsServer:
     return server
 
 
-def search_tools(
+async def search_tools(
     query: Annotated[
         str, Field(max_length=500, description="What should be done; empty lists all.")
     ] = "",
@@ -152,17 +155,15 @@ def search_tools(
     ] = "",
 ) -> ToolPage:
     """Find tools that can do something on this machine. Start here."""
-    from ryzanstein.tools import all_tools
-
-    found, following = page(_ranked(query, all_tools()), limit, cursor)
+    tools = await every_tool()
+    ranked = await anyio.to_thread.run_sync(_ranked, query, tools)
+    found, following = page(ranked, limit, cursor)
     return ToolPage(tools=[ToolBrief(**_brief(tool)) for tool in found], next_cursor=following)
 
 
-def describe_tool(name: Annotated[str, Field(max_length=64)]) -> ToolDescription:
+async def describe_tool(name: Annotated[str, Field(max_length=64)]) -> ToolDescription:
     """Show one tool's arguments and an example call. Use it before the first call_tool."""
-    from ryzanstein.tools import get_tool
-
-    tool = get_tool(name)
+    tool = await find_tool(name)
     return ToolDescription(
         **{**_brief(tool), "description": tool.description},
         title=tool.title,
@@ -189,8 +190,13 @@ async def call_tool(
         return is_approved(approved)
 
     permitted = dataclasses.replace(context_of(ctx, roots), approve=approve)
-    result = await call(permitted, await find_tool(name), arguments)
-    run_state(permitted.run_id).tainted |= result.untrusted
+    tool = await find_tool(name)
+    require_profile(permitted, tool)
+    try:
+        result = await call(permitted, tool, arguments)
+    finally:
+        # An error may quote what was read, too.
+        run_state(permitted.run_id).tainted |= tool.untrusted
     return ToolOutcome(
         name=name,
         text=result.text,

@@ -52,17 +52,8 @@ def approval(ctx: ToolContext, item: Tool, arguments: Mapping[str, Any]) -> Appr
         arguments: Of the call, validated.
     """
     target = _destroys(ctx, item, arguments)
-    if (
-        target
-        and target not in ctx.made
-        and not granted(ctx.grants, item.name, item.family, target)
-    ):
-        what = f"{item.name} would overwrite or delete {target}"
-        return ApprovalRequired(
-            f"{what}, which needs approval.",
-            hint="Ask the user, or take a way that keeps what is there.",
-            grant=f"{item.name}:{target}",
-        )
+    if target and not granted(ctx.grants, item.name, item.family, target):
+        return _foreign(item) if item.is_external else _loss(item, target)
     if not ctx.tainted or not item.annotations["open_world"]:
         return None
     for url in _reaches(item, arguments):
@@ -90,6 +81,24 @@ def require_reach(ctx: ToolContext, url: str) -> None:
         raise _unreachable("fetch_url", url)
 
 
+def _loss(item: Tool, target: str) -> ApprovalRequired:
+    return ApprovalRequired(
+        f"{item.name} would overwrite or delete {target}, which needs approval.",
+        hint="Ask the user, or take a way that keeps what is there.",
+        grant=f"{item.name}:{target}",
+    )
+
+
+def _foreign(item: Tool) -> ApprovalRequired:
+    return ApprovalRequired(
+        f"{item.name} runs on the server {item.family}, which may change things, so it needs "
+        "approval.",
+        hint=f"Ask the user; he can grant {item.family} to an agent, or name the tools that only "
+        f"read as `read_only` of the server {item.family} in the registry.",
+        grant=item.name,
+    )
+
+
 def _destroys(ctx: ToolContext, item: Tool, arguments: Mapping[str, Any]) -> str:
     """What the call overwrites or deletes; empty for nothing."""
     if not item.annotations["destructive"]:
@@ -97,7 +106,8 @@ def _destroys(ctx: ToolContext, item: Tool, arguments: Mapping[str, Any]) -> str
     if item.reads_unless and not arguments.get(item.reads_unless):
         return ""
     if item.destroys is not None:
-        return item.destroys(ctx, arguments)
+        target = item.destroys(ctx, arguments)
+        return "" if target in ctx.made else target
     return str(arguments.get(item.main_argument, "")).strip()[:200] or "something"
 
 

@@ -12,7 +12,9 @@ import pydantic
 from ryzanstein.errors import ToolError
 from ryzanstein.nearest import nearest
 
-__all__ = ["arguments_model", "json_schema", "validated"]
+__all__ = ["arguments_model", "json_schema", "validated", "validated_json"]
+
+_MOST_JSON = 200_000
 
 
 def arguments_model(function: Callable[..., Awaitable[Any]]) -> type[pydantic.BaseModel]:
@@ -76,6 +78,35 @@ def validated(
             hint=f"Example: {json.dumps(dict(example), ensure_ascii=False)}",
         ) from error
     return {field: getattr(parsed, field) for field in type(parsed).model_fields}
+
+
+def validated_json(
+    name: str,
+    schema: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    example: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns arguments that fit a JSON schema, for a tool that is known by its schema alone.
+
+    Raises:
+        ToolError: Names the arguments that are wrong and says why.
+    """
+    import jsonschema
+
+    required = schema.get("required", [])
+    given = {key: value for key, value in arguments.items() if value is not None or key in required}
+    hint = f"Example: {json.dumps(dict(example), ensure_ascii=False)}"
+    if len(json.dumps(given, default=str)) > _MOST_JSON:
+        raise ToolError(f"{name}: the arguments are too long.", hint="Send less.")
+    unknown = [key for key in given if key not in schema["properties"]]
+    if unknown and schema.get("additionalProperties") is not True:
+        fault = _fault({"type": "extra_forbidden", "loc": unknown}, schema)
+        raise ToolError(f"{name}: {fault}", hint=hint)
+    found = jsonschema.Draft202012Validator(dict(schema)).iter_errors(given)
+    faults = [f"{'.'.join(map(str, one.path)) or name}: {one.message[:200]}." for one in found]
+    if faults:
+        raise ToolError(f"{name}: {' '.join(faults[:5])}", hint=hint)
+    return given
 
 
 def _fault(fault: Any, schema: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ from ryzanstein.errors import ApprovalRequired, RyzansteinError, ToolError, Tool
 from ryzanstein.nearest import did_you_mean
 from ryzanstein.tools.context import CallRecord, Output, ToolContext, ToolResult, ToolTimeout
 from ryzanstein.tools.permission import approval, refusal
-from ryzanstein.tools.schema import arguments_model, json_schema, validated
+from ryzanstein.tools.schema import arguments_model, json_schema, validated, validated_json
 
 __all__ = [
     "Form",
@@ -84,6 +84,8 @@ class Tool:
             nothing. Without it, every call of a destructive tool counts.
         reaches: Says which addresses a call of an open-world tool goes to; none where that is only
             what the user configured. Without it they count as unknown.
+        function: Does the work.
+        model: Of its arguments; None for a tool of somebody else's server, which has a schema.
     """
 
     name: str
@@ -104,7 +106,12 @@ class Tool:
     destroys: Destroys | None
     reaches: Reaches | None
     function: _Function
-    model: type[pydantic.BaseModel]
+    model: type[pydantic.BaseModel] | None
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it belongs to somebody else's server."""
+        return self.model is None
 
     @property
     def read_only(self) -> bool:
@@ -297,7 +304,7 @@ async def call_tool(
 
 async def _run(ctx: ToolContext, item: Tool, given: Mapping[str, Any]) -> Output:
     _check(ctx, item)
-    arguments = validated(item.name, item.model, item.input_schema, given, item.example)
+    arguments = _validated(item, given)
     _check(ctx, item, wants_change=bool(arguments.get(item.reads_unless)))
     await _approved(ctx, item, arguments)
     limit = item.time_limit if ctx.time_limit is None else ctx.time_limit
@@ -318,6 +325,12 @@ def _check(ctx: ToolContext, item: Tool, *, wants_change: bool = False) -> None:
         raise ToolError(f"{item.name} {reason}.", hint=f"Allowed: {others or 'no tool'}.")
 
 
+def _validated(item: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
+    if item.model is None:
+        return validated_json(item.name, item.input_schema, given, item.example)
+    return validated(item.name, item.model, item.input_schema, given, item.example)
+
+
 async def missing_approval(
     ctx: ToolContext, item: Tool, given: Mapping[str, Any]
 ) -> ApprovalRequired | None:
@@ -327,7 +340,7 @@ async def missing_approval(
         ToolError: The call would be refused, whoever approved of it.
     """
     _check(ctx, item)
-    arguments = validated(item.name, item.model, item.input_schema, given, item.example)
+    arguments = _validated(item, given)
     _check(ctx, item, wants_change=bool(arguments.get(item.reads_unless)))
     return await anyio.to_thread.run_sync(approval, ctx, item, arguments)
 
