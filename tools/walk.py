@@ -41,13 +41,20 @@ class Entry:
     directory: int
     is_directory: bool
 
+    def status(self) -> os.stat_result | None:
+        """Returns its status, links not followed, or None where it is gone."""
+        try:
+            return os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
+        except OSError:
+            return None
+
     def open_file(self) -> int | None:
         """Returns a descriptor of a regular file for reading, or None where it is none."""
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+        found = self.status()
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return None
         try:
-            found = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
-                return None
             return os.open(self.name, flags, dir_fd=self.directory)
         except OSError:
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -76,9 +75,8 @@ def _joined(place: Place, entry: Entry) -> str:
 
 
 def _size(entry: Entry) -> int:
-    with contextlib.suppress(OSError):
-        return os.stat(entry.name, dir_fd=entry.directory, follow_symlinks=False).st_size
-    return 0
+    found = entry.status()
+    return found.st_size if found else 0
 
 
 @tool(
