@@ -2,8 +2,8 @@
 
 llguidance computes for every step which tokens may come next, and which must: forced tokens need no
 model step of their own. JSON is written without optional white space, because small models lose
-themselves in it, and strings and arrays without a length of their own get one, so that an answer
-ends; one that runs out of tokens before that is led to its end, so that it always parses.
+themselves in it, and strings, arrays and whole numbers without a bound of their own get one, so
+that an answer ends; one that runs out of tokens before that is led to its end, and always parses.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ __all__ = ["Grammars", "Matcher", "bounded_schema"]
 
 MAX_STRING: Final = 4000
 MAX_ITEMS: Final = 100
+# Small models can write zeros for ever.
+MAX_INTEGER: Final = 10**18
 _KEPT: Final = 32
 _JSON: Final[JsonCompileOptions] = {
     "whitespace_flexible": False,
@@ -223,7 +225,7 @@ def _grammar(constraint: Mapping[str, Any]) -> str:
 
 
 def bounded_schema(schema: Any, depth: int = 0) -> Any:
-    """Returns a schema in which every string and array that has no greatest length gets one.
+    """Returns a schema in which every string, array and whole number without bounds gets them.
 
     Raises:
         ValidationError: it is no schema, nested too deeply, or has patternProperties, which
@@ -265,7 +267,19 @@ def _with_limits(schema: dict[str, Any]) -> dict[str, Any]:
         schema["maxLength"] = max(MAX_STRING, _least(schema, "minLength"))
     if "array" in kinds and not {"enum", "const", "maxItems"} & schema.keys():
         schema["maxItems"] = max(MAX_ITEMS, _least(schema, "minItems"))
+    if "integer" in kinds and not {"enum", "const"} & schema.keys():
+        _bound_integer(schema)
     return schema
+
+
+def _bound_integer(schema: dict[str, Any]) -> None:
+    """Sets the bounds that a whole number lacks, unless it is meant to be larger."""
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    if low is None and (high is None or high > -MAX_INTEGER):
+        schema["minimum"] = -MAX_INTEGER
+    if high is None and (low is None or low < MAX_INTEGER):
+        schema["maximum"] = MAX_INTEGER
 
 
 def _least(schema: Mapping[str, Any], key: str) -> int:

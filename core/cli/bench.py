@@ -167,6 +167,49 @@ def reasoning(out: Output, model: str | None, **options: Any) -> None:
 
 
 @bench.add
+@command(
+    "calls",
+    "ryzanstein bench calls --suite simple --model qwen2.5-coder-1.5b --bfcl bfcl --limit 60",
+    "ryzanstein bench calls --suite parallel --bfcl bfcl --log parallel.jsonl",
+)
+@click.option(
+    "--suite",
+    type=click.Choice(["simple", "multiple", "parallel"]),
+    default="simple",
+    show_default=True,
+    help="One function; one of several; one called several times.",
+)
+@click.option("--limit", type=click.IntRange(1), help="So many tasks, spread evenly over the set.")
+@click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
+@click.option(
+    "--bfcl",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that `pip install --no-deps --target FOLDER bfcl-eval` made.",
+)
+@click.option(
+    "--way",
+    type=click.Choice(["joint", "stepwise"]),
+    default="joint",
+    show_default=True,
+    help="Whole calls in one decode, or name and arguments apart.",
+)
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A line for each task; a run that was stopped goes on from it.",
+)
+def calls(out: Output, model: str | None, **options: Any) -> None:
+    """Measure tool calls on the Berkeley Function Calling Leaderboard, by its own checker."""
+    from ryzanstein.agents.bench.calls import run
+    from ryzanstein.cli.ask import bring_model
+    from ryzanstein.mcp_servers._shared import shared
+
+    bring_model(model)
+    chosen = model or shared().catalogue.default()
+    emit(out, run(model=chosen, registry=shared().registry, **options))
+
+
+@bench.add
 @command("mcp", "ryzanstein bench mcp --runs 5")
 @click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True)
 def mcp(out: Output, runs: int) -> None:

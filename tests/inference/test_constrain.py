@@ -155,7 +155,7 @@ def test_a_schema_nested_without_end_is_refused(grammars: Grammars) -> None:
 
 
 def test_a_property_may_be_called_pattern_properties() -> None:
-    schema = {"type": "object", "properties": {"patternProperties": {"type": "integer"}}}
+    schema = {"type": "object", "properties": {"patternProperties": {"type": "boolean"}}}
     assert bounded_schema(schema) == schema
 
 
@@ -176,3 +176,18 @@ def test_lengths_are_capped_only_where_none_is_given() -> None:
     assert bounded["many"]["maxItems"] == 100
     assert bounded["many"]["items"]["maxLength"] == 9000
     assert "maxLength" not in schema["properties"]["free"]
+
+
+def test_whole_numbers_end_where_no_bound_is_given(
+    grammars: Grammars, tokenizer: Tokenizer
+) -> None:
+    matcher = grammars.matcher({"json_schema": {"type": "integer"}})
+    (zero,), (one,) = tokenizer.encode("0"), tokenizer.encode("1")
+    matcher.accept(one)
+    digits = 1
+    while digits < 100 and matcher.allowed()[zero]:
+        matcher.accept(zero)
+        digits += 1
+    assert digits == 19
+    large = {"type": "integer", "minimum": 2 * 10**18}
+    assert bounded_schema(large) == large
