@@ -1,6 +1,7 @@
 """Events and checkpoints of one run of a team, which its members write to side by side.
 
-checkpoint   {version, team, done: {part: Done}, within: {run id: state of a member's run}}
+    checkpoint   {version, team, agent, model,
+                  done: {part: Done}, within: {run id: state of a member's run}}
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ryzanstein.agents.run import Checkpoint
+from ryzanstein.agents.team.merge import LEAD
 from ryzanstein.agents.team.work import Done
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.events import Event, EventSink, new_id
@@ -24,6 +26,7 @@ class Desk:
     Args:
         run_id: The team's run.
         team: As it was asked for; a state of another team is refused.
+        model: As it was asked for.
         on_event: Hears of every stage of every member.
         checkpoint: Takes what is done after every step of a member.
         resume: Such a state; empty for a new run.
@@ -36,6 +39,7 @@ class Desk:
         self,
         run_id: str,
         team: str,
+        model: str | None,
         on_event: EventSink | None,
         checkpoint: Checkpoint | None,
         resume: Mapping[str, Any],
@@ -50,7 +54,7 @@ class Desk:
         self.failures: list[str] = []
         self._on_event = on_event
         self._checkpoint = checkpoint
-        self._team = team
+        self._kept = {"version": VERSION, "team": team, "agent": LEAD, "model": model}
         self._done: dict[str, dict[str, Any]] = dict(resume.get("done", {}))
         self._within: dict[str, dict[str, Any]] = dict(resume.get("within", {}))
 
@@ -83,8 +87,7 @@ class Desk:
 
     async def _save(self) -> None:
         if self._checkpoint is not None:
-            state = {"version": VERSION, "team": self._team}
-            await self._checkpoint({**state, "done": self._done, "within": self._within})
+            await self._checkpoint({**self._kept, "done": self._done, "within": self._within})
 
     async def failed(self, reason: str) -> None:
         """Notes why something failed that the team can do without."""

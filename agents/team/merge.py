@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 from ryzanstein.agents.team.work import Done
 
-__all__ = ["merged", "verdict"]
+__all__ = ["LEAD", "merged", "verdict"]
+
+# The agent that the registry has for orchestration speaks for a team as a whole.
+LEAD = "OMNISCIENT"
 
 
 def merged(parts: Sequence[Done]) -> str:

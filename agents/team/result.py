@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ryzanstein.agents.loop import RunResult
 from ryzanstein.agents.step import Step
-from ryzanstein.agents.team.merge import merged, verdict
+from ryzanstein.agents.team.merge import LEAD, merged, verdict
 from ryzanstein.agents.team.work import Done
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.errors import RyzansteinError
@@ -17,10 +17,7 @@ from ryzanstein.errors import RyzansteinError
 if TYPE_CHECKING:
     from ryzanstein.agents.services import Services
 
-__all__ = ["LEAD", "TeamResult", "remember", "result_of"]
-
-# The agent that the registry has for orchestration speaks for a team as a whole.
-LEAD = "OMNISCIENT"
+__all__ = ["TeamResult", "remember", "result_of"]
 
 
 @dataclass(frozen=True, slots=True)

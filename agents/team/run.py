@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ryzanstein.agents.loop import checked
+from ryzanstein.agents.loop import Sampler, checked
 from ryzanstein.agents.run import Approve, Checkpoint
 from ryzanstein.agents.team import members as membership
 from ryzanstein.agents.team import review as panel
 from ryzanstein.agents.team.advice import Advice, ask_advice
 from ryzanstein.agents.team.board import Board
 from ryzanstein.agents.team.desk import Desk
+from ryzanstein.agents.team.merge import LEAD
 from ryzanstein.agents.team.parts import Part, split
-from ryzanstein.agents.team.result import LEAD, TeamResult, remember, result_of
+from ryzanstein.agents.team.result import TeamResult, remember, result_of
 from ryzanstein.agents.team.work import Done, Work
 from ryzanstein.agents.trust import Caller
 from ryzanstein.errors import RyzansteinError, TimedOut
@@ -55,6 +56,7 @@ async def run_team(
     limits: Limits | None = None,
     on_event: EventSink | None = None,
     run_id: str | None = None,
+    sampler: Sampler | None = None,
     approve: Approve | None = None,
     checkpoint: Checkpoint | None = None,
     resume: Mapping[str, Any] | None = None,
@@ -72,6 +74,7 @@ async def run_team(
         limits: Of the whole: its seconds are the team's, its tokens are shared out by parts.
         on_event: Hears of every stage of every member.
         run_id: Id for the run; made where it is None.
+        sampler: Asks the client's own model, where the client lets us.
         approve: Asked before a destructive call; None refuses it.
         checkpoint: Takes what is done, as JSON, after every step of a member.
         resume: Such a state: parts that are done are not done again.
@@ -85,8 +88,8 @@ async def run_team(
     members = membership.members_of(team, registry)
     parts = split(task)
     given = _shared_out(limits, len(parts))
-    options = {"tools": tools, "limits": given, "approve": approve}
-    desk = Desk(run_id, team, on_event, checkpoint, resume or {})
+    options = {"tools": tools, "limits": given, "sampler": sampler, "approve": approve}
+    desk = Desk(run_id, team, model, on_event, checkpoint, resume or {})
     hear = desk.heard if on_event else None
     work = Work(
         services, registry, router, members, run_id, model, options, desk.say, desk.within, hear
