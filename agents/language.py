@@ -54,12 +54,10 @@ def foreign(task: str, answer: str, quoted: str = "") -> str:
     if _TRANSLATES.search(task):
         return ""
     said = _CODE.sub(" ", answer)
-    script = _script(said)
+    script, asked = _script(said), _script(_CODE.sub(" ", task))
     if script and not _SCRIPTS[script].search(task + quoted):
-        return script
-    if script not in {"", "Latin"} or _script(_CODE.sub(" ", task)) not in {"", "Latin"}:
-        return ""
-    return _language(task, said)
+        return script if script != "Latin" or asked else ""
+    return _language(task, said) if {script, asked} <= {"", "Latin"} else ""
 
 
 def _script(text: str) -> str:
