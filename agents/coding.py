@@ -1,25 +1,40 @@
-"""Writes Python for a task and checks it: asserts first, then code, one reflection if it fails.
+"""Writes Python for a task: candidates one after another, until one passes its checks.
 
-The asserts come from the task where it states examples, and from the model before it has seen its
-own code. What the first attempt fails on is shown to the model once, with what the code returned;
-the better of both attempts is the answer. Where both versions agree on another value than one of
-the model's own asserts, that check is left undecided: one of the two is wrong.
+The checks come from the task where it states examples, else from the model before it has seen its
+own code. Every candidate is asked for on a branch of the conversation, so that it costs its own
+tokens alone; the branch of the one that is chosen becomes the conversation. Where the model's own
+asserts are all there is and most candidates agree on another value, that check is left undecided:
+one of the two is wrong.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ryzanstein.agents import verify
+from ryzanstein.agents.complexity import Complexity
+from ryzanstein.agents.conversation import Conversation
 from ryzanstein.agents.run import Run
-from ryzanstein.agents.verify import Check
+from ryzanstein.agents.services import Services
+from ryzanstein.agents.verification import candidates, code, examples, inputs
+from ryzanstein.agents.verification.candidates import Candidate, Plan
+from ryzanstein.agents.verification.checks import Check
+from ryzanstein.errors import InferenceError
 
-__all__ = ["Attempt", "write_code"]
+__all__ = ["Attempt", "Draft", "Job", "search", "write_code"]
 
 CODE_TOKENS = 500
 ASSERT_TOKENS = 160
+OWN_ASSERTS = 6
+# Where the task's own examples tell right from wrong, a further candidate is worth its tokens.
+LEAST_CANDIDATES = 10
+# With less to spare, a further candidate would come out cut.
+LEAST_TOKENS = 200
+LEAST_TEMPERATURE = 0.8
+TOP_P = 0.95
 # What follows the code itself: the checks are run apart from it, and cost tokens here.
-STOPS = ["```", "\nassert ", "\n# Test", "\n# Example", "\nif __name__", "\nprint("]
+STOPS = ["```", "\nassert ", "\n# Test", "\n# Example", "\nif __name__", "\nprint(", "\ndef test_"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +45,48 @@ class Attempt:
     checks: tuple[Check, ...]
 
     @property
-    def passed(self) -> int:
-        """How many checks held."""
-        return sum(check.passed is True for check in self.checks)
-
-    @property
     def failed(self) -> list[Check]:
-        """The checks that did not."""
+        """The checks that did not hold."""
         return [check for check in self.checks if check.passed is False]
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """Code, the conversation that ends with it, and what writing it took."""
+
+    code: str
+    talk: Conversation
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What code is wanted, and what to write and check it with.
+
+    Attributes:
+        task: What the user asked.
+        talk: A conversation that has its system text only.
+        services: Reaches the sandbox.
+        complexity: Says how many candidates, and at which temperature.
+        tell: Hears of every stage and what it does.
+    """
+
+    task: str
+    talk: Conversation
+    services: Services
+    complexity: Complexity
+    tell: Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Tests:
-    """Asserts the task gives, asserts the model wrote, and code that is to be corrected."""
+    """Asserts the task gives, asserts the model wrote, and what code is to be filled or mended."""
 
     given: tuple[str, ...]
     own: tuple[str, ...]
     original: str
+    stub: examples.Stub | None
 
     @property
     def asserts(self) -> tuple[str, ...]:
@@ -54,95 +94,178 @@ class _Tests:
 
 
 async def write_code(run: Run, opening: str, original: str = "") -> Attempt:
-    """Returns the best attempt of at most two.
+    """Returns the best attempt, and leaves the conversation as if it had been the only one.
 
     Args:
         run: The run, whose conversation has its system text only.
         opening: The task and what is known, for the first turn.
         original: Code that is to be corrected; empty where new code is asked for.
     """
-    given = verify.given_asserts(run.task)
-    own: list[str] = []
-    if not given:
-        name = verify.function_name(run.task) or verify.function_name(original)
-        own = await _own_asserts(run, opening, name)
-        opening = ""
-    tests = _Tests(tuple(given), tuple(own), original)
-    await run.tell("act", "writes the code")
-    code = await _code(run, f"{opening}\n\n{_asked(run.task, original)}".strip())
-    first = await _tried(run, code, tests)
-    if not first.failed:
-        return first
-    await run.tell("reflect", f"{len(first.failed)} of {len(first.checks)} checks failed")
-    return await _second(run, first, tests)
+    job = Job(run.task, run.talk, run.services, run.complexity, run.tell)
+    found = await search(job, opening, original)
+    best = found[0]
+    run.talk.adopt(best.value.talk)
+    return Attempt(best.value.code, best.checks)
 
 
-def _asked(task: str, original: str) -> str:
-    if original:
+async def search(job: Job, opening: str, original: str = "") -> list[Candidate[Draft]]:
+    """Makes candidates until one passes, and returns all, the best first."""
+    stub = None if original else examples.stub(job.task)
+    given = examples.examples(job.task)
+    name = examples.function_name(job.task) or examples.function_name(original)
+    own = [] if given else await _own_asserts(job, opening, name)
+    tests = _Tests(tuple(given), tuple(own), original, stub)
+    question = f"{opening}\n\n{_asked(job.task, tests)}".strip()
+
+    async def make(plan: Plan, best: Candidate[Draft] | None) -> Draft | None:
+        if best is None:
+            return await _draft(job, question, plan, best, tests)
+        if job.talk.spare < LEAST_TOKENS:
+            return None
+        try:
+            return await _draft(job, question, plan, best, tests)
+        except InferenceError:
+            return None  # what there is already is worth more than the fault
+
+    async def test(draft: Draft) -> Sequence[Check]:
+        return await _tested(job, draft.code, tests)
+
+    found = await candidates.best_of(make, test, _planned(job.complexity, tests))
+    if len(found) > 1 and not found[0].holds:
+        found = await _agreed(job, found, tests, name)
+    return found
+
+
+def _planned(complexity: Complexity, tests: _Tests) -> list[Plan]:
+    count, temperature = complexity.candidates, complexity.temperature
+    if tests.given and not tests.original:
+        count, temperature = max(count, LEAST_CANDIDATES), max(temperature, LEAST_TEMPERATURE)
+    return candidates.plans(count, temperature)
+
+
+def _asked(task: str, tests: _Tests) -> str:
+    if tests.original:
         return f"{task}\nNow write the corrected Python code, complete, with the fault mended."
+    if tests.stub is not None:
+        return "Complete the Python function of the task."
     return f"{task}\nNow write the complete Python code. Only the code, with its imports."
 
 
-async def _own_asserts(run: Run, opening: str, name: str) -> list[str]:
+async def _own_asserts(job: Job, opening: str, name: str) -> list[str]:
     question = (
         "Before writing the code, write three short asserts that correct code passes, one on each "
         "line: first a simple case, then one for each rule that the task names. "
         "Choose values whose result is certain."
     )
     start = f"assert {name}(" if name else "assert "
-    found = await run.talk.ask(
+    found = await job.talk.branch().ask(
         f"{opening}\n\n{question}",
         max_tokens=ASSERT_TOKENS,
         prefix=f"```python\n{start}",
         stop=["```", "\n\n"],
     )
-    return verify.parsed_asserts(start + found.text, name)
+    return examples.parsed_asserts(start + found.text, name)[:OWN_ASSERTS]
 
 
-async def _code(run: Run, question: str) -> str:
-    found = await run.talk.ask(question, max_tokens=CODE_TOKENS, prefix="```python\n", stop=STOPS)
-    return found.text.strip() + "\n"
+async def _draft(
+    job: Job, question: str, plan: Plan, best: Candidate[Draft] | None, tests: _Tests
+) -> Draft:
+    reflects = plan.reflects and best is not None
+    if plan.number:
+        what = "with what failed" if reflects else f"at temperature {plan.temperature:g}"
+        await job.tell("reflect", f"writes candidate {plan.number + 1}, {what}")
+    else:
+        await job.tell("act", "writes the code")
+    talk = (best.value.talk if reflects and best is not None else job.talk).branch()
+    if reflects and best is not None:
+        question = _reflection(job.task, best)
+    start = tests.stub.opened if tests.stub is not None else ""
+    drawn: dict[str, Any] = {"seed": plan.seed, "top_p": TOP_P} if plan.temperature else {}
+    found = await talk.ask(
+        question,
+        max_tokens=CODE_TOKENS,
+        prefix=f"```python\n{start}",
+        stop=STOPS,
+        temperature=plan.temperature,
+        **drawn,
+    )
+    body = found.text.rstrip()
+    if tests.stub is not None:
+        body = f"{tests.stub.source}{tests.stub.indent}{body.lstrip(' ')}"
+    source = body.strip("\n") + "\n"
+    return Draft(source, talk, found.tokens, found.seconds)
 
 
-async def _tried(run: Run, code: str, tests: _Tests) -> Attempt:
-    await run.tell("verify", f"runs the code with {len(tests.asserts)} asserts")
-    checks = await verify.run_asserts(run.services, code, tests.asserts)
-    if tests.original:
-        changed = not _same_code(code, tests.original)
-        said = "" if changed else "It is the code that was to be corrected, unchanged."
-        checks.append(Check("something was corrected", changed, said))
-    return Attempt(code, tuple(checks))
-
-
-async def _second(run: Run, first: Attempt, tests: _Tests) -> Attempt:
-    """One reflection: correct the code, or take back an assert of one's own."""
-    faults = "\n".join(f"- {check.name}: {check.detail}" for check in first.failed)
-    question = (
+def _reflection(task: str, best: Candidate[Draft]) -> str:
+    faults = "\n".join(f"- {check.name}: {check.detail}" for check in best.failed)
+    return (
         f"The code was run. These checks failed:\n{faults}\n"
-        f"The task was: {run.task}\n"
+        f"The task was: {task}\n"
         "Write the complete corrected Python code. If the code is right and an assert is wrong, "
         "write the same code again."
     )
-    code = await _code(run, question)
-    second = await _tried(run, code, tests)
-    best = second if second.passed > first.passed else first
-    return _doubted(best, first, second, tests)
 
 
-def _doubted(best: Attempt, first: Attempt, second: Attempt, tests: _Tests) -> Attempt:
-    """Takes the model's own asserts as undecided where two versions agree on another value.
+async def _tested(job: Job, source: str, tests: _Tests) -> list[Check]:
+    await job.tell("verify", f"runs the code with {len(tests.asserts)} asserts")
+    checks = await code.run_asserts(job.services, source, tests.asserts)
+    if tests.original:
+        changed = not _same_code(source, tests.original)
+        said = "" if changed else "It is the code that was to be corrected, unchanged."
+        checks.append(Check("something was corrected", changed, said))
+    return checks
 
-    The code may be wrong twice in the same way, so such a check neither holds nor fails.
-    """
-    both = {(check.name, check.detail) for check in first.failed}
-    both &= {(check.name, check.detail) for check in second.failed}
-    checks = tuple(
-        replace(check, passed=None)
-        if check.name in tests.own and (check.name, check.detail) in both
-        else check
-        for check in best.checks
+
+async def _agreed(
+    job: Job, found: list[Candidate[Draft]], tests: _Tests, name: str
+) -> list[Candidate[Draft]]:
+    """The best first where none passed: by the asserts given, then by what most results say."""
+    calls = inputs.calls(tests.asserts, name, tests.stub)
+    said = [_left(one) for one in tests.own]
+    programs = [one.value.code for one in found]
+    trials = await code.run_programs(job.services, programs, (), [*calls, *filter(None, said)])
+    shares = candidates.agreement([trial.values for trial in trials])
+    order = sorted(
+        range(len(found)),
+        key=lambda place: (
+            sum(
+                check.passed is True for check in found[place].checks if check.name not in tests.own
+            ),
+            shares[place],
+            found[place].passed,
+            -found[place].plan.number,
+        ),
+        reverse=True,
     )
-    return Attempt(best.code, checks)
+    best = found[order[0]]
+    others = [found[place] for place in order[1:]]
+    return [replace(best, checks=_doubted(best, others, tests.own)), *others]
+
+
+def _left(source: str) -> str:
+    """The left side of an assert that compares."""
+    return source.removeprefix("assert ").rpartition(" == ")[0]
+
+
+def _doubted(
+    best: Candidate[Draft], others: Sequence[Candidate[Draft]], own: Sequence[str]
+) -> tuple[Check, ...]:
+    """Takes the model's own asserts as undecided where most candidates agree on another value.
+
+    The code may be wrong in the same way each time, so such a check neither holds nor fails.
+    """
+
+    def contradicted(check: Check) -> bool:
+        alike = sum((check.name, check.detail) in _failures(one) for one in others)
+        return check.passed is False and check.name in own and 2 * alike >= max(1, len(others))
+
+    return tuple(
+        replace(check, passed=None) if contradicted(check) else check for check in best.checks
+    )
+
+
+def _failures(one: Candidate[Draft]) -> set[tuple[str, str]]:
+    return {(check.name, check.detail) for check in one.failed}
 
 
 def _same_code(one: str, other: str) -> bool:

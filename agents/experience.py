@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ryzanstein.agents.step import Step
-from ryzanstein.agents.verify import Check
+from ryzanstein.agents.verification.checks import Check
 
 __all__ = ["MOST", "as_used", "chosen", "experience", "reminder"]
 

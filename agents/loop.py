@@ -6,7 +6,7 @@
     act       tool, arguments, result, again, part by part  model and tools  │ working
               or, where code is asked for: asserts, code, run, reflection    │
     answer    from what was found                                            ┘
-    verify    arithmetic done again                        sandbox
+    verify    mathematics, logic and data checked again    tools server
     remember  how it went, and whether what was recalled helped              memory server
 
 Every stage emits an event with the run's trace id, and the state behind every finished step is
@@ -34,8 +34,8 @@ from ryzanstein.agents.sections import TASK_SHARE, require_window
 from ryzanstein.agents.services import Sampler, Services
 from ryzanstein.agents.step import Step
 from ryzanstein.agents.trust import Caller
+from ryzanstein.agents.verification import verify
 from ryzanstein.agents.verification.checks import Check, verdict
-from ryzanstein.agents.verification.mathematics import check_arithmetic
 from ryzanstein.agents.working import work
 from ryzanstein.errors import (
     AgentNotFound,
@@ -265,7 +265,7 @@ async def _finish(run: Run) -> RunResult:
     """Verifies, remembers, and returns the result."""
     if not any(made.kind == "check" for made in run.steps):
         await run.tell("verify", "checks the answer")
-        run.checks += await check_arithmetic(run.services, run.answer)
+        run.checks += await verify(run.services, run.task, run.answer)
     await _remember(run)
     await feed_back(run, verdict(run.checks))
     return RunResult(

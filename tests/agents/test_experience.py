@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from ryzanstein.agents import experience
 from ryzanstein.agents.step import Call, Step
-from ryzanstein.agents.verify import Check
+from ryzanstein.agents.verification.checks import Check
 
 GOOD = Step("tool", "query_sqlite", {"sql": "SELECT 1", "database": "a.db"}, "1")
 BAD = Step("tool", "run_python", {"code": "1/0"}, "Traceback\nZeroDivisionError: x", ok=False)

@@ -8,7 +8,7 @@ from ryzanstein.agents.conversation import Budget
 from ryzanstein.agents.loop import _remember
 from ryzanstein.agents.run import Run
 from ryzanstein.agents.services import Services
-from ryzanstein.agents.verify import Check
+from ryzanstein.agents.verification.checks import Check
 from ryzanstein.events import Event
 from ryzanstein.registry import Registry
 
