@@ -84,7 +84,7 @@ class Stage:
                     looks or (node.attr if isinstance(node, ast.Attribute) else node.id) in _LOOKING
                 )
         for name in names:
-            self._add_if_there(name)
+            self.add_if_there(name)
         if looks:
             self.add_path(".")
 
@@ -105,7 +105,8 @@ class Stage:
                     base = "" if place.shown == "." else f"{place.shown}/"
                     self._read(base + entry.path, descriptor)
 
-    def _add_if_there(self, name: str) -> None:
+    def add_if_there(self, name: str) -> None:
+        """Adds a file or a directory below the root where there is one of that path."""
         if not 0 < len(name) < 200 or name in self.files or os.path.isabs(name) or "\n" in name:
             return
         with contextlib.suppress(ToolError), self._roots.place(name) as place:

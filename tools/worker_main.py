@@ -26,6 +26,7 @@ _OFFERED = {
     "markup": "html_to_markdown markdown_to_html",
     "regexes": "find_matches replace_matches",
     "solver": "check_satisfiable prove_formula solve_constraints",
+    "syntax": "find_syntax outline",
     "tables": "compute_statistics convert_data describe_data describe_values query_data "
     "sample_rows",
     "text_diff": "unified",

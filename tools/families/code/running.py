@@ -1,9 +1,10 @@
-"""Python code and tests, run in the sandbox."""
+"""Programs and tests, run in the sandbox."""
 
 from __future__ import annotations
 
 import ast
 import importlib.resources
+import json
 import re
 from dataclasses import replace
 from typing import Annotated, Any
@@ -14,14 +15,12 @@ from pydantic import Field
 from ryzanstein.errors import ToolError
 from ryzanstein.tools import sandbox
 from ryzanstein.tools.context import Output, ToolContext
+from ryzanstein.tools.families.code import CodeText, sources, staged, unfenced
 from ryzanstein.tools.limits import Limits
-from ryzanstein.tools.paths import Roots
-from ryzanstein.tools.staging import Stage, needs_packages
+from ryzanstein.tools.staging import needs_packages
 from ryzanstein.tools.toolbox import tool
 
-_STAGED_BYTES = 32 << 20
 _SHOWN_FILE = 2000
-_FENCE = re.compile(r"```[\w+-]*\n(.*?)```", re.DOTALL)
 _RUNNER = ".run.py"
 _PYTEST = (
     "-q",
@@ -38,6 +37,19 @@ _Files = Annotated[
     tuple[Annotated[str, Field(max_length=4096)], ...],
     Field(max_length=50, description="further files it needs; those it names are there already"),
 ]
+
+
+_Select = Annotated[
+    str, Field(max_length=200, pattern=r"^[\w .\[\]-]*$", description="only tests so named")
+]
+_REPORT = ".coverage.json"
+_COVER = f"""\
+python=$1; omit=$2; shift 2
+"$python" -m coverage run --source=. --omit="$omit" -m pytest "$@"
+status=$?
+"$python" -m coverage json -q -o {_REPORT} >/dev/null 2>&1
+exit $status
+"""
 
 
 @tool(
@@ -66,11 +78,10 @@ async def run_python(
         ToolError: No such file, or too many of them.
         ServerUnavailable: There is no sandbox here; the hint says what to install.
     """
-    source = _unfenced(code)
-    stage = Stage(_roots(ctx), _STAGED_BYTES) if ctx.roots else None
-    found = await anyio.to_thread.run_sync(_staged, stage, {"main.py": source}, files)
+    source = unfenced(code)
+    found = await anyio.to_thread.run_sync(staged, ctx, {"main.py": source}, files)
     runner = importlib.resources.files("ryzanstein.tools").joinpath("snippet.py")
-    packages = needs_packages(_sources(found))
+    packages = needs_packages(sources(found))
     limits = replace(ctx.limits, seconds=float(seconds))
     result = await sandbox.run(
         [sandbox.interpreter(packages), _RUNNER, "main.py"],
@@ -144,9 +155,7 @@ async def run_tests(
     path: Annotated[
         str, Field(max_length=4096, description="file or directory with the tests")
     ] = "",
-    select: Annotated[
-        str, Field(max_length=200, pattern=r"^[\w .\[\]-]*$", description="only tests so named")
-    ] = "",
+    select: _Select = "",
     seconds: Annotated[int, Field(ge=1, le=120, description="time limit")] = 60,
 ) -> Output:
     """Run pytest and see which tests pass or fail.
@@ -158,24 +167,107 @@ async def run_tests(
         ToolError: No such file, or too many of them.
         ServerUnavailable: There is no sandbox here; the hint says what to install.
     """
-    source = _unfenced(code)
+    found, line = await _prepared(ctx, code, path, select)
+    limits = replace(ctx.limits, seconds=float(seconds))
+    whole = [sandbox.interpreter(packages=True), "-m", "pytest", *line]
+    env = _environment(code, found)
+    result = await sandbox.run(whole, files=found, limits=limits, packages=True, env=env)
+    return _tested(result, limits)
+
+
+@tool(
+    title="Measure coverage",
+    read_only=True,
+    example={"path": "tests"},
+    main=("path", "line"),
+    time_limit=150.0,
+)
+async def measure_coverage(
+    ctx: ToolContext,
+    path: Annotated[
+        str, Field(max_length=4096, description="file or directory with the tests")
+    ] = "",
+    code: CodeText = "",
+    select: _Select = "",
+    seconds: Annotated[int, Field(ge=1, le=120, description="time limit")] = 60,
+) -> Output:
+    """Run pytest and see which lines the tests do not reach.
+
+    Use to find code that is not tested. It runs in a sandbox and changes nothing.
+
+    Raises:
+        ToolError: No such file, or too many of them.
+        ServerUnavailable: There is no sandbox here; the hint says what to install.
+    """
+    found, line = await _prepared(ctx, code, path, select)
+    limits = replace(ctx.limits, seconds=float(seconds))
+    omitted = "" if code.strip() else "test_*.py,*/test_*.py,*_test.py,conftest.py,*/conftest.py"
+    result = await sandbox.run(
+        ["/bin/sh", "-c", _COVER, "sh", sandbox.interpreter(packages=True), omitted, *line],
+        files=found,
+        limits=limits,
+        packages=True,
+        env=_environment(code, found),
+        collect=True,
+    )
+    tested = _tested(result, limits)
+    report = result.files.get(_REPORT)
+    if report is None:
+        return Output(f"{tested.text}\n[nothing was measured]", tested.data, ok=False)
+    files, percent = _covered(json.loads(report))
+    lines = [
+        f"{one['path']}: {one['percent']:.0f} % of {one['statements']} statements"
+        + (f", not lines {one['missing']}" if one["missing"] else "")
+        for one in files
+    ]
+    summary = f"covered: {percent:.0f} %"
+    text = "\n".join([tested.text.rpartition("\n")[2], *lines, summary])
+    return Output(text, {**tested.data, "files": files, "percent": percent}, ok=tested.ok)
+
+
+def _covered(report: dict[str, Any]) -> tuple[list[dict[str, Any]], float]:
+    files = [
+        {
+            "path": path,
+            "percent": round(one["summary"]["percent_covered"], 1),
+            "statements": one["summary"]["num_statements"],
+            "missing": _ranges(one["missing_lines"]),
+        }
+        for path, one in sorted(report["files"].items())
+    ]
+    return files, round(report["totals"]["percent_covered"], 1)
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Writes 3, 4, 5, 9 as 3-5, 9."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+
+
+async def _prepared(
+    ctx: ToolContext, code: str, path: str, select: str
+) -> tuple[dict[str, bytes], list[str]]:
+    """Returns the files for the sandbox and pytest's arguments."""
+    source = unfenced(code)
     if not source.strip() and not ctx.roots:
         raise ToolError("There is nothing to test.", hint="Give code with test functions.")
     _check_syntax(source)
-    stage = Stage(_roots(ctx), _STAGED_BYTES) if ctx.roots else None
     given = {"test_main.py": source} if source.strip() else {}
     paths = (path,) if path else () if given else (".",)
-    found = await anyio.to_thread.run_sync(_staged, stage, given, paths)
-    limits = replace(ctx.limits, seconds=float(seconds))
-    line = [sandbox.interpreter(packages=True), "-m", "pytest", *_PYTEST]
-    if select:
-        line += ["-k", select]
-    line += ["test_main.py"] if given else ["--", *_targets(path)]
-    # Code that comes alone needs none of the installed plugins, which take most of the start.
-    alone = bool(given) and not any("asyncio" in text for text in _sources(found))
-    env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} if alone else {}
-    result = await sandbox.run(line, files=found, limits=limits, packages=True, env=env)
-    return _tested(result, limits)
+    found = await anyio.to_thread.run_sync(staged, ctx, given, paths)
+    chosen = ["-k", select] if select else []
+    return found, [*_PYTEST, *chosen, *(["test_main.py"] if given else ["--", *_targets(path)])]
+
+
+def _environment(code: str, files: dict[str, bytes]) -> dict[str, str]:
+    """Code that comes alone needs none of the installed plugins, which take most of the start."""
+    alone = bool(code.strip()) and not any("asyncio" in text for text in sources(files))
+    return {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} if alone else {}
 
 
 def _check_syntax(source: str) -> None:
@@ -207,27 +299,3 @@ def _tested(result: sandbox.SandboxResult, limits: Limits) -> Output:
 
 def _targets(path: str) -> list[str]:
     return [path.strip().strip("`'\"")] if path else ["."]
-
-
-def _roots(ctx: ToolContext) -> Roots:
-    return Roots(ctx.roots)
-
-
-def _staged(stage: Stage | None, code: dict[str, str], paths: tuple[str, ...]) -> dict[str, bytes]:
-    if stage is None:
-        return {name: text.encode("utf-8", "replace") for name, text in code.items()}
-    for name, text in code.items():
-        stage.add_code(name, text)
-    for path in paths:
-        stage.add_path(path)
-    return stage.files
-
-
-def _sources(files: dict[str, bytes]) -> list[str]:
-    return [raw.decode("utf-8", "replace") for name, raw in files.items() if name.endswith(".py")]
-
-
-def _unfenced(code: str) -> str:
-    """Takes the code out of a fenced block where a model left the fence on."""
-    blocks = _FENCE.findall(code + ("\n```" if code.count("```") % 2 else ""))
-    return "\n".join(blocks) if blocks and code.lstrip().startswith("```") else code
