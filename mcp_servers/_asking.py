@@ -6,16 +6,25 @@ run goes on with its other backends, and what would have needed a yes is refused
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from mcp import MCPError
 from mcp.server.elicitation import AcceptedElicitation
 from mcp.server.mcpserver import Context
-from mcp_types import SamplingMessage, TextContent
+from mcp.shared.message import ServerMessageMetadata
+from mcp_types import (
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    CreateMessageResult,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    SamplingMessage,
+    TextContent,
+)
 from pydantic import BaseModel, Field
 
 from ryzanstein.errors import ServerUnavailable
+from ryzanstein.mcp_servers._rounds import Rounds
 
 if TYPE_CHECKING:
     from ryzanstein.agents.backends.sampling import Question, Sampled, Sampler
@@ -30,13 +39,18 @@ class Yes(BaseModel):
     approve: bool = Field(description="Whether it may be done.")
 
 
-def approver(context: Context[Any, Any]) -> Approve | None:
+def approver(context: Context[Any, Any] | Rounds) -> Approve | None:
     """How to ask the client's user; None where the client says it cannot."""
     capabilities = context.client_capabilities
     if capabilities is None or capabilities.elicitation is None:
         return None
 
     async def ask(message: str) -> bool | None:
+        if isinstance(context, Rounds):
+            schema = Yes.model_json_schema()
+            form = ElicitRequestFormParams(message=message, requested_schema=schema)
+            said = await context.ask(ElicitRequest(params=form))
+            return said.action == "accept" and (said.content or {}).get("approve") is True
         try:
             answer = await context.elicit(message, Yes)
         except MCPError:
@@ -46,7 +60,7 @@ def approver(context: Context[Any, Any]) -> Approve | None:
     return ask
 
 
-def sampler(context: Context[Any, Any]) -> Sampler | None:
+def sampler(context: Context[Any, Any] | Rounds) -> Sampler | None:
     """How to ask the client's model; None where the client says it cannot."""
     capabilities = context.client_capabilities
     if capabilities is None or capabilities.sampling is None:
@@ -55,25 +69,21 @@ def sampler(context: Context[Any, Any]) -> Sampler | None:
     async def ask(question: Question) -> Sampled:
         from ryzanstein.agents.backends.sampling import Sampled
 
-        messages = [
-            SamplingMessage(
-                role="assistant" if one["role"] == "assistant" else "user",
-                content=TextContent(type="text", text=one["content"]),
-            )
-            for one in question.messages
-        ]
-        try:
-            with warnings.catch_warnings():
-                # Sampling leaves the protocol one day; clients of today offer it.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                found = await context.session.create_message(
-                    messages,
-                    max_tokens=question.max_tokens,
-                    system_prompt=question.system or None,
-                    temperature=question.temperature,
-                    stop_sequences=list(question.stop) or None,
-                    related_request_id=context.request_id,
+        params = CreateMessageRequestParams(
+            messages=[
+                SamplingMessage(
+                    role="assistant" if one["role"] == "assistant" else "user",
+                    content=TextContent(type="text", text=one["content"]),
                 )
+                for one in question.messages
+            ],
+            max_tokens=question.max_tokens,
+            system_prompt=question.system or None,
+            temperature=question.temperature,
+            stop_sequences=list(question.stop) or None,
+        )
+        try:
+            found = await _created(context, params)
         except MCPError as error:
             raise ServerUnavailable(f"The client's model did not answer: {error}.") from error
         text = found.content.text if isinstance(found.content, TextContent) else ""
@@ -81,3 +91,18 @@ def sampler(context: Context[Any, Any]) -> Sampler | None:
         return Sampled(text, found.model, reason)
 
     return ask
+
+
+async def _created(
+    context: Context[Any, Any] | Rounds, params: CreateMessageRequestParams
+) -> CreateMessageResult:
+    """The message that the client's model made, asked for as its protocol has it."""
+    if isinstance(context, Rounds):
+        made: CreateMessageResult = await context.ask(CreateMessageRequest(params=params))
+        return made
+    # What session.create_message sends, without its warning that sampling leaves the protocol.
+    return await context.session.send_request(
+        CreateMessageRequest(params=params),
+        CreateMessageResult,
+        metadata=ServerMessageMetadata(related_request_id=context.request_id),
+    )

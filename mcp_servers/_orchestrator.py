@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.server.mcpserver import Context
@@ -14,6 +15,7 @@ from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers import _kept_runs, _running
 from ryzanstein.mcp_servers._factory import CHANGES, READS, WORKS, Reply, Server, make_server, page
 from ryzanstein.mcp_servers._ranking import ranked
+from ryzanstein.mcp_servers._rounds import in_rounds
 from ryzanstein.mcp_servers._running import Asked
 from ryzanstein.mcp_servers._shared import shared
 
@@ -80,6 +82,13 @@ GoOn = Annotated[
 Codename = Annotated[str, Field(min_length=1, max_length=33, description="Codename or id.")]
 Model = Annotated[str | None, Field(max_length=500, description="Name or path; none: the default.")]
 Tools = Annotated[bool, Field(description="False: answer from the model alone.")]
+Team = Annotated[
+    str | None,
+    Field(
+        max_length=500,
+        description="Several agents: auto, a team such as security or code review, or codenames.",
+    ),
+]
 Steps = Annotated[int | None, Field(ge=1, le=100)]
 Tokens = Annotated[int | None, Field(ge=16, le=1_000_000)]
 Seconds = Annotated[float | None, Field(gt=0, le=86_400)]
@@ -184,6 +193,7 @@ class Ran(Reply):
     seconds: float
     model: str = ""
     failures: list[str] = Field(default_factory=list)
+    parts: list[dict[str, Any]] = Field(default_factory=list)
 
     def brief(self) -> str:
         """Returns the answer and, in one line, what it rests on."""
@@ -283,16 +293,18 @@ async def run_task(
     task: TaskOrRun = "",
     model: Model = None,
     tools: Tools = True,
+    team: Team = None,
     max_steps: Steps = None,
     max_tokens: Tokens = None,
     max_seconds: Seconds = None,
     run_id: GoOn = None,
-) -> Ran:
+) -> Ran | InputRequiredResult:
     """Give a task to the agent that fits and return its checked answer. The main tool."""
     if run_id is not None:
-        return Ran(**await _running.resume(context, run_id, task))
+        return await _ran(context, lambda client: _running.resume(client, run_id, task))
     limits = _limits(max_steps, max_tokens, max_seconds)
-    return Ran(**await _running.run(context, Asked(task, None, model, tools, limits)))
+    asked = Asked(task, team=team, model=model, tools=tools, limits=limits)
+    return await _ran(context, lambda client: _running.run(client, asked))
 
 
 @mcp.tool(title="Run an agent", annotations=WORKS)
@@ -306,13 +318,22 @@ async def run_agent(
     max_tokens: Tokens = None,
     max_seconds: Seconds = None,
     run_id: GoOn = None,
-) -> Ran:
+) -> Ran | InputRequiredResult:
     """Give a task to one agent that you chose. Without a choice, run_task."""
     agent = shared().registry.agent(codename).codename
     if run_id is not None:
-        return Ran(**await _running.resume(context, run_id, task, agent))
+        return await _ran(context, lambda client: _running.resume(client, run_id, task, agent))
     limits = _limits(max_steps, max_tokens, max_seconds)
-    return Ran(**await _running.run(context, Asked(task, agent, model, tools, limits)))
+    asked = Asked(task, agent=agent, model=model, tools=tools, limits=limits)
+    return await _ran(context, lambda client: _running.run(client, asked))
+
+
+async def _ran(
+    context: Context[Any, Any], work: Callable[[Any], Awaitable[dict[str, Any]]]
+) -> Ran | InputRequiredResult:
+    """The result of a run, or what the client is asked before it."""
+    found = await in_rounds(context, work)
+    return found if isinstance(found, InputRequiredResult) else Ran(**found)
 
 
 def _limits(steps: int | None, tokens: int | None, seconds: float | None) -> dict[str, float]:

@@ -25,6 +25,7 @@ from ryzanstein.events import Event, new_id
 from ryzanstein.mcp_servers import _kept_runs
 from ryzanstein.mcp_servers._asking import approver, sampler
 from ryzanstein.mcp_servers._ranking import current_router
+from ryzanstein.mcp_servers._rounds import Rounds
 from ryzanstein.mcp_servers._shared import shared
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ BEAT_SECONDS = 10.0
 class Asked:
     """What a run was asked for; kept with its state, since to go on needs it again.
 
-    `limits` are steps, tokens and seconds where they were given.
+    `limits` are steps, tokens and seconds where they were given. With a `team` there is no `agent`.
     """
 
     task: str
     agent: str | None = None
+    team: str | None = None
     model: str | None = None
     tools: bool = True
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -63,7 +65,7 @@ class Live:
 
     run_id: str
     asked: Asked
-    context: Context[Any, Any]
+    context: Context[Any, Any] | Rounds
     state: Mapping[str, Any] | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -104,7 +106,7 @@ class Live:
 _LIVE: dict[str, Live] = {}
 
 
-async def run(context: Context[Any, Any], asked: Asked) -> dict[str, Any]:
+async def run(context: Context[Any, Any] | Rounds, asked: Asked) -> dict[str, Any]:
     """Runs a task to its end and returns the result.
 
     Raises:
@@ -120,7 +122,7 @@ async def run(context: Context[Any, Any], asked: Asked) -> dict[str, Any]:
 
 
 async def resume(
-    context: Context[Any, Any], run_id: str, task: str = "", agent: str | None = None
+    context: Context[Any, Any] | Rounds, run_id: str, task: str = "", agent: str | None = None
 ) -> dict[str, Any]:
     """Goes on with a run behind its last finished step, to its end, and returns the result.
 
@@ -200,30 +202,33 @@ async def _tend(live: Live) -> None:
 async def _work(live: Live) -> dict[str, Any]:
     from ryzanstein.agents.loop import run_task
     from ryzanstein.agents.services import Services
+    from ryzanstein.agents.team.run import run_team
     from ryzanstein.registry import Limits
 
     asked = live.asked
     await live.report(f"start: {live.run_id}")
     async with Services(shared().registry, names=SERVERS) as services:
+        services.sampler = sampler(live.context)
         await _bring_model(live, services, asked.model)
+        common: dict[str, Any] = {
+            "services": services,
+            "registry": shared().registry,
+            "model": asked.model,
+            "tools": asked.tools,
+            "limits": Limits.model_validate(asked.limits) if asked.limits else None,
+            "on_event": live.on_event,
+            "run_id": live.run_id,
+            "sampler": services.sampler,
+            "approve": approver(live.context),
+            "checkpoint": live.checkpoint,
+            "resume": live.state,
+        }
+        if asked.team is not None:
+            router = await current_router(services)
+            return (await run_team(asked.task, team=asked.team, router=router, **common)).to_json()
         routes = asked.agent is None and live.state is None
-        result = await run_task(
-            asked.task,
-            services=services,
-            registry=shared().registry,
-            router=await current_router(services) if routes else None,
-            agent=asked.agent,
-            model=asked.model,
-            tools=asked.tools,
-            limits=Limits.model_validate(asked.limits) if asked.limits else None,
-            on_event=live.on_event,
-            run_id=live.run_id,
-            sampler=sampler(live.context),
-            approve=approver(live.context),
-            checkpoint=live.checkpoint,
-            resume=live.state,
-        )
-    return result.to_json()
+        router = await current_router(services) if routes else None
+        return (await run_task(asked.task, agent=asked.agent, router=router, **common)).to_json()
 
 
 async def _bring_model(live: Live, services: Services, name: str | None) -> None:
@@ -231,10 +236,7 @@ async def _bring_model(live: Live, services: Services, name: str | None) -> None
 
     Not where another backend than this machine's engine comes first.
     """
-    first = next(iter(services.backends.names), None)
-    if name is None and any(
-        one.name == first and one.kind != "local" for one in shared().registry.backends
-    ):
+    if not services.backends.on_this_engine(first=name is None):
         return
     models = (await services.call("model", "list_models", {"limit": 100}))["models"]
     wanted = [one for one in models if (one["name"] == name if name else one["default"])]

@@ -21,6 +21,7 @@ from ryzanstein.agents.backends.base import (
     Refused,
     estimated_tokens,
 )
+from ryzanstein.agents.backends.local import LocalBackend
 from ryzanstein.errors import (
     ConfigError,
     InferenceError,
@@ -74,8 +75,13 @@ class Pool:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The backends that would be asked, in order."""
-        return tuple(backend.name for backend, _ in self._order())
+        """The backends that would be asked, in order; none where every one rests."""
+        return tuple(backend.name for backend, _ in self._usable())
+
+    def on_this_engine(self, *, first: bool) -> bool:
+        """Whether our own engine can be asked, and as the first one where that matters."""
+        usable = [backend for backend, _ in self._usable()]
+        return any(isinstance(one, LocalBackend) for one in (usable[:1] if first else usable))
 
     def has_other_than(self, name: str) -> bool:
         """Whether a backend beside the one of this name can be asked."""
@@ -190,21 +196,27 @@ class Pool:
         Raises:
             ServerUnavailable: Nobody can be asked.
         """
-        known = [(backend, self.party(backend)) for backend in self._backends]
-        able = [(backend, party) for backend, party in known if backend.available]
-        found = [(backend, party) for backend, party in able if party.rest == 0]
+        found = self._usable()
         if found:
-            return sorted(found, key=lambda pair: pair[1].slow)
+            return found
+        able = [backend for backend in self._backends if backend.available]
         if not able:
             raise ServerUnavailable(
                 "There is no backend that could run a model.",
                 hint="Enable one under `backends` in the registry.",
             )
+        rests = [
+            f"{one.name}, {self.party(one).rest:.0f} s: {self.party(one).reason}" for one in able
+        ]
         raise ServerUnavailable(
-            "Every backend rests after failures. "
-            + " ".join(f"{one.name}, {party.rest:.0f} s: {party.reason}" for one, party in able),
+            f"Every backend rests after failures. {' '.join(rests)}",
             hint="They are tried again by themselves; `ryzanstein doctor` shows how they are.",
         )
+
+    def _usable(self) -> list[tuple[Backend, Party]]:
+        able = [(one, self.party(one)) for one in self._backends if one.available]
+        found = [(backend, party) for backend, party in able if party.rest == 0]
+        return sorted(found, key=lambda pair: pair[1].slow)
 
     def _all_failed(self, failures: Sequence[tuple[str, RyzansteinError]]) -> RyzansteinError:
         if len(failures) == 1:

@@ -1,0 +1,113 @@
+"""A run asks the client's own model, in both eras of the protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.session import ClientRequestContext
+from mcp_types import CallToolResult, CreateMessageRequestParams, CreateMessageResult, TextContent
+
+from ryzanstein.mcp_servers import _rounds
+from ryzanstein.mcp_servers._orchestrator import mcp
+from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.registry import Resilience, load_registry
+
+TASK = "Which colour does the word green name?"
+
+
+@pytest.fixture
+def client_only() -> Iterator[None]:
+    """A registry whose only backend is the client's own model."""
+    shared().reset(keep=("engine",))
+    declared = load_registry(user=False)
+    backends = tuple(one for one in declared.backends if one.kind == "sampling")
+    changes = {"backends": backends, "resilience": Resilience(first_wait=0.01, jitter=0)}
+    shared().once("registry", lambda: declared.model_copy(update=changes))
+    yield
+    shared().reset(keep=("engine",))
+
+
+class Model:
+    """The client's model."""
+
+    def __init__(self, answer: str = "It is green.") -> None:
+        self.answer = answer
+        self.asked: list[CreateMessageRequestParams] = []
+        self.pause = 0.0
+
+    async def __call__(
+        self, context: ClientRequestContext, params: CreateMessageRequestParams
+    ) -> CreateMessageResult:
+        self.asked.append(params)
+        await anyio.sleep(self.pause)
+        content = TextContent(type="text", text=self.answer)
+        return CreateMessageResult(role="assistant", content=content, model="theirs")
+
+
+async def call(client: Client, **arguments: Any) -> CallToolResult:
+    given = {"task": TASK, "codename": "SCRIBE", "tools": False, **arguments}
+    return await client.call_tool("run_agent", given)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_clients_model_answers(client_only: None, mode: str) -> None:
+    model = Model()
+    async with Client(mcp, mode=mode, sampling_callback=model) as client:
+        result = await call(client)
+    assert not result.is_error, result.content
+    found = result.structured_content or {}
+    assert found["answer"] == "It is green."
+    assert found["model"]
+    assert TASK in str(model.asked[0].messages[-1].content)
+    assert model.asked[0].system_prompt
+    assert shared().runs.get(found["run_id"]).status == "done"
+
+
+async def test_without_a_model_of_the_client_the_run_says_that_nobody_answers(
+    client_only: None,
+) -> None:
+    async with Client(mcp) as client:
+        result = await call(client)
+    error = (result.structured_content or {})["error"]
+    assert error["code"] == "SERVER_UNAVAILABLE"
+    assert "backend" in error["message"]
+
+
+async def test_a_client_that_is_asked_too_often_ends_the_run_with_a_reason(
+    client_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_rounds, "MOST_QUESTIONS", 0)
+    async with Client(mcp, sampling_callback=Model()) as client:
+        result = await call(client)
+    assert "asked 0 times in one call" in json.dumps(result.structured_content)
+
+
+async def test_a_client_that_goes_away_between_rounds_leaves_a_row_that_says_why(
+    client_only: None,
+) -> None:
+    async with Client(mcp, sampling_callback=Model()) as client:
+        given = {"task": TASK, "codename": "SCRIBE", "tools": False, "max_seconds": 1.0}
+        first = await client.session.call_tool("run_agent", given, allow_input_required=True)
+        assert first.result_type == "input_required"
+        with anyio.fail_after(20):
+            while (run := shared().runs.list(limit=1)[0]).status == "running":
+                await anyio.sleep(0.05)
+        assert run.status == "failed"
+        assert "1 seconds" in run.result["error"]["message"]
+        late = await client.call_tool("run_agent", given, request_state=first.request_state)
+        assert late.is_error
+
+
+async def test_a_state_that_was_made_up_leads_nowhere(client_only: None) -> None:
+    from mcp import MCPError
+
+    async with Client(mcp, sampling_callback=Model()) as client:
+        with pytest.raises(MCPError):
+            await client.call_tool(
+                "run_agent", {"codename": "SCRIBE", "task": TASK}, request_state="made-up"
+            )
