@@ -1,8 +1,9 @@
 """Which tools can do a step: by what they say they do, by their words, and by their names.
 
-    score = 0.7 z(cosine) + z(words) + z(words of the name)
+    score = 1.5 z(cosine) + 0.5 z(words) + 0.1 z(words of the name)
 
 A tool's document is its name, description and example; its vector and word counts are made once.
+What a step only shows is said in words as well: a.csv is a file with data, https://… a web page.
 z standardises over the tools, as in ryzanstein.memory.fusion: neither side alone will do, since
 averaged word vectors miss names and words miss what is said in other words. Works for any tools
 that describe themselves, so also for those of external servers. Search with the text of one step,
@@ -28,11 +29,23 @@ if TYPE_CHECKING:
 __all__ = ["Described", "rank"]
 
 LIMIT = 8
-_MEANING, _WORDS, _NAME = 0.7, 1.0, 1.0
+# Chosen on one half of the steps that scripts/bench_retrieval.py measures.
+_MEANING, _WORDS, _NAME = 1.5, 0.5, 0.1
 # A spread below these is noise among equals and must not be blown up to one.
 _LEAST_MEANING, _LEAST_WORDS = 0.05, 0.5
 _SUFFIX = re.compile(r"(?<=\w{3})(?:ies|ing|ed|es|s|e|y)$")
 _KEPT = 8
+_SHOWN = tuple(
+    (re.compile(pattern, re.I), words)
+    for pattern, words in (
+        (r"https?://|\bwww\.", "web page url"),
+        (r"\.(db|sqlite3?)\b", "database"),
+        (r"\.(csv|tsv|parquet|jsonl)\b", "data file"),
+        (r"\.(zip|tar|gz|tgz)\b", "archive"),
+        (r"\.pyi?\b", "python code"),
+        (r"\b[\w-]+\.(?!com|org|net)[a-z]\w{0,4}\b", "file"),
+    )
+)
 
 
 class Described(Protocol):
@@ -95,6 +108,7 @@ class _Index:
 
     def scores(self, query: str) -> NDArray[np.float64]:
         """Returns how well each tool fits, [tools]."""
+        query = " ".join([query, *(words for shown, words in _SHOWN if shown.search(query))])
         cosines = (self._vectors @ get_embedder().embed([query])[0]).astype(np.float64)
         words = [_stem(word) for word in distinct_words(query)]
         found: NDArray[np.float64] = (
