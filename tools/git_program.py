@@ -62,13 +62,15 @@ class Repository:
 
     Attributes:
         git: The program.
-        directory: Where it runs; paths are relative to it.
+        start: Where it is started.
+        directory: The same by its real path; paths are relative to it.
         top: Top of the work tree.
         own: The repository's own directory, mostly .git.
         filters: Settings that name a filter program; they are overridden.
     """
 
     git: str
+    start: Path
     directory: Path
     top: Path
     own: Path
@@ -85,7 +87,7 @@ class Repository:
             ToolError: Git fails; says why.
             ToolTimeout: It takes too long.
         """
-        return await _git(self.git, arguments, self.directory, self.filters, settings or {})
+        return await _git(self.git, arguments, self.start, self.filters, settings or {})
 
     def check_path(self, path: str) -> str:
         """Returns a path of the work tree as git may be given it.
@@ -114,11 +116,16 @@ async def repository(ctx: ToolContext, path: str) -> AsyncIterator[Repository]:
     if git is None:
         raise ServerUnavailable("git is not installed.", hint="Install it: apt-get install git")
     with Roots(ctx.roots).place(path) as place:
-        os.close(place.open_directory())
-        directory = place.path
-        top, own = await _checked_repository(git, directory, ctx)
-        filters = await _filters(git, directory, top, ctx)
-        yield Repository(git, directory, top, own, tuple(filters))
+        descriptor = place.open_directory()
+        try:
+            # By descriptor git stays in this very directory, whatever takes its name meanwhile.
+            pinned = Path(f"/proc/self/fd/{descriptor}")
+            start = pinned if pinned.exists() else place.path
+            top, own = await _checked_repository(git, start, ctx)
+            filters = await _filters(git, start, top, ctx)
+            yield Repository(git, start, start.resolve(), top, own, tuple(filters))
+        finally:
+            os.close(descriptor)
 
 
 def check_revision(word: str) -> str:
@@ -223,7 +230,9 @@ async def _git(
 
 def _explained(said: str, directory: Path) -> ToolError:
     if "not a git repository" in said:
-        return ToolError(f"{directory.name} is in no git repository.", hint="Give another path.")
+        return ToolError(
+            f"{directory.resolve().name} is in no git repository.", hint="Give another path."
+        )
     if "does not have any commits" in said:
         return ToolError("The repository has no commits yet.", hint="Use status or files.")
     if "index.lock" in said:

@@ -17,9 +17,9 @@ def unified(old: str, new: str, names: list[str], context: int) -> dict[str, Any
         names: What to call the two.
         context: How many equal lines to show around each change.
     """
-    lines = list(
-        difflib.unified_diff(old.splitlines(), new.splitlines(), *names, n=context, lineterm="")
-    )
+    first, second = names
+    before, after = old.splitlines(), new.splitlines()
+    lines = list(difflib.unified_diff(before, after, first, second, n=context, lineterm=""))
     changes = [line[:1] for line in lines[2:]]
     return {
         "diff": "\n".join(lines),

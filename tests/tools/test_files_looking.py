@@ -111,6 +111,11 @@ async def test_a_bomb_is_read_in_bounds(
     assert read.data["bytes"] == (1 << 16) + 1
     with pytest.raises(ToolError, match="holds more than"):
         await call("read_archive", "bomb.tar.gz")
+    monkeypatch.setattr(archives, "_LARGEST_DIRECTORY", 100)
+    packed(root / "wide.zip", {f"{n}": b"" for n in range(5)})
+    with pytest.raises(ToolError, match="too many files"):
+        await call("read_archive", "wide.zip")
+    monkeypatch.setattr(archives, "_LARGEST_DIRECTORY", 1000)
     monkeypatch.setattr(archives, "_MOST_MEMBERS", 3)
     packed(root / "many.zip", {f"{n}": b"" for n in range(5)})
     with pytest.raises(ToolError, match="more than 3 files"):

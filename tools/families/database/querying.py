@@ -12,6 +12,7 @@ from pydantic import Field
 
 from ryzanstein.tools.context import Output, ToolContext
 from ryzanstein.tools.paths import Place, Roots
+from ryzanstein.tools.rows import rows_text
 from ryzanstein.tools.sql_script import only_adds
 from ryzanstein.tools.sqlite_file import (
     cell,
@@ -111,13 +112,8 @@ def _execute(
     columns = [column[0] for column in cursor.description]
     shown = [[cell(value) for value in row] for row in rows[:limit]]
     more = f", the first {limit} of more" if len(rows) > limit else ""
-    lines = [" | ".join(columns), *(" | ".join(map(_text, row)) for row in shown)]
-    text = "\n".join([*lines, f"[{len(shown)} row{'s' * (len(shown) != 1)}{more}]"])
+    text = rows_text(columns, shown, more)
     return Output(text, {**data, "columns": columns, "rows": shown, "complete": not more})
-
-
-def _text(value: Any) -> str:
-    return "NULL" if value is None else str(value).replace("\n", " ")
 
 
 @tool(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -23,6 +24,10 @@ from ryzanstein.tools.paths import Roots
 from ryzanstein.tools.toolbox import tool
 
 _MOST_MEMBERS = 50_000
+_LARGEST_DIRECTORY = 32 << 20
+_TAIL = 1 << 17
+_END = re.compile(rb"PK\x05\x06.{8}(.{4})", re.DOTALL)
+_END_64 = re.compile(rb"PK\x06\x06.{36}(.{8})", re.DOTALL)
 _LARGEST_MEMBER = 4 << 20
 _LARGEST_TAR = 1 << 30
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
@@ -157,9 +162,27 @@ class _Tar(_Archive):
         return opened
 
 
+def _directory_bytes(file: BinaryIO) -> int:
+    """Returns the size of a zip's directory, which zipfile would read whole into memory.
+
+    It stands in the record at the end of the file, and for large ones in a second record (4.3.14
+    and 4.3.16 of PKWARE's APPNOTE.TXT).
+    """
+    file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+    tail = file.read(_TAIL)
+    sizes = [
+        int.from_bytes(found[1], "little")
+        for pattern in (_END, _END_64)
+        for found in pattern.finditer(tail)
+    ]
+    return max((size for size in sizes if size != 0xFFFFFFFF), default=0)
+
+
 @contextmanager
 def _opened(file: BinaryIO, shown: str) -> Iterator[_Archive]:
     if zipfile.is_zipfile(file):
+        if _directory_bytes(file) > _LARGEST_DIRECTORY:
+            raise ToolError(f"{shown} holds too many files.", hint="Use a smaller archive.")
         with zipfile.ZipFile(file) as zipped:
             yield _Zip(zipped)
         return

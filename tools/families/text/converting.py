@@ -132,22 +132,24 @@ async def encode_text(
     Raises:
         ToolError: The text to decode is not in that form.
     """
-    if not decode:
-        done: str | bytes = _ENCODERS[form](text)
-    else:
-        try:
-            done = _DECODERS[form](text)
-        except (ValueError, binascii.Error, RecursionError) as error:
-            raise ToolError(f"This is no {form}: {error}.", hint="Check the text.") from error
-    if isinstance(done, bytes):
-        try:
-            done = done.decode("utf-8")
-        except UnicodeDecodeError:
-            raise ToolError(
-                f"It holds {len(done):,} bytes that are no text: {done[:20].hex()}...",
-                hint="Decode it in run_python.",
-            ) from None
+    done = _decoded(text, form) if decode else _ENCODERS[form](text)
     return Output(done or "(an empty text)", {"text": done, "form": form})
+
+
+def _decoded(text: str, form: str) -> str:
+    try:
+        done = _DECODERS[form](text)
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise ToolError(f"This is no {form}: {error}.", hint="Check the text.") from error
+    if isinstance(done, str):
+        return done
+    try:
+        return done.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ToolError(
+            f"It holds {len(done):,} bytes that are no text: {done[:20].hex()}...",
+            hint="Decode it in run_python.",
+        ) from None
 
 
 @tool(
