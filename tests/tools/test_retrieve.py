@@ -35,8 +35,8 @@ class Foreign:
         ("download the page https://example.org/", "fetch_url"),
     ],
 )
-def test_a_plain_step_finds_its_tool_first(step: str, gold: str) -> None:
-    assert rank(step, all_tools())[0].name == gold
+def test_a_plain_step_finds_its_tool(step: str, gold: str) -> None:
+    assert gold in [tool.name for tool in rank(step, all_tools(), 3)]
 
 
 def test_at_most_eight_unless_asked_otherwise() -> None:
