@@ -1,10 +1,10 @@
 """Writes Python for a task: candidates one after another, until one passes its checks.
 
-The checks come from the task where it states examples, else from the model before it has seen its
-own code. Every candidate is asked for on a branch of the conversation, so that it costs its own
-tokens alone; the branch of the one that is chosen becomes the conversation. Where the model's own
-asserts are all there is and most candidates agree on another value, that check is left undecided:
-one of the two is wrong.
+The checks come from the task where it states examples, from what its functions are called where one
+undoes another, else from the model before it has seen its own code. Every candidate is asked for on
+a branch of the conversation, so that it costs its own tokens alone; the branch of the one that is
+chosen becomes the conversation. Where the model's own asserts are all there is and most candidates
+agree on another value, that check is left undecided: one of the two is wrong.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ryzanstein.agents.complexity import Complexity
-from ryzanstein.agents.conversation import Conversation
+from ryzanstein.agents.conversation import Conversation, OutOfBudget
 from ryzanstein.agents.run import Run
 from ryzanstein.agents.services import Services
-from ryzanstein.agents.verification import candidates, code, examples, inputs
+from ryzanstein.agents.verification import candidates, code, examples, inputs, properties
 from ryzanstein.agents.verification.candidates import Candidate, Plan
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.errors import InferenceError
@@ -27,10 +27,14 @@ __all__ = ["Attempt", "Draft", "Job", "search", "write_code"]
 CODE_TOKENS = 500
 ASSERT_TOKENS = 160
 OWN_ASSERTS = 6
-# Where the task's own examples tell right from wrong, a further candidate is worth its tokens.
+# Where the task's own examples tell right from wrong, a further candidate is worth its tokens;
+# where the model's own asserts all fail, it takes a few results to tell what most agree on.
 LEAST_CANDIDATES = 10
+LEAST_DOUBTFUL = 5
 # With less to spare, a further candidate would come out cut.
 LEAST_TOKENS = 200
+# Of the run's seconds, after which the best so far is taken: it still has to be explained.
+TIME_SHARE = 0.6
 LEAST_TEMPERATURE = 0.8
 TOP_P = 0.95
 # What follows the code itself: the checks are run apart from it, and cost tokens here.
@@ -113,18 +117,21 @@ async def search(job: Job, opening: str, original: str = "") -> list[Candidate[D
     stub = None if original else examples.stub(job.task)
     given = examples.examples(job.task)
     name = examples.function_name(job.task) or examples.function_name(original)
-    own = [] if given else await _own_asserts(job, opening, name)
+    own = properties.round_trips(stub) if stub is not None and not given else []
+    if not given and not own:
+        own = await _own_asserts(job, opening, name)
     tests = _Tests(tuple(given), tuple(own), original, stub)
     question = f"{opening}\n\n{_asked(job.task, tests)}".strip()
 
     async def make(plan: Plan, best: Candidate[Draft] | None) -> Draft | None:
         if best is None:
             return await _draft(job, question, plan, best, tests)
-        if job.talk.spare < LEAST_TOKENS:
+        budget = job.talk.budget
+        if job.talk.spare < LEAST_TOKENS or budget.elapsed > TIME_SHARE * budget.seconds:
             return None
         try:
             return await _draft(job, question, plan, best, tests)
-        except InferenceError:
+        except (InferenceError, OutOfBudget):
             return None  # what there is already is worth more than the fault
 
     async def test(draft: Draft) -> Sequence[Check]:
@@ -138,8 +145,9 @@ async def search(job: Job, opening: str, original: str = "") -> list[Candidate[D
 
 def _planned(complexity: Complexity, tests: _Tests) -> list[Plan]:
     count, temperature = complexity.candidates, complexity.temperature
-    if tests.given and not tests.original:
-        count, temperature = max(count, LEAST_CANDIDATES), max(temperature, LEAST_TEMPERATURE)
+    if not tests.original:
+        count = max(2 * count, LEAST_CANDIDATES) if tests.given else max(count, LEAST_DOUBTFUL)
+        temperature = max(temperature, LEAST_TEMPERATURE)
     return candidates.plans(count, temperature)
 
 

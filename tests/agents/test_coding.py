@@ -14,6 +14,7 @@ from ryzanstein.agents.verification.candidates import Candidate, agreement, best
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.agents.verification.examples import stub
 from ryzanstein.agents.verification.inputs import calls
+from ryzanstein.agents.verification.properties import round_trips
 
 TASK = '''Complete it.
 ```python
@@ -81,7 +82,8 @@ async def test_asserts_written_first_are_undecided_where_most_results_are_others
 ) -> None:
     task = "Write a Python function twice(n) that doubles a number."
     good, bad = f"def twice(n):\n{RIGHT}", f"def twice(n):\n{WRONG}"
-    async with Scripted("2) == 5\nassert twice(3) == 6\n", good, good, bad) as services:
+    asserts = "2) == 5\nassert twice(3) == 6\n"
+    async with Scripted(asserts, good, good, bad, good, bad) as services:
         found = await coding.search(job(services, task), task)
     assert found[0].value.code == f"{good}\n"
     passed = {check.name: check.passed for check in found[0].checks}
@@ -146,3 +148,13 @@ def test_inputs_come_from_the_annotations_where_no_example_has_any() -> None:
     assert "f(2, [5, 3, 8, 3])" in calls([], "f", given)
     unknown = stub("def f(n):\n    '''What.'''\n")
     assert calls([], "f", unknown) == []
+
+
+def test_what_undoes_another_function_is_checked_by_both() -> None:
+    pair = "def encode_x(s: str):\n    return s\n\ndef decode_x(s: str):\n    '''Undoes it.'''\n"
+    given = stub(pair)
+    assert given is not None
+    assert round_trips(given)[0] == "assert decode_x(encode_x('abc')) == 'abc'"
+    other = stub("def decode_x(s: str):\n    '''What.'''\n")
+    assert other is not None
+    assert round_trips(other) == []
