@@ -24,10 +24,17 @@ MAX_TASK = 100_000
     'ryzanstein ask "What is 17 % of 2,340?"',
     'ryzanstein ask "Write a function that checks ISBN-13 numbers, and test it" --agent APEX',
     "git diff | ryzanstein ask - --agent MENTOR --no-tools",
+    'ryzanstein ask --team "code review" "Review src/login.py"',
+    'ryzanstein ask --team auto "1. Add up sales.csv. 2. Which port does server.ini set?"',
     "ryzanstein ask --resume run-3f0c2a9d81b64e75",
 )
 @click.argument("task", required=False)
 @click.option("--agent", metavar="CODENAME", help="This agent, without routing.")
+@click.option(
+    "--team",
+    metavar="TEAM",
+    help="Several agents: auto takes who fits each part; a team of the registry, or A,B,C.",
+)
 @click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
 @click.option("--no-tools", is_flag=True, help="Answer from the model alone; nothing is run.")
 @click.option("--steps", type=click.IntRange(1, 100), help="At most so many steps.")
@@ -38,6 +45,7 @@ def ask(
     out: Output,
     task: str | None,
     agent: str | None,
+    team: str | None,
     model: str | None,
     no_tools: bool,
     steps: int | None,
@@ -51,6 +59,8 @@ def ask(
     """
     if task is None and resume is None:
         raise click.UsageError("Missing argument 'TASK'.")
+    if agent and team:
+        raise click.UsageError("--agent and --team exclude each other.")
     text = checked_task(read_text(task)) if task is not None else ""
     arguments = {
         "task": text,
@@ -66,7 +76,7 @@ def ask(
             arguments["codename"] = agent
             result = call("orchestrator", "run_agent", arguments, live.report)
         else:
-            result = call("orchestrator", "run_task", arguments, live.report)
+            result = call("orchestrator", "run_task", {**arguments, "team": team}, live.report)
     out.result(result, lambda: show(result))
 
 
@@ -99,12 +109,22 @@ def checked_task(text: str) -> str:
 
 def bring_model(name: str | None) -> str | None:
     """Brings a model of the catalogue here, with a bar, where it is not; returns its name."""
+    if name is None and not _runs_here():
+        return None
     models = call("model", "list_models", {"limit": 100})["models"]
     wanted = [one for one in models if (one["name"] == name if name else one["default"])]
     if wanted and not wanted[0]["present"]:
         with Bytes(wanted[0]["name"]) as bar:
             call("model", "pull_model", {"name": wanted[0]["name"]}, bar.report)
     return name
+
+
+def _runs_here() -> bool:
+    """Whether this machine's engine is the backend that comes first."""
+    from ryzanstein.registry import load_registry
+
+    enabled = [one for one in load_registry().backends if one.enabled]
+    return min(enabled, key=lambda one: one.order).kind == "local" if enabled else True
 
 
 def show(result: dict[str, Any]) -> None:

@@ -210,6 +210,23 @@ def calls(out: Output, model: str | None, **options: Any) -> None:
 
 
 @bench.add
+@command(
+    "teams",
+    "ryzanstein bench teams --model qwen2.5-coder-1.5b",
+    "ryzanstein bench teams --limit 5",
+)
+@click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many tasks.")
+@click.option("--seconds", type=click.FloatRange(1), default=600, show_default=True)
+def teams(out: Output, model: str | None, limit: int | None, seconds: float) -> None:
+    """Measure teams against one agent on tasks of several parts, each part checked."""
+    from ryzanstein.cli._bench_teams import teams as measured
+    from ryzanstein.cli.ask import bring_model
+
+    emit(out, measured(bring_model(model), limit, seconds))
+
+
+@bench.add
 @command("mcp", "ryzanstein bench mcp --runs 5")
 @click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True)
 def mcp(out: Output, runs: int) -> None:

@@ -25,11 +25,9 @@ from ryzanstein.registry import (
     load_registry,
     prompt_directory,
 )
+from ryzanstein.tools import all_tools
 
-TOOLS = (
-    "read_file write_file list_files search_files run_python run_tests evaluate_expression "
-    "query_sqlite git_inspect fetch_url remember recall"
-).split()
+TOOLS = tuple(tool.name for tool in all_tools())
 TIERS = {
     1: "APEX CIPHER ARCHITECT AXIOM VELOCITY",
     2: "QUANTUM TENSOR FORTRESS NEURAL CRYPTO FLUX PRISM SYNAPSE CORE HELIX VANGUARD ECLIPSE",
