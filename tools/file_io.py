@@ -25,9 +25,12 @@ __all__ = [
     "existing_name",
     "fingerprint",
     "given_text",
+    "keep_new",
     "read_text",
     "replace_file",
     "replacing",
+    "require_free",
+    "require_new",
 ]
 
 PathText = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -167,6 +170,40 @@ def copy_bytes(source: BinaryIO, target: BinaryIO, most: int, shown: str) -> int
             )
         target.write(chunk)
     return done
+
+
+def require_free(place: Place) -> None:
+    """Refuses a place where something is already.
+
+    Raises:
+        ToolError: There is.
+    """
+    if place.name == "." or place.status() is not None:
+        raise ToolError(f"{place.shown} exists already.", hint="Choose another name.")
+
+
+def require_new(ctx: ToolContext, path: str) -> None:
+    """Refuses a path where no new file can be made; the folders above it are made.
+
+    Raises:
+        ToolError: Something is there, or it is outside.
+    """
+    with Roots(ctx.roots).place(path, make_parents=True) as place:
+        require_free(place)
+
+
+def keep_new(ctx: ToolContext, source: BinaryIO, path: str, most: int) -> tuple[str, int]:
+    """Copies the rest of a file to a new file inside the roots; returns its path and bytes.
+
+    Raises:
+        ToolError: Something is there, it is outside, or there are more bytes than `most`.
+    """
+    with Roots(ctx.roots).place(path, make_parents=True) as place:
+        require_free(place)
+        with replacing(place) as target:
+            size = copy_bytes(source, target, most, place.shown)
+            require_free(place)
+    return place.shown, size
 
 
 def fingerprint(file: BinaryIO, most: int) -> str:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ryzanstein.errors import ToolError
 from ryzanstein.tools.context import Output, ToolContext
-from ryzanstein.tools.file_io import PathText, copy_bytes, existing_name, replacing
+from ryzanstein.tools.file_io import PathText, copy_bytes, existing_name, replacing, require_free
 from ryzanstein.tools.paths import Place, Roots
 from ryzanstein.tools.toolbox import tool
 
@@ -47,11 +47,11 @@ async def copy_file(
 def _copy(ctx: ToolContext, path: str, to: str) -> Output:
     with Roots(ctx.roots).place(path) as source:
         with os.fdopen(source.open_file(), "rb") as file, _target(ctx, source, to) as target:
-            _require_free(target)
+            require_free(target)
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             with replacing(target, mode) as copy:
                 size = copy_bytes(file, copy, _LARGEST_COPY, source.shown)
-                _require_free(target)
+                require_free(target)
     data = {"path": source.shown, "to": target.shown, "bytes": size}
     made = (Roots(ctx.roots).name(target),)
     return Output(f"copied {source.shown} to {target.shown} ({size:,} bytes)", data, made=made)
@@ -68,11 +68,6 @@ def _target(ctx: ToolContext, source: Place, to: str, *, make: bool = True) -> I
         to = f"{to.rstrip().rstrip('/')}/{source.name}" if to.strip() != "/" else to
     with roots.place(to, make_parents=make, follow=False) as place:
         yield place
-
-
-def _require_free(target: Place) -> None:
-    if target.name == "." or target.status() is not None:
-        raise ToolError(f"{target.shown} exists already.", hint="Choose another name.")
 
 
 def _moved(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:

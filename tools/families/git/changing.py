@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -78,11 +79,10 @@ async def git_commit(
 async def _identity(repo: Repository) -> dict[str, str]:
     """Returns whose commit it is: the repository's own setting, or the platform's name."""
     identity = {"user.name": "Ryzanstein", "user.email": "ryzanstein@localhost"}
-    for name in list(identity):
-        try:
-            identity[name] = (await repo.run(["config", "--get", name])).strip() or identity[name]
-        except ToolError:  # status 1: it is not set
-            continue
+    with contextlib.suppress(ToolError):  # status 1: neither is set
+        set_here = await repo.run(["config", "-z", "--get-regexp", r"^user\.(name|email)$"])
+        for name, _, value in (entry.partition("\n") for entry in set_here.split("\0")):
+            identity |= {name: value.strip()} if value.strip() else {}
     return identity
 
 
