@@ -61,7 +61,7 @@ def _copy(ctx: ToolContext, path: str, to: str) -> Output:
 def _target(ctx: ToolContext, source: Place, to: str, *, make: bool = True) -> Iterator[Place]:
     """Opens where something shall go: a folder that exists means a place of that name in it."""
     roots = Roots(ctx.roots)
-    with roots.place(to) as place:
+    with roots.place(to, make_parents=make) as place:
         found = place.status()
     inside = found is not None and stat.S_ISDIR(found.st_mode)
     if inside or to.rstrip().endswith("/"):
