@@ -45,6 +45,8 @@ class Settings:
         registry_file: A further registry file, read after the user's own.
         roots: Directories that file tools may touch; empty means the current one.
         read_only: Refuse every tool that changes something.
+        search_url: Search engine of search_web: a SearXNG-compatible address with {query} in it.
+        search_header: A header that it wants, such as a key: "Name: value".
         grants: Tools and families that may overwrite and delete, also when nobody can be asked;
             separated by commas.
         keep_packed: Keep packed weights beside a model's file, so that it loads at once again.
@@ -68,6 +70,8 @@ class Settings:
     registry_file: Path | None = None
     roots: tuple[Path, ...] = ()
     read_only: bool = False
+    search_url: str | None = None
+    search_header: str | None = None
     grants: tuple[str, ...] = ()
     keep_packed: bool = True
     tune: bool = True

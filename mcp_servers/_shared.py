@@ -181,6 +181,8 @@ class Shared:
             return ToolContext(
                 roots=self.settings.tool_roots,
                 read_only=self.settings.read_only,
+                search_url=self.settings.search_url,
+                search_header=self.settings.search_header,
                 store=cast(Any, self.store),
                 ask_server=ask_server,
                 on_call=keep,

@@ -72,6 +72,8 @@ class ToolContext:
         limits: Limits of sandboxed code.
         allowed: Names of tools or families that may be called; None means all.
         allow_private_hosts: Host names or addresses that fetch_url may reach although private.
+        search_url: Address of the search engine, with {query} where the words go; or None.
+        search_header: A header that it wants, "Name: value"; or None.
         output_chars: Longest text of a result; the middle of a longer one is left out.
         time_limit: Seconds one call may take; None leaves each tool its own limit.
         agent: On whose behalf.
@@ -82,6 +84,7 @@ class ToolContext:
         approve: Asked where a grant is missing; None where nobody can be asked.
         tainted: The run has read text from outside: calls reach only where the user pointed to.
         reachable: Hosts that the user named.
+        own_words: The arguments of this call are in the user's own words.
         ask_server: Calls a tool of another server: server, tool, arguments -> its fields.
         on_call: Awaited with the record of every call.
     """
@@ -92,6 +95,8 @@ class ToolContext:
     limits: Limits = field(default_factory=Limits)
     allowed: Sequence[str] | None = None
     allow_private_hosts: frozenset[str] = frozenset()
+    search_url: str | None = None
+    search_header: str | None = None
     output_chars: int = 8000
     time_limit: float | None = None
     agent: str | None = None
@@ -102,6 +107,7 @@ class ToolContext:
     approve: Callable[[ApprovalRequired], Awaitable[bool]] | None = None
     tainted: bool = False
     reachable: frozenset[str] = frozenset()
+    own_words: bool = False
     ask_server: Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
     on_call: Callable[[CallRecord], Awaitable[None]] | None = None
 

@@ -198,12 +198,13 @@ def keep_new(ctx: ToolContext, source: BinaryIO, path: str, most: int) -> tuple[
     Raises:
         ToolError: Something is there, it is outside, or there are more bytes than `most`.
     """
-    with Roots(ctx.roots).place(path, make_parents=True) as place:
+    roots = Roots(ctx.roots)
+    with roots.place(path, make_parents=True) as place:
         require_free(place)
         with replacing(place) as target:
             size = copy_bytes(source, target, most, place.shown)
             require_free(place)
-    return place.shown, size
+        return roots.name(place), size
 
 
 def fingerprint(file: BinaryIO, most: int) -> str:

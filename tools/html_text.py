@@ -1,14 +1,19 @@
-"""HTML to plain text, by resiliparse; navigation and the like are taken out first."""
+"""HTML to plain text or links, by resiliparse; runs in the worker process."""
 
 from __future__ import annotations
 
-__all__ = ["html_text"]
+import contextlib
+from typing import Any
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+__all__ = ["html_links", "html_text"]
 
 _NOISE = "script,style,noscript,template,svg,nav,footer,aside,form,iframe"
+_LINK_TEXT = 200
 
 
 def html_text(html: str, links: bool) -> dict[str, str]:
-    """Returns the title and the readable text of a page.
+    """Returns the title and the readable text of a page, without navigation and the like.
 
     Args:
         html: The page.
@@ -25,3 +30,33 @@ def html_text(html: str, links: bool) -> dict[str, str]:
         node.decompose()
     text = extract_plain_text(tree, preserve_formatting=True, links=links, list_bullets=True)
     return {"title": title, "text": text.replace("\xa0", " ").strip()}
+
+
+def html_links(html: str, base: str, contains: str, same_site: bool, limit: int) -> dict[str, Any]:
+    """Returns the links of a page, each address once, relative ones made whole.
+
+    Args:
+        html: The page.
+        base: Its address.
+        contains: Only links that have this in their address or text, in any case.
+        same_site: Only links to the host of the page.
+        limit: Most links.
+    """
+    from resiliparse.parse.html import HTMLTree
+
+    tree = HTMLTree.parse(html)
+    found: dict[str, str] = {}
+    nodes = tree.body.query_selector_all("a[href], area[href]") if tree.body else []
+    for node in nodes:
+        with contextlib.suppress(ValueError):
+            url = urldefrag(urljoin(base, node.getattr("href").strip())).url
+            parts = urlsplit(url)
+            text = " ".join((node.text or "").split())[:_LINK_TEXT]
+            wanted = contains.lower() in f"{url}\n{text}".lower()
+            near = not same_site or parts.hostname == urlsplit(base).hostname
+            if parts.scheme in {"http", "https"} and parts.hostname and wanted and near:
+                found[url] = found.get(url) or text
+        if len(found) > limit:
+            break
+    links = [{"url": url, "text": text} for url, text in found.items()]
+    return {"links": links[:limit], "complete": len(links) <= limit}

@@ -21,7 +21,7 @@ _OFFERED = {
     "distributions": "compute_distribution",
     "exact": "evaluate",
     "extraction": "extract",
-    "html_text": "html_text",
+    "html_text": "html_links html_text",
     "json_schema": "validate_data",
     "markup": "html_to_markdown markdown_to_html",
     "regexes": "find_matches replace_matches",

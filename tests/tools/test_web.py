@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import json
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ryzanstein.errors import ConnectionFailed, ToolError
+from ryzanstein.errors import ConfigError, ConnectionFailed, ToolError
 from ryzanstein.tools import ToolResult, addresses, worker
 from ryzanstein.tools.addresses import is_public
-from ryzanstein.tools.families import web
+from ryzanstein.tools.families.web import pages
 
 Call = Callable[..., Awaitable[ToolResult]]
 HERE = frozenset({"fake.test"})
@@ -35,6 +36,7 @@ class Site:
     port: int = 0
     pages: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[Any] = field(default_factory=list)
 
     def add(
         self,
@@ -54,6 +56,7 @@ def handler(site: Site) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.asked.append((self.headers["Host"], self.path))
+            site.headers.append(self.headers)
             status, headers, body = site.pages[self.path]
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -164,7 +167,7 @@ async def test_a_declared_encoding_in_the_page_is_used(site: Site, fetch: Call) 
 async def test_size_is_limited_also_when_packed(
     site: Site, fetch: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "_LARGEST", 100_000)
+    monkeypatch.setattr(pages, "_LARGEST", 100_000)
     plain = await fetch(site.add("/x", "x" * 300_000, "text/plain"))
     assert plain.data["characters"] == 100_000 and "only its beginning" in plain.text
     packed = gzip.compress(bytes(20_000_000).replace(b"\0", b"y"))
@@ -212,6 +215,173 @@ async def test_private_addresses_are_refused_at_first_and_after_a_redirect(
             await fetch(url)
         assert "secret" not in str(caught.value).replace("/secret", "")
     assert "/secret" not in [path for _, path in site.asked]
+
+
+async def test_links_and_downloads_follow_the_same_rules(
+    site: Site, call: Call, root: Path
+) -> None:
+    site.add("/secret", "secret", "text/html")
+    hop = site.add("/hop", "", status=302, Location=f"http://127.0.0.1:{site.port}/secret")
+    for name, args in (("extract_links", {}), ("download_file", {"to": "got"})):
+        for url in (hop, "http://169.254.169.254/x", "file:///etc/passwd", "http://[::1]/x"):
+            with pytest.raises((ToolError, ConnectionFailed)):
+                await call(name, {"url": url, **args}, allow_private_hosts=HERE)
+    assert "/secret" not in [path for _, path in site.asked] and not list(root.iterdir())
+
+
+async def test_links_are_made_whole_and_filtered(site: Site, call: Call) -> None:
+    page = """<a href="/b?c=d#e">A  <b>bee</b></a><a href='../up'></a><a href="http://x.test/y">X</a>
+    <a href="/b?c=d">again</a><a href="javascript:alert(1)">no</a><a href="mailto:a@b.c">no</a>
+    <a href="http://[">broken</a><a>none</a><area href="//y.test/map">"""
+    url = site.add("/dir/page", page)
+    here = f"http://fake.test:{site.port}"
+
+    async def links(**args: Any) -> list[tuple[str, str]]:
+        given = {"url": url, **args}
+        found = await call("extract_links", given, allow_private_hosts=HERE)
+        assert found.untrusted and "outside text" in found.text
+        return [(link["url"], link["text"]) for link in found.data["links"]]
+
+    assert await links() == [
+        (f"{here}/b?c=d", "A bee"),
+        (f"{here}/up", ""),
+        ("http://x.test/y", "X"),
+        ("http://y.test/map", ""),
+    ]
+    assert await links(same_site=True, limit=1) == [(f"{here}/b?c=d", "A bee")]
+    assert await links(contains="BEE") == [(f"{here}/b?c=d", "A bee")]
+    plain = site.add("/plain", "x", "text/plain")
+    with pytest.raises(ToolError, match="no HTML"):
+        await call("extract_links", plain, allow_private_hosts=HERE)
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["<div>" * 300_000, "<a href=x>" * 100_000, "<table>" * 50_000, "<b><p>" * 50_000, "<!--" * 99],
+)
+async def test_pages_that_break_parsers_break_nothing(
+    site: Site, call: Call, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setattr(pages, "_PARSE_SECONDS", 1.0)
+    url = site.add("/bomb", page)
+    for name in ("fetch_url", "extract_links"):
+        try:
+            await call(name, url, allow_private_hosts=HERE)
+        except ToolError as error:
+            assert error.hint
+    good = site.add("/good", "<p>fine</p>")
+    assert "fine" in (await call("fetch_url", good, allow_private_hosts=HERE)).text
+
+
+async def test_a_file_is_downloaded_once(
+    site: Site, call: Call, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = bytes(range(256)) * 1000
+    args = {"url": site.add("/x.png", raw, "image/png"), "to": "in/x.png"}
+    done = await call("download_file", args, allow_private_hosts=HERE)
+    assert done.text == "downloaded in/x.png (256,000 bytes, image/png)"
+    assert (root / "in/x.png").read_bytes() == raw
+    for wrong, said in (
+        (args, "exists already"),
+        ({**args, "to": "../x.png"}, "leaves"),
+        ({**args, "to": "a\0b"}, "control character"),
+    ):
+        with pytest.raises(ToolError, match=said):
+            await call("download_file", wrong, allow_private_hosts=HERE)
+    monkeypatch.setattr(pages, "_LARGEST_FILE", 1 << 20)
+    packed = gzip.compress(bytes(5 << 20))
+    bomb = site.add("/bomb", packed, "application/zip", Content_Encoding="gzip")
+    with pytest.raises(ToolError, match="larger than 1 MiB"):
+        await call("download_file", {"url": bomb, "to": "big"}, allow_private_hosts=HERE)
+    assert sorted(path.name for path in root.rglob("*")) == ["in", "x.png"]
+
+
+ANSWER = {
+    "query": "x",
+    "results": [
+        {"title": "One  <b>", "url": "https://a.test/1", "content": "first\npassage " + "y" * 900},
+        {"title": "bad", "url": "javascript:alert(1)"},
+        {"url": "https://a.test/2"},
+        "nonsense",
+    ],
+}
+
+
+async def test_a_search_asks_the_configured_engine(site: Site, call: Call) -> None:
+    url = site.add("/search?q=two+words%26x%3D1", json.dumps(ANSWER), "application/json")
+    engine = url.partition("?")[0] + "?q={query}"
+    found = await call("search_web", "two words&x=1", search_url=engine, search_header="X-Key: k")
+    assert found.untrusted and "outside text" in found.text
+    assert [one["url"] for one in found.data["results"]] == ["https://a.test/1", "https://a.test/2"]
+    assert found.data["results"][0]["passage"].startswith("first passage y")
+    assert len(found.data["results"][0]["passage"]) == 300
+    assert site.headers[-1]["X-Key"] == "k"
+
+
+@pytest.mark.parametrize(
+    ("answer", "count"),
+    [
+        ({"web": {"results": [{"title": "t", "url": "https://a.test/", "description": "d"}]}}, 1),
+        ({"organic": [{"title": "t", "link": "https://a.test/", "snippet": "d"}]}, 1),
+        ([{"name": "t", "href": "https://a.test/", "body": "d"}], 1),
+        ({"results": []}, 0),
+        ({"error": "no"}, None),
+        ("text", None),
+        (b"<html>", None),
+        (b"[" * 200_000, None),
+    ],
+)
+async def test_answers_of_engines_are_read_or_refused(
+    site: Site, call: Call, answer: Any, count: int | None
+) -> None:
+    raw = answer if isinstance(answer, bytes) else json.dumps(answer)
+    site.add("/s?q=x", raw, "application/json")
+    engine = f"http://fake.test:{site.port}/s?q={{query}}"
+    if count is None:
+        with pytest.raises(ToolError, match="answered with no") as caught:
+            await call("search_web", "x", search_url=engine)
+        assert "search_url" in caught.value.hint
+    else:
+        found = await call("search_web", "x", search_url=engine)
+        assert len(found.data["results"]) == count
+
+
+async def test_only_the_engine_itself_may_be_private(site: Site, call: Call) -> None:
+    site.add("/secret", '{"results": []}', "application/json")
+    for number, target in enumerate(
+        (
+            f"http://127.0.0.1:{site.port}/secret",
+            f"http://other.test:{site.port}/secret",
+            f"https://fake.test:{site.port}/secret",
+            "http://169.254.169.254/",
+        )
+    ):
+        hop = site.add(f"/{number}?q=x", "", status=302, Location=target)
+        engine = hop.partition("?")[0] + "?q={query}"
+        with pytest.raises((ToolError, ConnectionFailed)):
+            await call("search_web", "x", search_url=engine, search_header="X-Key: k")
+    assert "/secret" not in [path for _, path in site.asked]
+    site.add("/same?q=x", "", status=302, Location="/secret")
+    same = f"http://fake.test:{site.port}/same?q={{query}}"
+    assert "Nothing was found" in (await call("search_web", "x", search_url=same)).text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "No search engine is configured"),
+        ({"search_url": "https://a.test/search"}, "has no {query}"),
+        ({"search_url": "https://a.test/?q={query}", "search_header": "no"}, "is no header"),
+        ({"search_url": "https://a.test/?q={query}", "search_header": "A b: c"}, "is no header"),
+        ({"search_url": "https://a.test/?q={query}", "search_header": "A: b\r\nC: d"}, "no header"),
+    ],
+)
+async def test_without_an_engine_it_says_what_to_configure(
+    call: Call, settings: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        await call("search_web", "x", **settings)
+    assert caught.value.hint
 
 
 async def test_the_name_is_resolved_once_and_that_address_is_dialled(

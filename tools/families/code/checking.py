@@ -16,7 +16,7 @@ from ryzanstein.errors import ToolError
 from ryzanstein.tools import sandbox
 from ryzanstein.tools.context import Output, ToolContext
 from ryzanstein.tools.families.code import CodeText, staged, unfenced
-from ryzanstein.tools.file_io import replace_file
+from ryzanstein.tools.file_io import existing_name, replace_file
 from ryzanstein.tools.paths import Roots
 from ryzanstein.tools.toolbox import tool
 
@@ -124,7 +124,7 @@ async def check_types(
 
 
 def _overwritten(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
-    return str(arguments["path"]).strip()
+    return existing_name(ctx, arguments["path"])
 
 
 @tool(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from pathlib import Path
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -15,8 +14,7 @@ from ryzanstein.tools import worker
 from ryzanstein.tools.context import Output, ToolContext
 from ryzanstein.tools.data_files import data_file, kind_of
 from ryzanstein.tools.families.data import SECONDS, DataPath
-from ryzanstein.tools.file_io import copy_bytes, given_text, replacing
-from ryzanstein.tools.paths import Roots
+from ryzanstein.tools.file_io import given_text, keep_new, require_new
 from ryzanstein.tools.toolbox import tool
 
 _LARGEST = 512 << 20
@@ -87,22 +85,11 @@ async def convert_data(
     kind = kind_of(to)
     with data_file(ctx, path) as file, tempfile.TemporaryDirectory(prefix="ryzanstein-") as folder:
         made = os.path.join(folder, "made")
-        await anyio.to_thread.run_sync(_require_free, ctx, to)
+        await anyio.to_thread.run_sync(require_new, ctx, to)
         found = await worker.call(
             "convert_data", {"file": file, "kind": kind, "target": made}, seconds=SECONDS
         )
-        shown, size = await anyio.to_thread.run_sync(_keep, ctx, Path(made), to)
+        with open(made, "rb") as source:
+            shown, size = await anyio.to_thread.run_sync(keep_new, ctx, source, to, _LARGEST)
     text = f"wrote {shown}: {found['rows']:,} rows, {size:,} bytes"
     return Output(text, {"path": shown, "bytes": size, **found}, made=(shown,))
-
-
-def _require_free(ctx: ToolContext, to: str) -> None:
-    with Roots(ctx.roots).place(to, make_parents=True) as place:
-        if place.status() is not None:
-            raise ToolError(f"{place.shown} exists already.", hint="Choose another name.")
-
-
-def _keep(ctx: ToolContext, made: Path, to: str) -> tuple[str, int]:
-    _require_free(ctx, to)
-    with Roots(ctx.roots).place(to) as place, made.open("rb") as source, replacing(place) as target:
-        return place.shown, copy_bytes(source, target, _LARGEST, place.shown)
