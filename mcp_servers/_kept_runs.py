@@ -52,7 +52,7 @@ def found(run_id: str) -> Run:
             "The process that ran it ended before the run did.", hint=_how_to_go_on(run_id)
         )
         result = {"error": error.to_wire()}
-        return shared().runs.update(run_id, status="interrupted", result=result)
+        return shared().runs.interrupt(run_id, kept.owner, result=result)
     return kept
 
 
@@ -93,7 +93,7 @@ def claimed(run_id: str) -> tuple[Run, Mapping[str, Any]]:
         raise InvalidRequest(
             f"The run {run_id} left nothing to go on from.", hint="Give its task again."
         )
-    return shared().runs.claim(run_id, owner(), gone=kept.owner), left or {}
+    return shared().runs.claim(run_id, owner()), left or {}
 
 
 def stop(run_id: str) -> bool:

@@ -1,10 +1,10 @@
 """Runs of the orchestrator, kept so that they can be looked up, stopped and gone on with.
 
-    save ─> running ─┬─ checkpoint, beat        by its owner, the process that is at it
-                     ├─ ask_to_stop             by any process; the owner looks for it
-                     ├─> done │ failed │ cancelled
-                     └─> interrupted            the owner is gone
-    claim: interrupted, failed, cancelled ─> running, with another owner
+save ─> running ─┬─ checkpoint, beat        by its owner, the process that is at it
+                 ├─ ask_to_stop             by any process; the owner looks for it
+                 ├─> done │ failed │ cancelled
+                 └─> interrupted            the owner is gone
+claim: interrupted, failed, cancelled ─> running, with another owner
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ class RunStore:
         with self._database.write() as (connection, _):
             old = _required(connection, id)
             values["result"] = _as_json({**old.result, **(result or {})}) if result else None
-            return _changed(connection, id, **{key: v for key, v in values.items() if v is not None})
+            return _changed(
+                connection, id, **{key: v for key, v in values.items() if v is not None}
+            )
 
     def beat(self, id: str, *, result: dict[str, Any] | None = None) -> Run:
         """Says that the owner is at it; the keys of `result` are merged in.
@@ -145,13 +147,26 @@ class RunStore:
         found: dict[str, Any] | None = None if text is None else json.loads(text)
         return found
 
-    def claim(self, id: str, owner: str, *, gone: str | None = None) -> Run:
-        """Takes a run over to go on with it; of several processes that try, one gets it.
+    def interrupt(self, id: str, gone: str | None, *, result: dict[str, Any]) -> Run:
+        """Closes a run whose owner is gone, unless another one has it by now.
 
         Args:
             id: The run.
-            owner: Who goes on with it.
-            gone: An owner that is known to be gone, whose run may be taken though it says running.
+            gone: The owner that is gone.
+            result: Keys that are merged in.
+
+        Raises:
+            InvalidRequest: No run has that id.
+        """
+        with self._database.write() as (connection, _):
+            old = _required(connection, id)
+            if old.status != "running" or old.owner != gone:
+                return old
+            kept = _as_json({**old.result, **result})
+            return _changed(connection, id, status="interrupted", result=kept)
+
+    def claim(self, id: str, owner: str) -> Run:
+        """Takes a run over to go on with it; of several processes that try, one gets it.
 
         Raises:
             InvalidRequest: No run has that id, it is done, or somebody is at it.
@@ -160,14 +175,12 @@ class RunStore:
             old = _required(connection, id)
             if old.status == "done":
                 raise InvalidRequest(f"The run {id} is done.", hint="get_run has its answer.")
-            if old.status == "running" and (gone is None or old.owner != gone):
+            if old.status == "running":
                 raise InvalidRequest(
                     f"The run {id} is under way.", hint="Watch it, or cancel it first."
                 )
             now = datetime.now(UTC)
-            return _changed(
-                connection, id, status="running", owner=owner, seen=now, stopping=False
-            )
+            return _changed(connection, id, status="running", owner=owner, seen=now, stopping=False)
 
     def get(self, id: str) -> Run | None:
         """Returns a run by its id."""

@@ -47,10 +47,14 @@ def test_a_run_keeps_its_state_for_whoever_goes_on_with_it(url: str) -> None:
         assert store.runs.checkpoint("run_1") == {"steps": ["one"]}
         with pytest.raises(InvalidRequest, match="under way"):
             store.runs.claim("run_1", "b:2")
-        taken = store.runs.claim("run_1", "b:2", gone="a:1")
+        assert store.runs.interrupt("run_1", "z:9", result={}).status == "running"
+        gone = store.runs.interrupt("run_1", "a:1", result={"error": "gone"})
+        assert (gone.status, gone.result) == ("interrupted", {"error": "gone"})
+        taken = store.runs.claim("run_1", "b:2")
         assert (taken.status, taken.owner) == ("running", "b:2")
         with pytest.raises(InvalidRequest, match="under way"):
-            store.runs.claim("run_1", "c:3", gone="a:1")
+            store.runs.claim("run_1", "c:3")
+        assert store.runs.interrupt("run_1", "a:1", result={}).status == "running"
         store.runs.update("run_1", status="done")
         with pytest.raises(InvalidRequest, match="is done"):
             store.runs.claim("run_1", "c:3")
