@@ -50,7 +50,7 @@ def decoded(raw: bytes, shown: str) -> tuple[str, str]:
     if b"\0" in raw[:8192]:
         raise ToolError(
             f"{shown} is a binary file of {len(raw):,} bytes.",
-            hint="Open it in run_python, or with query_sqlite where it is a database.",
+            hint="Open it in run_python; a database with query_sqlite, an archive with read_archive.",
         )
     try:
         return raw.decode("utf-8-sig"), "utf-8"

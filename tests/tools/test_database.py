@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ryzanstein.errors import ToolError
+from ryzanstein.machine import peak_memory
 from ryzanstein.tools import ToolResult, sqlite_file
 
 Call = Callable[..., Awaitable[ToolResult]]
@@ -136,6 +137,14 @@ async def test_a_slow_statement_is_stopped_and_undone(
     assert rows(people) == [(3,)]
     with pytest.raises(ToolError, match="too big"):
         await call("query_sqlite", "SELECT zeroblob(1000000000)")
+
+
+async def test_many_large_values_do_not_fill_the_memory(call: Call, people: Path) -> None:
+    numbers = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 300)"
+    before = peak_memory()
+    result = await call("query_sqlite", {"sql": f"{numbers} SELECT hex(zeroblob(900000)) FROM r"})
+    assert result.data["rows"][0][0].endswith("(1800000 characters)")
+    assert peak_memory() - before < 100 << 20
 
 
 async def test_which_database_is_meant(call: Call, root: Path, people: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
 import json
@@ -93,7 +94,7 @@ def _run(place: Place, script: list[str]) -> list[int]:
             with whole(connection, write=True):
                 for number, statement in enumerate(script, 1):  # noqa: B007
                     cursor = connection.execute(statement)
-                    cursor.fetchall()
+                    collections.deque(cursor, maxlen=0)
                     changed.append(max(cursor.rowcount, 0))
         except (sqlite3.Error, sqlite3.Warning) as error:
             failure = explained(connection, error, write=True)

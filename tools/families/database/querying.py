@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -102,7 +103,8 @@ def _execute(
     try:
         with whole(connection, write):
             cursor = connection.execute(sql, list(parameters))
-            rows = cursor.fetchmany(limit + 1)
+            # Each row is cut before the next is read: a thousand whole ones may fill the memory.
+            rows = [[cell(value) for value in row] for row in itertools.islice(cursor, limit + 1)]
     except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
         raise explained(connection, error, write) from error
     data: dict[str, Any] = {"database": place.shown}
@@ -110,7 +112,7 @@ def _execute(
         changed = max(cursor.rowcount, 0)
         return Output(f"done; rows changed: {changed}", {**data, "changed": changed})
     columns = [column[0] for column in cursor.description]
-    shown = [[cell(value) for value in row] for row in rows[:limit]]
+    shown = rows[:limit]
     more = f", the first {limit} of more" if len(rows) > limit else ""
     text = rows_text(columns, shown, more)
     return Output(text, {**data, "columns": columns, "rows": shown, "complete": not more})

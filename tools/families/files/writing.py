@@ -17,6 +17,10 @@ from ryzanstein.tools.file_io import PathText, append_file, existing_name, read_
 from ryzanstein.tools.paths import Place, Roots
 from ryzanstein.tools.toolbox import tool
 
+# Nearness costs time by the square of a line's length.
+_COMPARED = 100
+_COMPARED_LINES = 1000
+
 
 def _overwrites(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
     return "" if arguments.get("append") else existing_name(ctx, arguments["path"])
@@ -148,11 +152,11 @@ def _lines_of(text: str, old: str) -> str:
 def _not_found(place: Place, text: str, old: str) -> ToolError:
     """Says which line comes nearest: mostly it is white space or a letter's case that differs."""
     wanted = old.strip().partition("\n")[0].strip()
-    lines = [line.strip() for line in text.splitlines()[:2000]]
-    near = difflib.get_close_matches(wanted[:200], [line[:200] for line in lines], 1, 0.6)
+    lines = [line.strip()[:_COMPARED] for line in text.splitlines()[:_COMPARED_LINES]]
+    near = difflib.get_close_matches(wanted[:_COMPARED], lines, 1, 0.6)
     if not near:
         return ToolError(f"This text is not in {place.shown}.", hint="Read the file first.")
-    number = [line[:200] for line in lines].index(near[0]) + 1
+    number = lines.index(near[0]) + 1
     return ToolError(
         f"This text is not in {place.shown}. Line {number} is nearest: {near[0]}",
         hint="Give the text exactly as it is there, with its spaces.",
