@@ -50,7 +50,7 @@ def decoded(raw: bytes, shown: str) -> tuple[str, str]:
     if b"\0" in raw[:8192]:
         raise ToolError(
             f"{shown} is a binary file of {len(raw):,} bytes.",
-            hint="Open it in run_python; a database with query_sqlite, an archive with read_archive.",
+            hint="Open it in run_python, query_sqlite (databases) or read_archive (zip, tar).",
         )
     try:
         return raw.decode("utf-8-sig"), "utf-8"
