@@ -122,7 +122,7 @@ class Health:
         known = {party.name: party for party in self._parties}
         names = [f"backend:{one.name}" for one in registry.backends if one.enabled]
         names += [f"server:{one.name}" for one in registry.servers if one.transport != "memory"]
-        plain = {f"backend:{one.name}": one.kind for one in registry.backends}
+        plain: dict[str, str] = {f"backend:{one.name}": one.kind for one in registry.backends}
         plain |= {f"server:{one.name}": one.url or one.command or "" for one in registry.servers}
         return [
             _seen(known[name], plain.get(name, ""))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -38,6 +39,7 @@ from ryzanstein.agents.verification import verify
 from ryzanstein.agents.verification.checks import Check, verdict
 from ryzanstein.agents.working import work
 from ryzanstein.errors import (
+    AgentInvocationError,
     AgentNotFound,
     InferenceError,
     InvalidRequest,
@@ -111,6 +113,9 @@ async def run_task(
 ) -> RunResult:
     """Runs a task through the agent that fits it, or through a named one.
 
+    Where no agent was named and the one that fits fails for its own reasons, such as its model, the
+    next one of the ranking takes over.
+
     Args:
         task: What the user asks.
         services: Connections to the servers.
@@ -138,30 +143,53 @@ async def run_task(
     task = checked(task)
     agent = agent if resume is None else state.agent_of(resume)
     profile, route = await _routed(task, services, registry, router, agent)
-    limits = _limits(task, profile.limits, limits)
-    model = model or profile.model or await default_model(services)
-    window = window_of(model, registry)
-    require_window(window, model)
+    usual = None if model else await default_model(services)
     run_id = run_id or new_id("run")
-    caller = Caller(task=task, agent=profile.codename, run_id=run_id, grants=profile.grants)
-    run = Run(
-        task,
-        profile,
-        services.for_run(caller, sampler=sampler),
-        Budget(limits.tokens, limits.seconds),
-        window,
-        model,
-        run_id,
-        on_event,
-        approve=approve,
-        checkpoint=checkpoint,
-        notes=tuple(notes),
-    )
-    run.services.on_failure = run.failed
-    if resume is not None:
-        state.restore(run, resume)
-    await run.tell("route", f"{profile.codename} takes the task", **route)
-    return await _bounded(run, tools, limits)
+    failures: list[str] = []
+    started = monotonic()
+    profiles = [profile, *_substitutes(profile, registry, route)]
+    for place, one in enumerate(profiles):
+        chosen = model or one.model or usual
+        window = window_of(chosen, registry)
+        require_window(window, chosen)
+        bounds = _limits(task, one.limits, limits)
+        if place:
+            left = max(1.0, bounds.seconds - (monotonic() - started))
+            bounds = bounds.model_copy(update={"seconds": left})
+        caller = Caller(task=task, agent=one.codename, run_id=run_id, grants=one.grants)
+        run = Run(
+            task,
+            one,
+            services.for_run(caller, sampler=sampler),
+            Budget(bounds.tokens, bounds.seconds),
+            window,
+            chosen,
+            run_id,
+            on_event,
+            approve=approve,
+            checkpoint=checkpoint,
+            notes=tuple(notes),
+        )
+        run.failures = failures
+        run.services.on_failure = run.failed
+        if resume is not None:
+            state.restore(run, resume)
+        await run.tell("route", f"{one.codename} takes the task", **route)
+        try:
+            return await _bounded(run, tools, bounds)
+        except (AgentInvocationError, InferenceError) as error:
+            if isinstance(error, OutOfBudget) or place + 1 == len(profiles):
+                raise
+            await run.failed(f"{one.codename} failed, and the next agent takes over: {error}")
+    raise AssertionError("the last agent ends the run by its result or its error")
+
+
+def _substitutes(
+    profile: AgentProfile, registry: Registry, route: Mapping[str, Any]
+) -> list[AgentProfile]:
+    """Who may take over where an agent fails for its own reasons: the next one of the ranking."""
+    others = [name for name in route.get("agents", ()) if name != profile.codename]
+    return [registry.agent(name) for name in others[:1]]
 
 
 async def _bounded(run: Run, tools: bool, limits: Limits) -> RunResult:

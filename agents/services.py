@@ -283,6 +283,8 @@ class Services:
     ) -> ToolOutcome:
         """Runs a tool; a refusal comes back as an outcome with ok False, for the model to read.
 
+        So does the death of the tools server: the next call connects to it again.
+
         Args:
             name: The tool.
             arguments: What it is called with.
@@ -290,7 +292,8 @@ class Services:
             grants: Tools, families or `tool:target` that may destroy something in this one call.
         """
         request = {"name": name, "arguments": dict(arguments)}
-        meta = self.caller.meta(grants)
+        kept = str(arguments.get("text", "")) if name == "remember" else ""
+        meta = self.caller.meta(grants, kept)
         try:
             found = await self.call(
                 "tools",
@@ -304,7 +307,7 @@ class Services:
             return ToolOutcome(False, str(error), reason=APPROVAL_REQUIRED, grant=error.grant)
         except RyzansteinError as error:
             if isinstance(error, _GONE) and not error.answered:
-                raise
+                await self.failed(f"{name}: {error}")
             # An error may quote a file, a page or another server.
             self.caller.tainted = True
             return ToolOutcome(ok=False, text=str(error), untrusted=True)

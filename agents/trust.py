@@ -25,6 +25,12 @@ _HOST = re.compile(
     r"(?![\w.-]*@)(?=[/:?#\s,;.!)'\"]|$)",
     re.I,
 )
+_WORD = re.compile(r"\w+")
+# A fact may be put into a sentence, and from the user's "my" into "the user's".
+_SMALL_WORDS = frozenset(
+    "a an and are as at be by called for from has have he his in is it its my name named of on or "
+    "she s that the their they this to user users was were with you your".split()
+)
 # With the look-alikes of `<` that a tokenizer may read as one.
 _MARK = re.compile(r"[<\uff1c\u2039\u3008\ufe64\u276e](?=\s*[/\uff0f\u2044]?\s*data)", re.I)
 
@@ -62,8 +68,18 @@ class Caller:
     tainted: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_hex(3))
 
-    def meta(self, grants: Sequence[str] = ()) -> dict[str, Any]:
-        """Returns what goes with a call, with grants for this one call."""
+    def says(self, text: str) -> bool:
+        """Whether a text is made of the user's own words, so that it may be taken for his."""
+        own = set(_WORD.findall(self.task.casefold()))
+        return set(_WORD.findall(text.casefold())) <= own | _SMALL_WORDS
+
+    def meta(self, grants: Sequence[str] = (), text: str = "") -> dict[str, Any]:
+        """Returns what goes with a call.
+
+        Args:
+            grants: For this one call.
+            text: What it is about to keep.
+        """
         every = [*self.grants, *grants]
         said: Mapping[str, Any] = {
             "agent": self.agent,
@@ -71,6 +87,7 @@ class Caller:
             "grants": every or None,
             "tainted": (self.tainted and self.run_id is not None) or None,
             "hosts": sorted(named_hosts(self.task)) or None,
+            "own": (bool(text) and self.says(text)) or None,
         }
         return {f"{META}{key}": value for key, value in said.items() if value is not None}
 

@@ -101,8 +101,9 @@ async def _created(
         made: CreateMessageResult = await context.ask(CreateMessageRequest(params=params))
         return made
     # What session.create_message sends, without its warning that sampling leaves the protocol.
-    return await context.session.send_request(
+    found: CreateMessageResult = await context.session.send_request(
         CreateMessageRequest(params=params),
         CreateMessageResult,
         metadata=ServerMessageMetadata(related_request_id=context.request_id),
     )
+    return found

@@ -11,6 +11,7 @@ would.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -20,18 +21,27 @@ import anyio
 import anyio.to_thread
 from mcp.server.mcpserver import Context
 
-from ryzanstein.errors import AgentInvocationError, InvalidRequest, RyzansteinError
+from ryzanstein.errors import (
+    AgentInvocationError,
+    InvalidRequest,
+    RyzansteinError,
+    StorageError,
+    TimedOut,
+)
 from ryzanstein.events import Event, new_id
 from ryzanstein.mcp_servers import _kept_runs
 from ryzanstein.mcp_servers._asking import approver, sampler
 from ryzanstein.mcp_servers._ranking import current_router
 from ryzanstein.mcp_servers._rounds import Rounds
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.resilience import retried
 
 if TYPE_CHECKING:
     from ryzanstein.agents.services import Services
 
 __all__ = ["Asked", "cancel", "resume", "run", "state"]
+
+log = logging.getLogger("ryzanstein.mcp_servers")
 
 MAX_EVENTS = 200
 SERVERS = ("inference", "memory", "tools", "model")
@@ -286,9 +296,21 @@ def _save(live: Live) -> None:
 
 
 async def _finish(live: Live, status: str, kept: Mapping[str, Any]) -> None:
+    """Writes how a run ended; a locked database is waited for, and costs no one his answer."""
     result = {"error": None, **kept, "events": live.events}
     agent, model = kept.get("agent"), kept.get("model")
-    await _update(live.run_id, status=status, agent=agent, model=model, result=result)
+
+    async def write() -> None:
+        await _update(live.run_id, status=status, agent=agent, model=model, result=result)
+
+    async def told(error: Exception) -> None:
+        log.info("The end of %s is written again: %s", live.run_id, error)
+
+    policy = shared().registry.resilience
+    try:
+        await retried(write, policy, safe=lambda error: isinstance(error, TimedOut), on_retry=told)
+    except (StorageError, TimedOut) as error:
+        log.error("The end of %s could not be written: %s", live.run_id, error)
 
 
 async def _update(run_id: str, **changes: Any) -> None:

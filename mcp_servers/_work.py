@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -72,7 +72,7 @@ class _Outcome(Generic[_Result]):
 
 async def in_thread(
     work: Callable[[threading.Event], _Result],
-    beat: Callable[[], Awaitable[None]] | None = None,
+    beat: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> _Result:
     """Runs work(stop) in a thread and returns its result.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = "2025-11-25"
-TOOLS = ("recall", "remember", "find_experiences")
+TOOLS = ("recall", "remember", "find_experiences", "call_tool")
 
 
 def recall(query: str, **_: Any) -> dict[str, Any]:
@@ -29,6 +29,11 @@ def remember(text: str) -> dict[str, Any]:
     """Notes in the file that it was called, and dies."""
     with Path(text).open("a") as file:
         file.write("called\n")
+    os._exit(3)
+
+
+def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Dies."""
     os._exit(3)
 
 
