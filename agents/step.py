@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ryzanstein.agents.calls.schema import decodable, fitted, outline, rooted
 from ryzanstein.agents.conversation import Conversation
 from ryzanstein.agents.services import ToolSpec
-from ryzanstein.errors import AgentInvocationError
+from ryzanstein.errors import AgentInvocationError, InvalidRequest
 
 __all__ = ["OTHER", "Call", "Step", "Unfilled", "choose", "fill"]
 
@@ -114,12 +115,25 @@ async def fill(
 
 
 async def _json(talk: Conversation, tool: ToolSpec) -> dict[str, Any]:
-    text = f"Write the arguments of {tool.name} as JSON. Example: {tool.example}"
-    found = await talk.ask(text, max_tokens=JSON_TOKENS, json_schema=dict(tool.schema))
-    values = _read(found.text, tool.name)
+    example = json.dumps(dict(tool.example), ensure_ascii=False)
+    text = (
+        f"Write the arguments of {tool.name} as JSON, optional ones only where they are needed.\n"
+        f"{outline(tool.schema)}Example: {example}"
+    )
+    values = await _fitting(talk, text, tool.schema, tool.name)
     if not isinstance(values, dict):
         raise Unfilled(f"The arguments of {tool.name} are no object.")
     return values
+
+
+async def _fitting(talk: Conversation, text: str, schema: Mapping[str, Any], name: str) -> Any:
+    """Asks for JSON that fits a schema, whoever wrote it."""
+    try:
+        form = decodable(schema)
+    except InvalidRequest as error:
+        raise Unfilled(f"{name} cannot be filled in: {error}") from error
+    found = await talk.ask(text, max_tokens=JSON_TOKENS, json_schema=form)
+    return fitted(_read(found.text, name), schema)
 
 
 def _read(text: str, name: str) -> Any:
@@ -152,8 +166,7 @@ async def _argument(
         found = await talk.ask(question, max_tokens=24, regex=_PATTERNS[kind])
         return _read(found.text, name)
     if kind != "string":
-        found = await talk.ask(question, max_tokens=JSON_TOKENS, json_schema=dict(schema))
-        return _read(found.text, name)
+        return await _fitting(talk, question, rooted(schema, tool.schema), name)
     line = await _line(talk, question, tool.name, temperature)
     return line or schema.get("default", "")
 

@@ -1,7 +1,1 @@
-"""Tool calls decoded under a grammar: `decode_calls` for any tools that have a JSON schema."""
-
-from __future__ import annotations
-
-from ryzanstein.agents.calls.decode import MOST, Decoded, Way, decode_calls
-
-__all__ = ["MOST", "Decoded", "Way", "decode_calls"]
+"""Tool calls decoded under a grammar of the tools' own schemas, whoever wrote them."""

@@ -5,8 +5,8 @@
 
 Whatever the model is, the answer parses and fits: the grammar leaves it no other way, and the
 engine leads an answer that grows too long to its end. The tools stand before the task, so that
-what was read of them stays cached from one task to the next. Optional arguments can be left out,
-and the prompt asks for that. How each way does, and at what cost: `ryzanstein bench calls`.
+what was read of them stays cached from one task to the next. Optional arguments that the task does
+not state are left out. How each way does, and at what cost: `ryzanstein bench calls`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from ryzanstein.agents.calls.schema import decodable, fitted, outline, scoped
+from ryzanstein.agents.calls.stated import stated
 from ryzanstein.agents.services import Completion
 from ryzanstein.agents.step import Call
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
@@ -42,12 +43,13 @@ _ONE: Final = """Reply with one JSON object within <tool_call></tool_call> marks
 {"name": <function-name>, "arguments": <args-json-object>}
 </tool_call>"""
 _SEVERAL: Final = """Reply with a JSON array of calls within <tool_calls></tool_calls> marks, \
-one for each thing that is asked:
+one for each thing that is asked, none of them twice:
 <tool_calls>
 [{"name": <function-name>, "arguments": <args-json-object>}, ...]
 </tool_calls>"""
 _RULES: Final = (
-    "Copy names, texts and numbers from the request as they are written there. "
+    "Copy names, texts and numbers from the request as they are written there, "
+    "formulas in Python's way (x**2), percentages for a float as fractions (5% is 0.05). "
     "Give an optional argument only where the request says what it is to be."
 )
 
@@ -135,7 +137,7 @@ async def decode_calls(
     calls = await (asked.together(most) if way == "joint" else asked.one_by_one(most))
     given = {tool.name: tool.schema for tool in tools}
     asked.spent.calls = _until_repeated(
-        Call(name, fitted(values, given[name])) for name, values in calls
+        Call(name, fitted(stated(task, values, given[name]), given[name])) for name, values in calls
     )
     return asked.spent
 

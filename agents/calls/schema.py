@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from ryzanstein.errors import InvalidRequest
 
-__all__ = ["decodable", "fitted", "outline", "scoped"]
+__all__ = ["decodable", "fitted", "outline", "rooted", "scoped"]
 
 _TYPES: Final = {
     "object": "dict hashmap hashtable map mapping",
@@ -227,6 +227,11 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
             found = found.get(step) if isinstance(found, Mapping) else None
         schema = found
     return schema if isinstance(schema, Mapping) else {}
+
+
+def rooted(part: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a property's schema with the definitions of the schema it stands in."""
+    return {**{key: root[key] for key in ("$defs", "definitions") if key in root}, **part}
 
 
 def scoped(schema: dict[str, Any], scope: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,9 +11,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ryzanstein.agents.calls import Decoded, Way, decode_calls
-from ryzanstein.agents.calls.decode import system_text
+from ryzanstein.agents.calls.decode import Decoded, Way, decode_calls, system_text
 from ryzanstein.agents.calls.schema import decodable, fitted, outline
+from ryzanstein.agents.calls.stated import stated
 from ryzanstein.agents.services import Completion
 from ryzanstein.config import Settings
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
@@ -169,7 +169,7 @@ async def test_texts_come_through_as_they_were_written() -> None:
     text = 'a "b"\n\tc\\ 日本 \u2028 é'
     call = {"name": "hotel.book", "arguments": {"city": text, "price": 3, "beds": [1, 2.5]}}
     backend = Scripted([json.dumps([call, {"name": "ping", "arguments": {}}])])
-    found = await decode_calls(backend, "Book it", TOOLS, most=4)
+    found = await decode_calls(backend, "Book it for at most 3", TOOLS, most=4)
     assert [one.tool for one in found.calls] == ["hotel.book", "ping"]
     arguments = found.calls[0].arguments
     assert arguments["city"] == text
@@ -275,6 +275,34 @@ def test_whole_numbers_become_fractions_only_where_the_schema_says_float() -> No
     schema = {"properties": {"a": {"type": "float"}, "b": {"type": "number"}, "c": {}}}
     found = fitted({"a": 1, "b": 1, "c": True}, schema)
     assert [type(value) for value in found.values()] == [float, int, bool]
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "kept"),
+    [
+        ("Find a rock concert", "Rock", True),
+        ("Compound it annually", "Annual", True),
+        ("Stats of LeBron James", "Boston Celtics", False),
+        ("Who won the last match?", "2023", False),
+        ("A room for three nights", 3, True),
+        ("It costs $1,200.50 a month", 1200.5, True),
+        ("at an interest of 5%", 0.05, True),
+        ("A room, please", 3, False),
+        ("Sell it, down by 7", -7, True),
+        ("I want breakfast", True, True),
+        ("I want a bed", True, False),
+        ("with towels and a cot", ["pool", "cot"], True),
+        ("with towels", [], False),
+        ("for Anna", {"name": "Anna", "age": 3}, True),
+        ("for Anna", None, False),
+    ],
+)
+def test_only_optional_arguments_that_the_task_states_are_given(
+    task: str, value: Any, kept: bool
+) -> None:
+    schema = {"properties": {"city": {}, "include_breakfast": {}}, "required": ["city"]}
+    given = {"city": "Paris", "include_breakfast": value}
+    assert stated(task, given, schema) == (given if kept else {"city": "Paris"})
 
 
 def test_an_outline_names_every_argument_once_with_its_type() -> None:
