@@ -29,7 +29,7 @@ from ryzanstein.errors import InvalidRequest
 if TYPE_CHECKING:
     from ryzanstein.registry import Registry
 
-__all__ = ["SUITES", "Outcome", "run"]
+__all__ = ["SUITES", "Outcome", "data_of", "run"]
 
 AGENT = "APEX"
 TOKENS = 20_000
@@ -92,7 +92,7 @@ def run(
     Raises:
         InvalidRequest: There is no data, or the log is of another suite or model.
     """
-    problems = SUITES[suite](data, limit)
+    problems = SUITES[suite](data_of(suite, data), limit)
     started = monotonic()
     work = partial(_measured, suite, problems, registry, model, log, servers)
     outcomes = anyio.run(work)
@@ -104,18 +104,26 @@ def run(
     }
 
 
-def _humaneval(data: Path | None, limit: int | None) -> list[tuple[str, Solve]]:
-    path = find_data(data, humaneval.FILE, humaneval.SOURCE)
+def data_of(suite: str, given: Path | None) -> Path:
+    """The file of a suite: the one given, or where it usually lies.
+
+    Raises:
+        InvalidRequest: It is not there.
+    """
+    module = humaneval if suite == "humaneval" else gsm8k
+    return find_data(given, module.FILE, module.SOURCE)
+
+
+def _humaneval(path: Path, limit: int | None) -> list[tuple[str, Solve]]:
     pairs = humaneval.load(path, limit)
     return [(one.id, partial(_function, one, hidden)) for one, hidden in pairs]
 
 
-def _gsm8k(data: Path | None, limit: int | None) -> list[tuple[str, Solve]]:
-    path = find_data(data, gsm8k.FILE, gsm8k.SOURCE)
+def _gsm8k(path: Path, limit: int | None) -> list[tuple[str, Solve]]:
     return [(one.id, partial(_word_problem, one, gold)) for one, gold in gsm8k.load(path, limit)]
 
 
-SUITES: dict[str, Callable[[Path | None, int | None], list[tuple[str, Solve]]]] = {
+SUITES: dict[str, Callable[[Path, int | None], list[tuple[str, Solve]]]] = {
     "humaneval": _humaneval,
     "gsm8k": _gsm8k,
 }

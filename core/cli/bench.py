@@ -142,7 +142,13 @@ def routing(out: Output, **options: Any) -> None:
     "ryzanstein bench reasoning --suite humaneval --limit 60 --model qwen2.5-coder-0.5b",
     "ryzanstein bench reasoning --suite gsm8k --limit 50 --data gsm8k-test.jsonl --log run.jsonl",
 )
-@click.option("--suite", type=click.Choice(["humaneval", "gsm8k"]), default="humaneval")
+@click.option(
+    "--suite",
+    type=click.Choice(["humaneval", "gsm8k"]),
+    default="humaneval",
+    show_default=True,
+    help="Functions with hidden tests; word problems with a number for an answer.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many problems.")
 @click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
 @click.option(
@@ -157,10 +163,12 @@ def routing(out: Output, **options: Any) -> None:
 )
 def reasoning(out: Output, model: str | None, **options: Any) -> None:
     """Measure one greedy answer against answers that are checked, on public problems."""
-    from ryzanstein.agents.bench.reasoning import run
+    from ryzanstein.agents.bench.reasoning import data_of, run
     from ryzanstein.cli.ask import bring_model
     from ryzanstein.mcp_servers._shared import shared
 
+    # Before a model is brought, which takes long.
+    options["data"] = data_of(options["suite"], options["data"])
     bring_model(model)
     chosen = model or shared().catalogue.default()
     emit(out, run(model=chosen, registry=shared().registry, **options))
@@ -224,6 +232,15 @@ def teams(out: Output, model: str | None, limit: int | None, seconds: float) -> 
     from ryzanstein.cli.ask import bring_model
 
     emit(out, measured(bring_model(model), limit, seconds))
+
+
+@bench.add
+@command("injection", "ryzanstein bench injection", "ryzanstein bench injection --json")
+def injection(out: Output) -> None:
+    """Have a model that obeys every text it reads attack this platform, and show what holds."""
+    from ryzanstein.agents.bench.injection import run
+
+    emit(out, run())
 
 
 @bench.add
