@@ -21,6 +21,11 @@ __all__ = ["Cues", "read_cues"]
 
 _MENTION = re.compile(r"(?<![\w@.])@(\w+)")
 _COMMAND = re.compile(r"\s*/([a-z0-9][a-z0-9._-]*)(?=\s|$)")
+_REMEMBER = re.compile(
+    r"\s*(?:(?:please|and|also|ok|okay)[\s,]+)*"
+    r"(?:remember|keep in mind|note down|note that|make a note|don't forget|do not forget)\b",
+    re.IGNORECASE,
+)
 _FILE = re.compile(r"(?<![\w.@:])(?:[\w.-]*/)*([\w-]*\.?[\w.-]*\w)")
 # Names of frameworks that only look like files.
 _NO_FILES = frozenset(
@@ -39,12 +44,19 @@ class Cues:
         mentioned: Codenames in the order of their mentions.
         command: Command without its slash and the codename that owns it.
         files: (file name, codenames that such files call for, first one first).
+        remember: Whether it orders to remember something, which may be about anything.
     """
 
     task: str
     mentioned: tuple[str, ...]
     command: tuple[str, str] | None
     files: tuple[tuple[str, tuple[str, ...]], ...]
+    remember: bool = False
+
+    @property
+    def decided(self) -> bool:
+        """Whether they alone put the task in scope."""
+        return bool(self.mentioned or self.command or self.files or self.remember)
 
 
 def read_cues(task: str, registry: Registry, files: Sequence[str] = ()) -> Cues:
@@ -65,7 +77,9 @@ def read_cues(task: str, registry: Registry, files: Sequence[str] = ()) -> Cues:
         owned = (name, registry.routing.commands[name])
         # The command's own word is part of what is asked: "/review this" is about a review.
         rest = f"{name} {rest[command.end() :]}"
-    return Cues(rest.strip() or task, tuple(mentioned), owned, _files(rest, files, registry))
+    found_files = _files(rest, files, registry)
+    remember = _REMEMBER.match(rest) is not None
+    return Cues(rest.strip() or task, tuple(mentioned), owned, found_files, remember)
 
 
 def _files(

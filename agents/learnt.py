@@ -73,7 +73,7 @@ class Learnt:
         descriptions: One text an agent.
         prototypes: Unit prototypes of the vectors, float32 [agents, dimension].
         centre: What is taken from a vector before it is compared.
-        alpha: What a description counts for, in examples.
+        alphas: What each description counts for, in examples, float32 [agents].
         trust: In what is declared, 0 to 1; 1 where there is no experience.
 
     Attributes:
@@ -86,14 +86,15 @@ class Learnt:
         descriptions: Sequence[str],
         prototypes: Floats,
         centre: Floats,
-        alpha: float,
+        alphas: Floats,
         trust: float,
     ) -> None:
         self._centre = centre
         self._grams = Grams([*descriptions, *rows.texts])
         self._width = float(np.sqrt(_WORDS * (1 - trust)))
         words = self._grams.vectors(rows.texts)
-        sums = alpha * self._grams.vectors(descriptions) + rows.sums(words, len(prototypes))
+        sums = rows.sums(words, len(prototypes))
+        sums += alphas[:, None] * self._grams.vectors(descriptions)
         self.block = (words, sums, self._width**2)
         self._words = np.float32(self._width**2) * unit(sums)
         features = self._features(unit(rows.vectors - centre), words)

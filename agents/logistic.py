@@ -33,7 +33,7 @@ def fit(
     weights: Floats,
     prior: Floats,
     *,
-    l2: float = 0.1,
+    l2: float = 0.3,
     iterations: int = 40,
     tolerance: float = 1e-4,
 ) -> Floats:

@@ -5,12 +5,13 @@
 
 The first term is the shrunk prototype: the declared profile holds until experience outweighs it.
 An example task counts as an experience of weight 1, the description as α of them (routing.alpha,
-2). m is the mean of the declared profiles, m' that of all experiences, drawn towards m while they
-are few. Weights of experiences are those of ryzanstein.memory.records.experience_weight: successes
-pull by their fitness, failures push away gently. Averaged word vectors alone miss names, so the
-words of the profiles (BM25) join in; t falls from 1 as experience grows (1/2 at ten good ones an
-agent). `learnt` is what logistic regression over single experiences adds to their sum. A mention
-or a slash command decides; a file's kind tips. Whether any agent fits is ryzanstein.agents.scope's.
+2, for every sixteen words of it). m is the mean of the declared profiles, m' that of all
+experiences, drawn towards m while they are few. Weights of experiences are those of
+ryzanstein.memory.records.experience_weight: successes pull by their fitness, failures push away
+gently. Averaged word vectors alone miss names, so the words of the profiles (BM25) join in; t falls
+from 1 as experience grows (1/2 at ten good ones an agent). `learnt` is what logistic regression
+over single experiences adds to their sum; it takes the place of the nearest example. A mention or a
+slash command decides; a file's kind tips. Whether any agent fits is ryzanstein.agents.scope's.
 `ryzanstein bench routing` measures it; scripts/bench_routing.py prints how each part does alone.
 """
 
@@ -29,6 +30,7 @@ from ryzanstein.agents.scope import REFUSED_BELOW, Scope, sampled, without_own
 from ryzanstein.agents.vocabulary import Vocabulary
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.records import Reason
+from ryzanstein.memory.text import distinct_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +48,8 @@ __all__ = ["Ranked", "RouteResult", "Router", "RoutingWeights"]
 _MEAN_PRIOR = 10
 # Good experiences an agent, on average, until nearest examples and words count half.
 _DECLARED_PRIOR = 10
+# Words of a description that count as routing.alpha examples; a shorter one does so too.
+_WORDS_OF_ALPHA = 16
 _MENTIONED = 10.0
 _COMMANDED = 5.0
 _SHOWN_WORDS = 4
@@ -126,9 +130,8 @@ class Router:
         self.weights = weights or RoutingWeights()
         self._profiles: Sequence[AgentProfile] = registry.agents
         self._place = {profile.codename: at for at, profile in enumerate(self._profiles)}
-        self._alpha = registry.routing.alpha
-        self._embed_profiles()
         self._vocabulary = Vocabulary(self._profiles)
+        self._embed_profiles()
         self.use(prototypes, examples)
 
     def use(
@@ -180,9 +183,8 @@ class Router:
             Ranked(self._profiles[at].codename, float(totals[at]), _reasons(parts, at))
             for at in best.tolist()
         )
-        decided = bool(cues.mentioned or cues.command or cues.files)
         known = float(np.sum([part.weights for part in told], axis=0).max())
-        scope = 1.0 if decided else self._scope.probability(query, known)
+        scope = 1.0 if cues.decided else self._scope.probability(query, known)
         fits = scope >= REFUSED_BELOW or self._registry.routing.out_of_scope == "nearest"
         ms = 1e3 * (time.perf_counter() - start)
         return RouteResult(ranked, ms, estimate(task), self._notes, fits, scope)
@@ -190,15 +192,19 @@ class Router:
     def _embed_profiles(self) -> None:
         """Declared pull of each agent, the mean profile, and all example vectors centred on it."""
         count, dimension = len(self._profiles), self._embedder.dimension
-        self._descriptions = [f"{one.domain}. {one.summary}" for one in self._profiles]
+        self._descriptions = [
+            f"{one.domain}. {one.summary}" if one.summary else one.domain for one in self._profiles
+        ]
+        said = [len(distinct_words(text)) / _WORDS_OF_ALPHA for text in self._descriptions]
+        self._alphas = self._registry.routing.alpha * np.maximum(said, 1).astype(np.float32)
         descriptions = self._embedder.embed(self._descriptions)
         examples = [(at, text) for at, one in enumerate(self._profiles) for text in one.examples]
         texts = [text for _, text in examples]
         owners = np.array([at for at, _ in examples], dtype=np.int64)
         vectors = self._embedder.embed(texts).reshape(len(texts), dimension)
         self._rows = Rows(owners, texts, np.ones(len(texts), dtype=np.float32), vectors)
-        sums = self._rows.sums(vectors, count) + self._alpha * descriptions
-        each = self._alpha + np.bincount(owners, minlength=count).astype(np.float32)
+        sums = self._rows.sums(vectors, count) + self._alphas[:, None] * descriptions
+        each = self._alphas + np.bincount(owners, minlength=count).astype(np.float32)
         self._mean: NDArray[np.float32] = (sums / np.maximum(each, _SMALL)[:, None]).mean(axis=0)
         self._declared: NDArray[np.float32] = sums - each[:, None] * self._mean
         self._example_vectors = unit(vectors - self._mean)
@@ -233,7 +239,7 @@ class Router:
             rows = rows.joined(past)
             prototypes = (self._declared + self._pull) / self._norms[:, None]
             self._learnt = Learnt(
-                rows, self._descriptions, prototypes, self._centre, self._alpha, self._trust
+                rows, self._descriptions, prototypes, self._centre, self._alphas, self._trust
             )
         chosen = sampled(len(rows.owners))
         best = self._left_out(rows, chosen).max(axis=1, initial=-1.0)
@@ -243,7 +249,7 @@ class Router:
     def _left_out(self, rows: Rows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of some examples for all agents, without what each example adds itself."""
         sums = self._declared + self._pull
-        scores = without_own(rows, chosen, rows.vectors - self._centre, sums, 1.0)
+        scores: NDArray[np.float32] = without_own(rows, chosen, rows.vectors - self._centre, sums, 1.0)
         if self._learnt is not None:
             scores += without_own(rows, chosen, *self._learnt.block)
         declared = len(self._rows.owners)
@@ -267,7 +273,10 @@ class Router:
         self, nearest: NDArray[np.float32], words: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         scale = np.float32(self._trust)
-        return scale * (self.weights.example * nearest + self.weights.words * words)
+        share = np.float32(self.weights.words * self._vocabulary.richness)
+        # The regression has learnt from the declared examples too.
+        example = 0.0 if self._learnt is not None else self.weights.example
+        return scale * (np.float32(example) * nearest + share * words)
 
     def _usable(self, examples: AgentExamples) -> list[int]:
         """Rows of successes of agents that are still there."""

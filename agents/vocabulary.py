@@ -27,6 +27,8 @@ __all__ = ["Vocabulary"]
 
 _K1, _B = 1.2, 0.75
 _DESCRIPTION = 2
+# Words of a profile, on average, from which they count in full.
+_RICH = 40
 _ENDINGS = ("ing", "ies", "es", "ed", "s")
 _SHORTEST = 4
 
@@ -36,6 +38,9 @@ class Vocabulary:
 
     Args:
         profiles: The agents, in the order of the scores.
+
+    Attributes:
+        richness: How far the profiles say enough for their words to count, 0 to 1.
     """
 
     def __init__(self, profiles: Sequence[AgentProfile]) -> None:
@@ -47,6 +52,8 @@ class Vocabulary:
             for word in document:
                 holders.setdefault(word, []).append(at)
         self._count = len(documents)
+        # Two words a label, as a list of intents has, are no profile to find words in.
+        self.richness = min(float(lengths.mean()) / _RICH, 1.0)
         self._documents, self._damping = documents, damping
         self._rarity: dict[str, float] = {}
         self._scores: dict[str, NDArray[np.float32]] = {}

@@ -289,6 +289,22 @@ def prototypes() -> str:
     )
 
 
+@mcp.resource("memory://examples", mime_type="application/json", title="Agents' past tasks")
+def examples() -> str:
+    """The newest successes of every agent, vectors as base64 of float16 row by row, for routing."""
+    made = shared().store.examples()
+    return json.dumps(
+        {
+            "model_id": made.model_id,
+            "agents": made.agents,
+            "tasks": made.tasks,
+            "weights": made.weights.tolist(),
+            "vectors": base64.b64encode(made.vectors.astype("<f2").tobytes()).decode("ascii"),
+        },
+        ensure_ascii=False,
+    )
+
+
 @mcp.resource("memory://next/{tier}", mime_type="application/json", title="What leaves a tier next")
 def next_out(tier: str) -> str:
     """The memories that would leave a tier next, the weakest first, and why."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -13,9 +16,13 @@ from ryzanstein.mcp_servers._shared import shared
 if TYPE_CHECKING:
     from ryzanstein.agents.route import Router
     from ryzanstein.agents.services import Services
+    from ryzanstein.memory.prototypes import AgentExamples
     from ryzanstein.memory.records import AgentPrototypes
 
 __all__ = ["current_router", "ranked"]
+
+# Fitting costs some tenths of a second after every run, so it begins where there is much to learn.
+_REGRESSION_FROM = 20
 
 
 async def ranked(task: str, top_k: int) -> dict[str, Any]:
@@ -40,28 +47,56 @@ async def ranked(task: str, top_k: int) -> dict[str, Any]:
 
 
 async def current_router(services: Services) -> Router:
-    prototypes = _prototypes(await services.read_json("memory", "memory://prototypes"))
+    """The shared router, with the experience of the moment."""
+    wire = await services.read_json("memory", "memory://prototypes")
+    seen = hashlib.sha256(json.dumps(wire).encode()).hexdigest()
+    known = shared().once("router_knows", _Known)
+    if known.fingerprint == seen:
+        return shared().router
+    prototypes, examples = _prototypes(wire), None
+    if any(one.count >= _REGRESSION_FROM for one in prototypes.agents.values()):
+        examples = _examples(await services.read_json("memory", "memory://examples"))
 
     def current() -> Router:
         router = shared().router
-        router.use(prototypes)
+        router.use(prototypes, examples)
+        known.fingerprint = seen
         return router
 
     return await anyio.to_thread.run_sync(current)
 
 
-def _prototypes(wire: Mapping[str, Any]) -> AgentPrototypes:
+@dataclass(slots=True)
+class _Known:
+    """Which experience the shared router was last given."""
+
+    fingerprint: str = ""
+
+
+def _vectors(text: str, kind: str) -> Any:
     import numpy as np
 
+    return np.frombuffer(base64.b64decode(text), dtype=kind).astype(np.float32)
+
+
+def _prototypes(wire: Mapping[str, Any]) -> AgentPrototypes:
     from ryzanstein.memory.records import AgentPrototype, AgentPrototypes
 
-    def vector(text: str) -> Any:
-        return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
-
     agents = {
-        name: AgentPrototype(one["count"], one["weight"], vector(one["total"]))
+        name: AgentPrototype(one["count"], one["weight"], _vectors(one["total"], "<f4"))
         for name, one in wire["agents"].items()
     }
-    return AgentPrototypes(
-        wire["model_id"], wire["dimension"], agents, vector(wire["mean"]), wire["count"]
-    )
+    mean = _vectors(wire["mean"], "<f4")
+    return AgentPrototypes(wire["model_id"], wire["dimension"], agents, mean, wire["count"])
+
+
+def _examples(wire: Mapping[str, Any]) -> AgentExamples:
+    import numpy as np
+
+    from ryzanstein.memory.prototypes import AgentExamples
+
+    count = len(wire["agents"])
+    vectors = _vectors(wire["vectors"], "<f2").reshape(count, -1 if count else 0)
+    weights = np.array(wire["weights"], dtype=np.float32)
+    agents, tasks = tuple(wire["agents"]), tuple(wire["tasks"])
+    return AgentExamples(wire["model_id"], agents, tasks, weights, vectors)

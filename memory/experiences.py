@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.checks import (
@@ -39,7 +39,7 @@ from ryzanstein.memory.experience_rows import (
 )
 from ryzanstein.memory.fitness import QUALITIES, expense, joined, own_fitness, rerated
 from ryzanstein.memory.insight import ALIKE, STANDING, Insight, Neighbour
-from ryzanstein.memory.prototypes import add_up
+from ryzanstein.memory.prototypes import AgentExamples, add_up
 from ryzanstein.memory.records import (
     AgentPrototypes,
     Experience,
@@ -67,6 +67,8 @@ _MAX_TOOLS = 1_000
 _MAX_STEPS = 100
 _MAX_LESSONS = 20
 _MAX_CANDIDATES = 1_000
+# What a task is about stands at its beginning.
+_MOST_OF_TASK = 500
 _STANDING_ROWS = select(ExperienceRow.row).where(STANDING)
 # Experiences from which the one or two most useful are chosen.
 _CONSIDERED = 24
@@ -353,6 +355,36 @@ class Experiences:
             return self._prototypes[1]
 
     def _add_up(self) -> AgentPrototypes:
+        records, vectors = self._embedded()
+        weights = np.array([_weight(one) for one in records], np.float32)
+        agents = [one.agent for one in records]
+        return add_up(self._embedder.model_id, agents, weights, vectors)
+
+    def examples(self, per_agent: int) -> AgentExamples:
+        """The newest experiences that did good, at most so many of an agent, oldest first."""
+        self.searcher.synced.catch_up()
+        records, vectors = self._embedded()
+        places: dict[str, list[int]] = {}
+        for at, one in enumerate(records):
+            if _weight(one) > 0:
+                places.setdefault(one.agent, []).append(at)
+        chosen = sorted(at for mine in places.values() for at in mine[-per_agent:])
+        query = select(ExperienceRow.row, func.substr(ExperienceRow.task, 1, _MOST_OF_TASK))
+        rows = [records[at].row for at in chosen]
+        with self._database.read() as connection:
+            found = connection.execute(query.where(ExperienceRow.row.in_(rows))).all()
+        tasks = {one.row: one[1] for one in found}
+        chosen = [at for at in chosen if records[at].row in tasks]
+        return AgentExamples(
+            self._embedder.model_id,
+            tuple(records[at].agent for at in chosen),
+            tuple(tasks[records[at].row] for at in chosen),
+            np.array([_weight(records[at]) for at in chosen], np.float32),
+            vectors[chosen],
+        )
+
+    def _embedded(self) -> tuple[list[Any], NDArray[np.float32]]:
+        """What weighs each experience that has a vector, and its vector, oldest first."""
         rows, vectors = self.searcher.synced.index.snapshot()
         query = select(
             ExperienceRow.row,
@@ -364,11 +396,9 @@ class Experiences:
         with self._database.read() as connection:
             records = connection.execute(query).all()
         position = {row: at for at, row in enumerate(rows.tolist())}
-        known = [(position[one.row], one) for one in records if one.row in position]
-        weights = np.array([_weight(one) for _, one in known], np.float32)
-        places = np.array([at for at, _ in known], np.int64)
-        names = [one.agent for _, one in known]
-        return add_up(self._embedder.model_id, names, weights, vectors[places])
+        known = [one for one in records if one.row in position]
+        places = np.array([position[one.row] for one in known], np.int64)
+        return known, vectors[places]
 
 
 def _brought(one: Experience, cosine: float) -> ExperienceHit:

@@ -9,6 +9,7 @@ from ryzanstein.memory.records import AgentPrototypes, Experience, ExperienceHit
 
 if TYPE_CHECKING:
     from ryzanstein.memory.experiences import Experiences
+    from ryzanstein.memory.prototypes import AgentExamples
     from ryzanstein.memory.sketches.thompson import Draw
 
 __all__ = ["Learning"]
@@ -127,3 +128,7 @@ class Learning:
     def prototypes(self) -> AgentPrototypes:
         """Adds up every agent's experiences for routing; kept until the database changes."""
         return self._experiences.prototypes()
+
+    def examples(self, per_agent: int = 50) -> AgentExamples:
+        """The newest successes of every agent one by one, for what their sum does not tell."""
+        return self._experiences.examples(per_agent)

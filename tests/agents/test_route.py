@@ -170,3 +170,40 @@ def _any_router() -> Router:
     if not _ROUTERS:
         _ROUTERS.append(Router(load_registry(user=False), get_embedder()))
     return _ROUTERS[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "mentioned"),
+    [
+        ("@nobody fix this", ()),
+        ("ask @CIPHER, then @AXIOM and @CIPHER again", ("CIPHER", "AXIOM")),
+        ("(@CIPHER) is this safe?", ("CIPHER",)),
+        ("write to apex@CIPHER.example.com", ()),
+        ("@@CIPHER and a@CIPHER", ()),
+        ("@CIPHERS are many", ()),
+        ("@cipher: look", ("CIPHER",)),
+        ("look, @cipher", ()),
+        ("@CIPHER", ("CIPHER",)),
+    ],
+)
+def test_mentions_are_whole_names(
+    registry: Registry, task: str, mentioned: tuple[str, ...]
+) -> None:
+    assert read_cues(task, registry).mentioned == mentioned
+
+
+def test_paths_and_unknown_words_are_no_commands(registry: Registry) -> None:
+    assert "review" in registry.routing.commands
+    for task in ("/review/x.py is broken", "/reviews please", "please /review this", "/ review"):
+        assert read_cues(task, registry).command is None
+    assert read_cues("@CIPHER /review src/a.py", registry).command is not None
+    assert read_cues("/review", registry).command is not None
+
+
+def test_files_that_come_with_a_task_count_as_those_it_names(
+    registry: Registry, router: Router
+) -> None:
+    for name in ("contracts/vault.sol", r"C:\contracts\vault.sol"):
+        assert read_cues("what is wrong here", registry, [name]).files[0][0] == "vault.sol"
+    found = router.route("what is wrong here", files=["contracts/vault.sol"])
+    assert found.agents[0].codename == "CRYPTO" and found.fits

@@ -51,7 +51,7 @@ async def test_a_task_is_routed_with_reasons(answer: Answer) -> None:
 async def test_routing_learns_from_experiences(answer: Answer) -> None:
     task = "Rename the quarterly photos by date"
     before = await answer("orchestrator", "route_task", task=task, top_k=40)
-    for number in range(8):
+    for number in range(20):
         await answer(
             "memory",
             "record_experience",
@@ -65,6 +65,8 @@ async def test_routing_learns_from_experiences(answer: Answer) -> None:
         [agent["codename"] for agent in one["agents"]].index("LEDGER") for one in (before, after)
     ]
     assert places[1] < places[0]
+    # From twenty on, single tasks teach more than their sum tells.
+    assert any("regression" in reason for reason in after["agents"][0]["reasons"])
 
 
 @pytest.mark.parametrize(
