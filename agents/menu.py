@@ -6,6 +6,7 @@ so the reading tools for the things named are allowed besides.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ _ONLY_WITH = {
     "run_tests": ("", re.compile(r"\b(py)?tests?\b", re.I)),
     "fetch_url": ("page", re.compile(r"https?://|\bwww\.|\b(web|page|site|url|online)\b", re.I)),
 }
+_REQUEST = re.compile(r"\b(please|(can|could|would|will) you)\b", re.I)
 _FILE = re.compile(r"(?<![\w./@-])(?:[\w-]+/)*[\w-]+\.[A-Za-z]\w{0,5}\b(?!\()")
 MOST_OPTIONS = 60
 SHORT = 80
@@ -120,11 +122,17 @@ def _unasked(task: str, allowed: Sequence[ToolSpec]) -> set[str]:
 
 
 def granted(task: str, named: Sequence[Named]) -> tuple[str, ...]:
-    """What may be overwritten or deleted without asking: the files a task says to do that to."""
+    """What may be overwritten or deleted without asking: the files a task says to do that to.
+
+    A question says nothing of the kind, unless it is a request.
+    """
+    if task.rstrip().endswith("?") and not _REQUEST.search(task):
+        return ()
     files = [one.path for one in named if one.kind == "file"]
     tools = ["write_file", "edit_file"] if prompting.asks_to_write(task) else []
     tools += [name for name in ("delete_file", "move_file") if _CHANGES[name].search(task)]
-    return tuple(f"{tool}:{path}" for path in files for tool in tools)
+    # A grant's target is a pattern; a file may be called `*`.
+    return tuple(f"{tool}:{glob.escape(path)}" for path in files for tool in tools)
 
 
 def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:

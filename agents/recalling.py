@@ -19,6 +19,8 @@ from ryzanstein.errors import RyzansteinError
 __all__ = ["feed_back", "recall"]
 
 FACTS = 2
+# Source of what a run remembered after it had read text from outside.
+OUTSIDE = "outside"
 HELPED, MISLED = 0.8, 0.2
 MOVES = 0.25
 
@@ -36,11 +38,17 @@ async def recall(run: Run) -> None:
     near = experience.chosen(facts, experience.LEAST_FACT_SIMILARITY)
     alike = experience.chosen(hits)
     run.facts = [fact["text"] for fact in near]
-    run.told = bool(near) and near[0].get("similarity", 0.0) >= experience.TOLD_SIMILARITY
+    run.told = bool(near) and _told(near[0])
     run.reminders = [experience.reminder(hit) for hit in alike]
     run.used = [*alike, *map(experience.as_used, near)]
     ids = [one["id"] for one in run.used]
     await run.tell("recall", f"{len(alike)} past tasks and {len(near)} facts fit", used=ids)
+
+
+def _told(fact: dict[str, Any]) -> bool:
+    """Whether a fact is near enough to be the answer, and no text from outside said it."""
+    near = fact.get("similarity", 0.0) >= experience.TOLD_SIMILARITY
+    return near and fact.get("source") != OUTSIDE
 
 
 async def feed_back(run: Run, verified: bool | None) -> None:

@@ -96,6 +96,7 @@ def context_of(
         tainted=state.tainted or meta.get(f"{META}tainted") is True,
         offered=state.offered,
         reachable=frozenset(_texts(meta, "hosts")),
+        own_words=meta.get(f"{META}own") is True,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ryzanstein.agents.bench import hostile_server
 from ryzanstein.agents.external.definitions import Definition, Pins, own_name
 from ryzanstein.agents.services import Services, ToolOutcome
 from ryzanstein.agents.trust import Caller
@@ -20,7 +21,7 @@ from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.registry import check_registry
 from ryzanstein.resilience import PARTIES
 
-SERVER = Path(__file__).with_name("plain_server.py")
+SERVER = Path(hostile_server.__file__)
 ECHO = {
     "name": "echo",
     "description": "Says again what it is told.",

@@ -130,7 +130,7 @@ async def test_a_direct_client_is_asked(
             result = await client.call_tool("call_tool", OVERWRITE)
         await client.call_tool("call_tool", {"name": "list_files", "arguments": {}})
     assert rows(root) == left and bool(result.is_error) == bool(left)
-    assert len(asked) == 1 and "overwrite or delete DELETE FROM t" in asked[0]
+    assert len(asked) == 1 and "query_sqlite would overwrite or delete" in asked[0]
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -1,19 +1,26 @@
-"""Remembering and recalling, on the store of the context."""
+"""Remembering and recalling, on the store of the context; what else there is, by its server."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from pydantic import Field
 
 from ryzanstein.errors import ToolError
 from ryzanstein.tools.context import Output, Store, ToolContext
+from ryzanstein.tools.other_servers import ask
 from ryzanstein.tools.toolbox import tool
 
 _SOURCE = "tool"
+_LEARNT = ("strategy", "lesson", "reason")
+_Id = Annotated[
+    str, Field(min_length=1, max_length=64, description="of the memory, as recall gives it")
+]
+# Of what is kept after text from outside was read, unless it is in the user's own words.
+_OUTSIDE = "outside"
 
 
 @tool(
@@ -41,8 +48,9 @@ async def remember(
     if not text.strip():
         raise ToolError("There is nothing to remember.", hint="Give the fact as a sentence.")
     store = _store(ctx)
+    source = _OUTSIDE if ctx.tainted and not ctx.own_words else _SOURCE
     kept = await _call(
-        store.remember, text.strip(), agent=ctx.agent, tags=tuple(tags), source=_SOURCE
+        store.remember, text.strip(), agent=ctx.agent, tags=tuple(tags), source=source
     )
     identity = getattr(kept, "id", None)
     return Output(f"Remembered: {text.strip()}", {"id": identity, "text": text.strip()})
@@ -73,6 +81,111 @@ async def recall(
     rows = [_row(hit) for hit in found[:limit]]
     text = "\n".join(f"- {row['text']}" for row in rows) or "Nothing is remembered about this."
     return Output(text, {"hits": rows})
+
+
+@tool(
+    title="Correct a memory",
+    example={"id": "mem_0123456789abcdef", "text": "The staging server is called crane."},
+    main=("text", "json"),
+    forms={"id": "line", "text": "line"},
+)
+async def correct_memory(
+    ctx: ToolContext,
+    id: _Id,
+    text: Annotated[str, Field(min_length=1, max_length=5000, description="what holds instead")],
+) -> Output:
+    """Replace a remembered fact by what holds now; the old version stays readable.
+
+    Use when something that recall found has changed.
+
+    Raises:
+        ToolError: There is no memory here.
+        InvalidRequest: There is no such memory, or it was replaced already.
+    """
+    found = await ask(ctx, "memory", "remember", {"text": text.strip(), "corrects": id.strip()})
+    return Output(f"Corrected: {found['text']}", {"id": found["id"], "text": found["text"]})
+
+
+@tool(
+    title="Forget a memory",
+    destructive=True,
+    idempotent=True,
+    example={"id": "mem_0123456789abcdef"},
+    main=("id", "line"),
+)
+async def forget_memory(ctx: ToolContext, id: _Id) -> Output:
+    """Delete one remembered fact for good.
+
+    Use only when the user asks to forget it; correct_memory is for what has changed.
+
+    Raises:
+        ToolError: There is no memory here, or none of that id.
+    """
+    found = await ask(ctx, "memory", "forget", {"id": id.strip()})
+    if not found["forgotten"]:
+        raise ToolError(f"There is no memory {id.strip()}.", hint="recall gives the ids.")
+    return Output(f"Forgotten: {id.strip()}", {"id": id.strip()})
+
+
+@tool(
+    title="Find an experience",
+    read_only=True,
+    untrusted=True,
+    example={"task": "count the rows of a CSV file by region"},
+    main=("task", "line"),
+)
+async def find_experience(
+    ctx: ToolContext,
+    task: Annotated[
+        str, Field(min_length=1, max_length=5000, description="the task, in your own words")
+    ],
+    limit: Annotated[int, Field(ge=1, le=20, description="how many at most")] = 3,
+) -> Output:
+    """Find how similar tasks went before: what worked, what failed, what was learnt.
+
+    Use before a task that may have been done before.
+
+    Raises:
+        ToolError: There is no memory here.
+    """
+    arguments = {"task": task, "limit": limit, "agent": ctx.agent}
+    found = await ask(ctx, "memory", "find_experiences", arguments)
+    rows = [
+        {key: one.get(key) for key in ("id", "task", "agent", "outcome", *_LEARNT, "score")}
+        for one in found["experiences"]
+    ]
+    text = "\n".join(_experience(row) for row in rows) or "No such task is known."
+    return Output(text, {"experiences": rows})
+
+
+@tool(
+    title="Count memories",
+    read_only=True,
+    example={},
+    main=("by", "line"),
+)
+async def count_memories(
+    ctx: ToolContext,
+    by: Annotated[
+        Literal["tier", "kind", "agent", "outcome"], Field(description="how to count them")
+    ] = "tier",
+) -> Output:
+    """Count what is remembered: facts, experiences and runs.
+
+    Use to see how much memory there is.
+
+    Raises:
+        ToolError: There is no memory here.
+    """
+    found = await ask(ctx, "memory", "memory_stats", {})
+    lines = [f"{name}: {found[name]:,}" for name in ("memories", "experiences", "runs", "archived")]
+    lines += [f"{by} {name}: {count:,}" for name, count in sorted(found[f"by_{by}"].items())]
+    return Output("\n".join(lines), found)
+
+
+def _experience(row: dict[str, Any]) -> str:
+    said = [f"{name}: {row[name]}" for name in _LEARNT if row[name]]
+    return "; ".join([f"- {row['outcome']} ({row['agent']}): {row['task']}", *said])
 
 
 def _store(ctx: ToolContext) -> Store:
