@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 __all__ = [
     "MAX_TERMS",
+    "Overlap",
     "all_words",
     "distinct_words",
     "match_query",
@@ -72,18 +73,40 @@ def overlap_scores(query: Sequence[str], documents: Mapping[int, str]) -> dict[i
     Returns:
         Scores above zero by row number.
     """
-    counts = {row: Counter(all_words(text)) for row, text in documents.items()}
-    lengths = {row: sum(count.values()) for row, count in counts.items()}
-    average = sum(lengths.values()) / max(len(lengths), 1) or 1.0
-    scores: dict[int, float] = {}
-    for word in query:
-        holding = [row for row, count in counts.items() if word in count]
-        rarity = math.log(1 + (len(counts) - len(holding) + 0.5) / (len(holding) + 0.5))
-        for row in holding:
-            often = counts[row][word]
-            damping = _K1 * (1 - _B + _B * lengths[row] / average)
-            scores[row] = scores.get(row, 0.0) + rarity * often * (_K1 + 1) / (often + damping)
-    return scores
+    return Overlap(documents).scores(query)
+
+
+class Overlap:
+    """Documents whose words are counted once, to be scored for many queries.
+
+    Args:
+        documents: Text by row number.
+    """
+
+    def __init__(self, documents: Mapping[int, str]) -> None:
+        self._holding: dict[str, dict[int, int]] = {}
+        lengths: dict[int, int] = {}
+        for row, text in documents.items():
+            count = Counter(all_words(text))
+            lengths[row] = sum(count.values())
+            for word, often in count.items():
+                self._holding.setdefault(word, {})[row] = often
+        self._count = len(documents)
+        average = sum(lengths.values()) / max(len(lengths), 1) or 1.0
+        self._damping = {
+            row: _K1 * (1 - _B + _B * length / average) for row, length in lengths.items()
+        }
+
+    def scores(self, query: Sequence[str]) -> dict[int, float]:
+        """Returns the BM25 scores above zero by row number."""
+        scores: dict[int, float] = {}
+        for word in query:
+            holding = self._holding.get(word, {})
+            rarity = math.log(1 + (self._count - len(holding) + 0.5) / (len(holding) + 0.5))
+            for row, often in holding.items():
+                share = rarity * often * (_K1 + 1) / (often + self._damping[row])
+                scores[row] = scores.get(row, 0.0) + share
+        return scores
 
 
 def without_surrogates(text: str) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from ryzanstein.memory.embed import get_embedder
-from ryzanstein.memory.text import all_words, distinct_words, overlap_scores
+from ryzanstein.memory.text import Overlap, all_words, distinct_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,8 +103,9 @@ class _Index:
 
     def __init__(self, texts: Sequence[tuple[str, str]]) -> None:
         self._vectors = get_embedder().embed([text for _, text in texts])
-        self._documents = {at: " ".join(_stems(text)) for at, (_, text) in enumerate(texts)}
-        self._names = {at: " ".join(_stems(name)) for at, (name, _) in enumerate(texts)}
+        self._count = len(texts)
+        self._documents = _overlap([text for _, text in texts])
+        self._names = _overlap([name for name, _ in texts])
 
     def scores(self, query: str) -> NDArray[np.float64]:
         """Returns how well each tool fits, [tools]."""
@@ -118,14 +119,18 @@ class _Index:
         )
         return found
 
-    def _matches(self, words: Sequence[str], texts: Mapping[int, str]) -> NDArray[np.float64]:
-        found = overlap_scores(list(dict.fromkeys(words)), texts)
-        return np.array([found.get(at, 0.0) for at in range(len(texts))])
+    def _matches(self, words: Sequence[str], texts: Overlap) -> NDArray[np.float64]:
+        found = texts.scores(list(dict.fromkeys(words)))
+        return np.array([found.get(at, 0.0) for at in range(self._count)])
 
 
 def _standardised(values: NDArray[np.float64], least: float) -> NDArray[np.float64]:
     result: NDArray[np.float64] = (values - values.mean()) / max(float(values.std()), least)
     return result
+
+
+def _overlap(texts: Sequence[str]) -> Overlap:
+    return Overlap({at: " ".join(_stems(text)) for at, text in enumerate(texts)})
 
 
 def _stems(text: str) -> list[str]:
