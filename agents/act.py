@@ -67,7 +67,7 @@ async def use_tools(run: Run, known: str, allowed: Sequence[ToolSpec], most: int
 async def _begun(run: Run, known: str, allowed: Sequence[ToolSpec], most: int) -> Acting:
     """Retrieves the tools for a part and asks for the first one."""
     shown = await menu.menu(run.aim, run.around.named, allowed, run.services, computes=run.computes)
-    lines = await sections.tool_lines(shown, run.talk)
+    lines = await sections.tool_lines(shown, run.talk, run.services.caller.line)
     names = [tool.name for tool in shown[: len(lines)]]
     if len(names) < len(shown):
         await run.tell("prompt", f"shows {len(names)} of {len(shown)} tools, for want of room")
@@ -96,8 +96,10 @@ async def _step(run: Run, acting: Acting, tools: Mapping[str, ToolSpec]) -> bool
     try:
         call = await _filled(run, tools[name], acting.notes.pop(name, ""))
     except Unfilled as error:
+        # It would be written the same way again.
+        acting.shown.remove(name)
         made = run.note(Step("tool", name, {}, str(error), ok=False), since)
-        return await _heard(run, acting, made)
+        return await _heard(run, acting, made) and bool(acting.shown)
     if call.key in acting.seen:
         return _again(run, acting, name)
     acting.seen.append(call.key)
@@ -124,7 +126,9 @@ async def _heard(run: Run, acting: Acting, made: Step) -> bool:
     if made.observation in [one.observation for one in run.steps[:-1] if one.tool == made.tool]:
         acting.stale += 1
     if not made.ok:
-        acting.notes[made.tool] = prompting.retry_note(made.tool, made.observation)
+        acting.notes[made.tool] = prompting.retry_note(
+            made.tool, made.observation, run.services.caller.line
+        )
     acting.question = prompting.next_question(run.brief)
     return acting.stale < MOST_STALE
 
