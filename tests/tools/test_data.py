@@ -112,7 +112,7 @@ async def test_rows_are_limited(call: Call, files: Path) -> None:
         "SELECT getenv('HOME')",
         "SELECT wrong FROM sales",
         "SELEC",
-        "SELECT repeat('x', 1000000000)",
+        "SELECT range(100000000)",
     ],
 )
 async def test_sql_reaches_nothing_but_the_files(

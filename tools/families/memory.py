@@ -1,4 +1,4 @@
-"""Remembering and recalling, on the store of the context; what else there is, by its server."""
+"""Remembering and recalling on the store of the context, and what the memory server offers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from ryzanstein.tools.toolbox import tool
 _SOURCE = "tool"
 _LEARNT = ("strategy", "lesson", "reason")
 _Id = Annotated[
-    str, Field(min_length=1, max_length=64, description="of the memory, as recall gives it")
+    str,
+    Field(
+        min_length=1, max_length=64, description="of the memory, as recall with ids=true gives it"
+    ),
 ]
 # Of what is kept after text from outside was read, unless it is in the user's own words.
 _OUTSIDE = "outside"
@@ -69,6 +72,9 @@ async def recall(
         str, Field(min_length=1, max_length=2000, description="what you want to know")
     ],
     limit: Annotated[int, Field(ge=1, le=50, description="how many facts at most")] = 5,
+    ids: Annotated[
+        bool, Field(description="show each id, as correct_memory and forget_memory want it")
+    ] = False,
 ) -> Output:
     """Find facts that were remembered earlier.
 
@@ -79,7 +85,8 @@ async def recall(
     """
     found = list(await _call(_store(ctx).recall, query, limit=limit))
     rows = [_row(hit) for hit in found[:limit]]
-    text = "\n".join(f"- {row['text']}" for row in rows) or "Nothing is remembered about this."
+    shown = (f"- {row['id']}: {row['text']}" if ids else f"- {row['text']}" for row in rows)
+    text = "\n".join(shown) or "Nothing is remembered about this."
     return Output(text, {"hits": rows})
 
 
@@ -123,7 +130,9 @@ async def forget_memory(ctx: ToolContext, id: _Id) -> Output:
     """
     found = await ask(ctx, "memory", "forget", {"id": id.strip()})
     if not found["forgotten"]:
-        raise ToolError(f"There is no memory {id.strip()}.", hint="recall gives the ids.")
+        raise ToolError(
+            f"There is no memory {id.strip()}.", hint="recall with ids=true gives the ids."
+        )
     return Output(f"Forgotten: {id.strip()}", {"id": id.strip()})
 
 
