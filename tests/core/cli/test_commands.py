@@ -43,7 +43,9 @@ def test_route_gives_scores_and_reasons(run: Run) -> None:
     assert set(found) >= {"agents", "ms"}
     assert len(found["agents"]) == 3
     assert set(found["agents"][0]) == {"codename", "score", "reasons"}
+    assert found["fits"] and 0.5 < found["scope"] <= 1
     assert found["agents"][0]["codename"] in run("route", "-", stdin=b"SQL injection").out
+    assert "No agent fits" in run("route", "order a pizza with mushrooms").out
 
 
 def test_models_list_says_what_is_here(run: Run, smollm2: Path) -> None:
