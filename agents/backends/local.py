@@ -49,6 +49,7 @@ class LocalBackend:
         self._call = call
         self._models = models
         self._on_failure = on_failure
+        self._short: dict[str | None, MemoryLimitError] = {}
 
     @property
     def available(self) -> bool:
@@ -73,20 +74,21 @@ class LocalBackend:
 
         asked = options.pop("model", None) or self._model
         request = {"messages": [dict(one) for one in messages], **options}
-        shortage: MemoryLimitError | None = None
         for model in (asked, *self._smaller(asked)):
+            if model in self._short:
+                continue
             try:
                 found = await self._call("chat", {**request, "model": model}, report)
             except MemoryLimitError as error:
-                shortage = shortage or error
+                # To load it in vain again takes as long as the first time.
+                self._short[model] = error
                 await self._on_failure(f"{model or 'the default model'}: {error}")
             except ModelNotFound:
-                if shortage is None:
+                if asked not in self._short:
                     raise
             else:
                 return Completion(**{name: found[name] for name in Completion.__slots__})
-        assert shortage is not None
-        raise shortage
+        raise self._short[asked]
 
     def _smaller(self, asked: str | None) -> list[str]:
         """Models of the catalogue that take less memory, the largest first."""
@@ -98,8 +100,13 @@ class LocalBackend:
     async def count_tokens(self, what: str | Sequence[Message], model: str | None) -> int:
         """Counts in the model's own tokens; an estimate where it cannot be loaded."""
         given = {"text": what} if isinstance(what, str) else {"messages": [*map(dict, what)]}
-        asked = {**given, "model": model or self._model}
-        try:
-            return int((await self._call("count_tokens", asked, None))["tokens"])
-        except MemoryLimitError:
+        asked = model or self._model
+        if asked in self._short:
             return estimated_tokens(what)
+        try:
+            found = await self._call("count_tokens", {**given, "model": asked}, None)
+        except MemoryLimitError as error:
+            self._short[asked] = error
+            await self._on_failure(f"{asked or 'the default model'}: {error}")
+            return estimated_tokens(what)
+        return int(found["tokens"])

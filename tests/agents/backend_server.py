@@ -161,7 +161,7 @@ def hang(handler: _Handler) -> None:
 
 
 def slow(handler: _Handler) -> None:
-    handler.wait(0.4)
+    handler.wait(0.8)
     good(handler)
 
 

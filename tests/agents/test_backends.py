@@ -24,7 +24,7 @@ from ryzanstein.registry import BackendSpec, Resilience
 from ryzanstein.resilience import Parties
 from tests.agents.backend_server import BackendServer
 
-QUICK = Resilience(first_wait=0.01, longest_wait=0.2, jitter=0, rest_seconds=0.3, slow_seconds=0.25)
+QUICK = Resilience(first_wait=0.01, longest_wait=0.2, jitter=0, rest_seconds=1.0, slow_seconds=0.5)
 ASKED = [{"role": "user", "content": "What colour is the sky?"}]
 SCHEMA = {
     "type": "object",
@@ -35,7 +35,7 @@ SCHEMA = {
 
 
 def spec(url: str, name: str = "first", **fields: Any) -> BackendSpec:
-    return BackendSpec(name=name, kind="openai", url=url, **{"seconds": 0.6, **fields})
+    return BackendSpec(name=name, kind="openai", url=url, **{"seconds": 10.0, **fields})
 
 
 class Asked:

@@ -60,7 +60,8 @@ async def test_a_run_goes_on_with_the_next_backend_and_its_record_says_why(
     declared: Registry, mode: str
 ) -> None:
     with BackendServer(mode) as bad, BackendServer() as well:
-        found = await ran(with_backends(declared, spec(bad.url), spec(well.url, "second")))
+        first = spec(bad.url, seconds=0.6 if mode == "hang" else 10.0)
+        found = await ran(with_backends(declared, first, spec(well.url, "second")))
     assert found.answer == "It is blue."
     assert found.failures[0].startswith("first: ")
 
