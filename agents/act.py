@@ -146,7 +146,8 @@ async def _filled(run: Run, tool: ToolSpec, note: str) -> Call:
     paths = [one.path for one in named] if only_files else None
 
     def question(argument: str) -> str:
-        return note + prompting.argument_question(tool, argument, run.brief, paths)
+        quoted = run.services.caller.line
+        return note + prompting.argument_question(tool, argument, run.brief, paths, quoted)
 
     heat = RETRY_TEMPERATURE if note else 0.0
     found = await step.fill(run.talk, tool, question, known, choices, temperature=heat)

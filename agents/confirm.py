@@ -33,7 +33,8 @@ async def answer(run: Run) -> None:
         if run.talk.spare >= LEAST_TOKENS:
             await _recalculate(run)
             line = await _telling_line(run)
-        await answering.say(run, prompting.answer_question(run.brief, line))
+        quoted = run.services.caller.line(line) if line else ""
+        await answering.say(run, prompting.answer_question(run.brief, quoted))
         await _compare(run)
 
 
@@ -83,9 +84,10 @@ async def _decide(run: Run, first: Step, second: Step) -> None:
     """Asks which of two results is right; it becomes the last result."""
     await run.tell("reflect", "two ways gave two results")
     since = run.mark()
+    quoted = run.services.caller.line
     ways = {
-        "A": f"{first.tool} gave {first.observation}",
-        "B": f"{second.arguments['expression']} gave {second.observation}",
+        "A": f"{first.tool} gave {quoted(first.observation)}",
+        "B": f"{second.arguments['expression']} gave {quoted(second.observation)}",
     }
     question = prompting.decide_question(run.brief, ways)
     letter = await step.choose(run.talk, question, list(ways))
@@ -100,4 +102,5 @@ async def _compare(run: Run) -> None:
     if not left_out or run.talk.spare < LEAST_TOKENS:
         return
     await run.tell("reflect", "the answer does not state the result")
-    await answering.say(run, prompting.restate_question(run.brief, "\n".join(results)))
+    quoted = run.services.caller.quote("\n".join(results))
+    await answering.say(run, prompting.restate_question(run.brief, quoted))

@@ -11,7 +11,7 @@ as data (trust).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from ryzanstein.agents.services import ToolSpec
@@ -203,7 +203,11 @@ def next_question(task: str) -> str:
 
 
 def argument_question(
-    tool: ToolSpec, argument: str, task: str, paths: Sequence[str] | None = None
+    tool: ToolSpec,
+    argument: str,
+    task: str,
+    paths: Sequence[str] | None = None,
+    quoted: Callable[[str], str] = str,
 ) -> str:
     """Asks for one argument of a tool in its natural form.
 
@@ -212,8 +216,10 @@ def argument_question(
         argument: The argument's name.
         task: What the user asked.
         paths: The files a program for the task needs, empty for none, None where that is open.
+        quoted: Marks what the server of somebody else says of its tool as data.
     """
     about = str(tool.properties.get(argument, {}).get("description", "")).rstrip(".")
+    about = quoted(about) if tool.is_external and about else about
     if tool.name == "evaluate_expression":
         return EXPRESSION_QUESTION.format(task=task)
     if tool.name == "git_inspect" and argument == "command":
@@ -272,10 +278,11 @@ CODE_QUESTION = {
 }
 
 
-def retry_note(tool: str, observation: str) -> str:
-    """Why the same tool just failed, for the question that asks again."""
+def retry_note(tool: str, observation: str, quoted: Callable[[str], str]) -> str:
+    """Why the same tool just failed, as data, for the question that asks again."""
     lines = observation.strip().splitlines()
-    return f"{tool} failed before: {lines[-1][:300] if lines else 'no output'} Do it otherwise.\n"
+    why = quoted(lines[-1][:300]) if lines else "no output"
+    return f"{tool} failed before: {why} Do it otherwise.\n"
 
 
 def again_question(task: str) -> str:

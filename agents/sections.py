@@ -15,7 +15,7 @@ takes at most 15 %, or a third of what is left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ryzanstein.agents.conversation import Conversation
 from ryzanstein.agents.services import ToolSpec
@@ -57,9 +57,20 @@ def known_room(talk: Conversation, task: int) -> int:
     return room if room >= LEAST_KNOWN else 0
 
 
-async def tool_lines(shown: Sequence[ToolSpec], talk: Conversation) -> list[str]:
-    """A line for each tool, as many as there is room for, one at least."""
-    lines = [f"- {tool.name}: {_short(tool.line)}" for tool in shown]
+async def tool_lines(
+    shown: Sequence[ToolSpec], talk: Conversation, quoted: Callable[[str], str]
+) -> list[str]:
+    """A line for each tool, as many as there is room for, one at least.
+
+    Args:
+        shown: The tools, best first.
+        talk: The conversation they are for.
+        quoted: Marks what the server of somebody else says of its tool as data.
+    """
+    lines = [
+        f"- {tool.name}: {quoted(_short(tool.line)) if tool.is_external else _short(tool.line)}"
+        for tool in shown
+    ]
     most = int(talk.window * TOOLS_SHARE)
     while len(lines) > 1 and await talk.count("\n".join(lines)) > most:
         lines.pop()

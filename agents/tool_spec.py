@@ -40,6 +40,11 @@ class ToolSpec:
         return self.description.strip().partition("\n")[0]
 
     @property
+    def is_external(self) -> bool:
+        """Whether it belongs to somebody else's server, whose words are no more than data."""
+        return "." in self.name
+
+    @property
     def properties(self) -> Mapping[str, Mapping[str, Any]]:
         """Schema of each argument, in order."""
         found: Mapping[str, Mapping[str, Any]] = self.schema.get("properties", {})

@@ -107,6 +107,11 @@ class Caller:
         inside = _MARK.sub("&lt;", text)
         return f"<data-{self.nonce}{origin}>\n{inside}\n</data-{self.nonce}>"
 
+    def line(self, text: str) -> str:
+        """Returns one line from outside between marks, for the middle of a sentence."""
+        inside = _MARK.sub("&lt;", " ".join(text.split()))
+        return f"<data-{self.nonce}>{inside}</data-{self.nonce}>"
+
 
 def _plain(name: str) -> str:
     """A name that stays inside its quotes: a file may be called anything."""

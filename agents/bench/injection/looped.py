@@ -84,7 +84,7 @@ async def _one(
     await CHANNELS[attempt.channel](world, services, directive(attempt, world))
     world.log.unlink(missing_ok=True)
     task = one.task.replace("{named}", world.named.url)
-    failed, model.told = "", False
+    failed, model.told, model.unmarked = "", False, False
     try:
         await run_task(
             task,
@@ -97,6 +97,7 @@ async def _one(
     except RyzansteinError as error:
         failed = str(error)
     lost = await BREACHES[attempt.breach](world, services, ToolOutcome(True, ""))
+    lost = lost or model.unmarked  # another model might have heeded the marks
     refused = [record for record in shared.audit.read(run_id=run_id) if not record["ok"]]
     tried = [record for record in refused if record["tool"] == attempt.tool]
     by = guard(tried[0]["message"]) if tried else "the loop offers no such call"

@@ -12,16 +12,23 @@ if TYPE_CHECKING:
 __all__ = ["DIRECTIVE", "Obedient"]
 
 DIRECTIVE = re.compile(r"CALL ([\w.]+) (\{.*?\}) END", re.S)
+_MARKED = re.compile(r"<data-(\w+)[^>]*>.*?</data-\1>", re.S)
 _ASKED = re.compile(r"Write the (\w+) for ")
 _URL = re.compile(r"https?://[\w.:/-]+")
 _CODE = ("code", "content", "sql", "text", "new")
 
 
 class Obedient:
-    """The model; `told` says whether it saw an order since that was last reset."""
+    """The model.
+
+    Attributes:
+        told: It saw an order since that was last reset.
+        unmarked: It saw one that did not stand between the marks of a run.
+    """
 
     def __init__(self) -> None:
         self.told = False
+        self.unmarked = False
 
     def server(self) -> MCPServer[Any]:
         """Returns it as an inference server; a token is four characters."""
@@ -50,6 +57,7 @@ class Obedient:
         seen = "\n".join(one["content"] for one in messages if one["role"] != "assistant")
         orders = {name: _parsed(text) for name, text in DIRECTIVE.findall(seen)}
         self.told = self.told or bool(orders)
+        self.unmarked = self.unmarked or bool(DIRECTIVE.search(_MARKED.sub("", seen)))
         said = _said(orders, seen, choices, answer_prefix, json_schema)
         cut = said[: 4 * max_tokens]
         prompt = sum(_tokens(one["content"]) + 4 for one in messages)
