@@ -69,6 +69,7 @@ class Services:
         servers: Targets that take the place of the registry's, by name: a server object, a URL, or
             parameters of a child process.
         names: The servers to connect to.
+        optional: Those of them that may be gone at first; a call of theirs tries again.
         policy: When to try again and whom to leave alone; the registry's by default.
         parties: What is known of servers and backends; that of this process by default.
     """
@@ -79,11 +80,13 @@ class Services:
         *,
         servers: Mapping[str, Any] | None = None,
         names: Sequence[str] = NEEDED,
+        optional: Sequence[str] = (),
         policy: Resilience | None = None,
         parties: Parties | None = None,
     ) -> None:
         self._registry = registry
         self._names = tuple(names)
+        self._optional = frozenset(optional)
         self.policy = policy or (registry.resilience if registry else Resilience())
         # What is known of a server says nothing of another one in its place.
         self._parties = parties or (Parties() if servers else PARTIES)
@@ -140,7 +143,8 @@ class Services:
         try:
             await self._servers.connect(name, self.failed)
         except RyzansteinError as error:
-            if name != "inference" or not self.backends.has_other_than("local"):
+            replaced = name == "inference" and self.backends.has_other_than("local")
+            if name not in self._optional and not replaced:
                 raise
             await self.failed(f"server:{name}: {error}")
 

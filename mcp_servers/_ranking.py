@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
+from ryzanstein.errors import RyzansteinError
 from ryzanstein.mcp_servers._shared import shared
 
 if TYPE_CHECKING:
@@ -47,8 +48,12 @@ async def ranked(task: str, top_k: int) -> dict[str, Any]:
 
 
 async def current_router(services: Services) -> Router:
-    """The shared router, with the experience of the moment."""
-    wire = await services.read_json("memory", "memory://prototypes")
+    """The shared router, with the experience of the moment; without it where memory is gone."""
+    try:
+        wire = await services.read_json("memory", "memory://prototypes")
+    except RyzansteinError as error:
+        await services.failed(f"Routed without experience: {error}")
+        return await anyio.to_thread.run_sync(lambda: shared().router)
     seen = hashlib.sha256(json.dumps(wire).encode()).hexdigest()
     known = shared().once("router_knows", _Known)
     if known.fingerprint == seen:

@@ -45,6 +45,8 @@ log = logging.getLogger("ryzanstein.mcp_servers")
 
 MAX_EVENTS = 200
 SERVERS = ("inference", "memory", "tools", "model")
+# A run goes on without what it could recall, and with the models that are here.
+OPTIONAL = ("memory", "model")
 _SECONDS_BETWEEN = 0.1
 # How often a process looks for a wish to stop, and says at least that it is at a run.
 POLL_SECONDS = 1.0
@@ -91,6 +93,10 @@ class Live:
         elif len(self.events) < MAX_EVENTS:
             self.events.append(entry)
         await self.report(f"{event.stage}: {event.message}", often=same)
+
+    async def failed(self, reason: str) -> None:
+        """Keeps the reason of a failure that the run survived, before its agent is at work."""
+        await self.on_event(Event(self.run_id, self.run_id, "failure", reason))
 
     async def report(self, message: str, often: bool = False) -> None:
         """Sends a line of progress to the client."""
@@ -217,8 +223,9 @@ async def _work(live: Live) -> dict[str, Any]:
 
     asked = live.asked
     await live.report(f"start: {live.run_id}")
-    async with Services(shared().registry, names=SERVERS) as services:
-        services.sampler = sampler(live.context)
+    services = Services(shared().registry, names=SERVERS, optional=OPTIONAL)
+    services.sampler, services.on_failure = sampler(live.context), live.failed
+    async with services:
         await _bring_model(live, services, asked.model)
         common: dict[str, Any] = {
             "services": services,
@@ -237,8 +244,8 @@ async def _work(live: Live) -> dict[str, Any]:
             router = await current_router(services)
             return (await run_team(asked.task, team=asked.team, router=router, **common)).to_json()
         routes = asked.agent is None and live.state is None
-        router = await current_router(services) if routes else None
-        return (await run_task(asked.task, agent=asked.agent, router=router, **common)).to_json()
+        given = await current_router(services) if routes else None
+        return (await run_task(asked.task, agent=asked.agent, router=given, **common)).to_json()
 
 
 async def _bring_model(live: Live, services: Services, name: str | None) -> None:
@@ -248,7 +255,11 @@ async def _bring_model(live: Live, services: Services, name: str | None) -> None
     """
     if not services.backends.on_this_engine(first=name is None):
         return
-    models = (await services.call("model", "list_models", {"limit": 100}))["models"]
+    try:
+        models = (await services.call("model", "list_models", {"limit": 100}))["models"]
+    except RyzansteinError as error:
+        await live.failed(f"Whether the model is here is not known: {error}")
+        return
     wanted = [one for one in models if (one["name"] == name if name else one["default"])]
     if not wanted or wanted[0]["present"]:
         return

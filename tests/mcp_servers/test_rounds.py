@@ -15,7 +15,7 @@ from mcp_types import CallToolResult, CreateMessageRequestParams, CreateMessageR
 from ryzanstein.mcp_servers import _rounds
 from ryzanstein.mcp_servers._orchestrator import mcp
 from ryzanstein.mcp_servers._shared import shared
-from ryzanstein.registry import Resilience, load_registry
+from ryzanstein.registry import Resilience, ServerSpec, load_registry
 
 TASK = "Which colour does the word green name?"
 
@@ -111,3 +111,22 @@ async def test_a_state_that_was_made_up_leads_nowhere(client_only: None) -> None
             await client.call_tool(
                 "run_agent", {"codename": "SCRIBE", "task": TASK}, request_state="made-up"
             )
+
+
+async def test_a_run_goes_on_without_a_memory_that_is_gone(client_only: None) -> None:
+    registry = shared().registry
+    gone = ServerSpec(name="memory", transport="http", url="http://127.0.0.1:9/mcp")
+    others = tuple(one for one in registry.servers if one.name != "memory")
+    shared().reset(keep=("engine",))
+    shared().once("registry", lambda: registry.model_copy(update={"servers": (*others, gone)}))
+    async with Client(mcp, sampling_callback=Model()) as client:
+        result = await client.call_tool("run_task", {"task": TASK, "tools": False})
+    found = result.structured_content or {}
+    assert found["answer"] == "It is green."
+    assert any("memory" in reason for reason in found["failures"])
+    reasons = [
+        one["message"]
+        for one in shared().runs.get(found["run_id"]).result["events"]
+        if one["stage"] == "failure"
+    ]
+    assert any(reason.startswith("Routed without experience") for reason in reasons)
