@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ryzanstein.agents import prompting
+from ryzanstein.agents import prompting, telling
 from ryzanstein.agents.ground import GIT, Named, Surroundings
 from ryzanstein.agents.services import Services, ToolSpec
 from ryzanstein.agents.step import OTHER, Step
@@ -22,6 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["COMPUTES", "MOST", "allowed_tools", "clear_arguments", "granted", "menu", "options"]
 
 MOST = 8
+# These do most of what is asked for, and small models use them well.
+GENERAL = frozenset(
+    {
+        *("run_python", "evaluate_expression", "read_file", "search_files", "list_files"),
+        *("query_sqlite", "git_inspect", "write_file", "remember", "recall", "fetch_url"),
+        "run_tests",
+    }
+)
+# Beside them so many of those that do one thing.
+MOST_SPECIAL = 4
+# Families of this project; what another server brings was joined to be used.
+OWN = frozenset(
+    "code data database files git inference logic mathematics memory model system text web".split()
+)
+# What can be done with a thing that is named.
+_FAMILIES = {
+    "database": ("database",),
+    "repository": ("git",),
+}
 # What changes something is offered only where the task asks for that change.
 _CHANGES = {
     "make_folder": re.compile(r"\b(make|create|add|new)\b[^.?!]*\b(folder|directory)\b", re.I),
@@ -99,16 +118,27 @@ async def menu(
         services: Ranks and describes them.
         computes: The answer is counted or calculated: a file's text alone would not do.
     """
-    names = {tool.name for tool in allowed}
+    found = [one.name for one in await services.search_tools(task, limit=50)]
+    called_for = telling.spoken_of(task, await services.tools(), found)
+    names = {tool.name for tool in allowed if _is_for(tool, named, called_for)}
     order = ["write_file"] if prompting.asks_to_write(task) and "write_file" in names else []
     order += [name for one in named for name in _FOR_KIND[one.kind] if name in names]
-    if len(allowed) > MOST:
-        found = await services.search_tools(task, limit=50)
-        order += [tool.name for tool in found if tool.name in names]
-    order += [tool.name for tool in allowed]
+    # A tool for this very thing is among the first; a general one may come anywhere.
+    order += [name for name in found[:MOST] if name in names - GENERAL][:MOST_SPECIAL]
+    order += [name for name in found if name in names & GENERAL]
+    order += [tool.name for tool in allowed if tool.name in names & GENERAL]
     useless = _useless(task, named, computes) | _unasked(task, allowed)
     picked = [name for name in dict.fromkeys(order) if name not in useless][:MOST]
     return [await services.describe_tool(name) for name in picked]
+
+
+def _is_for(tool: ToolSpec, named: Sequence[Named], called_for: set[str]) -> bool:
+    """Whether a tool may be shown: a general one, one that is called for, one of another server."""
+    if tool.name in GENERAL:
+        return True
+    families = {family for one in named for family in _FAMILIES.get(one.kind, ())}
+    fits = not families or tool.family in families
+    return fits and (tool.name in called_for or tool.family not in OWN)
 
 
 def _unasked(task: str, allowed: Sequence[ToolSpec]) -> set[str]:
