@@ -4,8 +4,8 @@
     scope  = 1 / (1 + exp(-(a + b·z - c·outside)))
 
 μ and σ are those of the examples themselves, each scored without what it adds to its own agent, so
-that they fit any set of agents and move with experience. `outside` is by how much a declared task
-that no agent does (routing.elsewhere) is nearer than any example. a, b and c are those of a
+that they fit any set of agents and move with experience. `outside` is by how many σ a declared
+task that no agent does (routing.elsewhere) is nearer than any example. a, b and c are those of a
 logistic regression over agents/bench/routing_tasks.yaml, with ten tasks in scope to one outside;
 `ryzanstein bench routing` prints what is refused rightly and wrongly.
 """
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["REFUSED_BELOW", "Scope", "Spread"]
 
-REFUSED_BELOW = 0.5
-_OFFSET, _SLOPE, _OUTSIDE = 3.3, 2.2, 25.0
+# A task refused wrongly is worse than one tried in vain: of 300 word problems of GSM8K 1 % lie below,
+# of everyday tasks none, of tasks outside almost half.
+REFUSED_BELOW = 0.2
+_OFFSET, _SLOPE, _OUTSIDE = 3.3, 2.2, 2.15
 # μ and σ of more examples are no better, and each is compared with all.
 _SAMPLED = 400
 _SMALL = 1e-6
@@ -81,7 +83,7 @@ class Scope:
         near = float((self._near @ query).max(initial=-1.0))
         outside = float((self._outside @ query).max(initial=-1.0))
         z = (self._best.standard(best) + self._similar.standard(near)) / 2
-        return z, max(outside - near, 0.0)
+        return z, max(outside - near, 0.0) / self._similar.deviation
 
     def probability(self, query: Floats, best: float) -> float:
         """Probability that the task is in scope; the arguments are those of `z`."""

@@ -12,6 +12,7 @@ from ryzanstein.agents.bench.routing_data import registry_tasks
 from ryzanstein.agents.grams import Grams
 from ryzanstein.agents.logistic import fit
 from ryzanstein.agents.route import Router
+from ryzanstein.agents.scope import REFUSED_BELOW
 from ryzanstein.memory.embed import get_embedder
 from ryzanstein.memory.prototypes import AgentExamples, add_up
 from ryzanstein.memory.store import MemoryStore
@@ -97,13 +98,13 @@ def test_every_task_in_scope_fits_and_most_outside_do_not(
     inside = [router.route(task).scope for task in asked]
     outside = [router.route(task).scope for task in data.outside]
     assert auroc(inside, outside) > 0.94
-    assert sum(scope < 0.5 for scope in outside) / len(outside) > 0.5
+    assert sum(scope < REFUSED_BELOW for scope in outside) / len(outside) > 0.35
 
 
 def test_what_is_asked_for_by_name_or_kept_in_mind_always_fits(router: Router) -> None:
     task = "order a pizza with mushrooms for tonight"
     refused = router.route(task)
-    assert not refused.fits and refused.scope < 0.5 and len(refused.agents) == 5
+    assert not refused.fits and refused.scope < REFUSED_BELOW and len(refused.agents) == 5
     for way in ("@CIPHER {}", "/review {}", "remember that I {}", "{} as in menu.py"):
         found = router.route(way.format(task))
         assert found.fits and found.scope == 1.0
@@ -113,7 +114,7 @@ def test_the_nearest_agent_gets_it_where_the_registry_says_so(declared: Registry
     routing = declared.routing.model_copy(update={"out_of_scope": "nearest"})
     lenient = Router(declared.model_copy(update={"routing": routing}), get_embedder())
     found = lenient.route("turn off all lights upstairs")
-    assert found.fits and found.scope < 0.5
+    assert found.fits and found.scope < REFUSED_BELOW
 
 
 def test_the_store_gives_the_newest_successes_of_each_agent(tmp_path: Path) -> None:
