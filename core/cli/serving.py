@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from ryzanstein.cli._group import command
@@ -13,12 +15,25 @@ __all__ = ["SERVERS", "mcp", "serve"]
 SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
+read_only = click.option(
+    "--read-only",
+    is_flag=True,
+    help="The tools server and agents refuse every tool that changes something.",
+)
+root = click.option(
+    "--root",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder that tools may touch; may be given several times.",
+)
+
 
 @command(
     "mcp",
     "ryzanstein mcp",
     "ryzanstein mcp memory",
-    "ryzanstein mcp tools --toolset files,git",
+    "ryzanstein mcp tools --toolset files,git --read-only",
+    "ryzanstein mcp tools --root ~/notes --root ~/work",
     "ryzanstein mcp inference --transport streamable-http --port 8001",
 )
 @click.argument("server", type=click.Choice(SERVERS), default="orchestrator")
@@ -32,6 +47,8 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True)
 @click.option("--allow-remote", is_flag=True, help="Let --host be another than this machine.")
 @click.option("--toolset", metavar="A,B", help="Families that the tools server shows directly.")
+@read_only
+@root
 def mcp(
     out: Output,
     server: str,
@@ -40,6 +57,8 @@ def mcp(
     port: int,
     allow_remote: bool,
     toolset: str | None,
+    read_only: bool,
+    root: tuple[Path, ...],
 ) -> None:
     """Run one MCP SERVER; without a name, the orchestrator.
 
@@ -52,6 +71,7 @@ def mcp(
     if toolset and server != "tools":
         raise click.UsageError("--toolset is for the tools server.")
     log_to_stderr()
+    restrict(read_only, root)
     shared().stay()
     if toolset:
         from ryzanstein.mcp_servers._tools import make
@@ -74,18 +94,45 @@ def mcp(
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True)
 @click.option("--allow-remote", is_flag=True, help="Let --host be another than this machine.")
-def serve(out: Output, host: str, port: int, allow_remote: bool) -> None:
+@read_only
+@root
+def serve(
+    out: Output,
+    host: str,
+    port: int,
+    allow_remote: bool,
+    read_only: bool,
+    root: tuple[Path, ...],
+) -> None:
     """Serve everything over HTTP: /mcp/NAME, /v1 (OpenAI-compatible), /health, /metrics.
 
     There is no password yet: whoever reaches the port can use it. It listens on this machine only.
     """
     require_local(host, allow_remote)
     log_to_stderr()
+    restrict(read_only, root)
     from ryzanstein.mcp_servers._shared import shared
     from ryzanstein.mcp_servers.httpd import run_all
 
     shared().stay()
     run_all(host, port)
+
+
+def restrict(read_only: bool, roots: tuple[Path, ...]) -> None:
+    """Narrows what the tools of this process may do."""
+    import dataclasses
+
+    from ryzanstein.mcp_servers._shared import shared
+
+    if not read_only and not roots:
+        return
+    settings = shared().settings
+    narrowed = dataclasses.replace(
+        settings,
+        read_only=read_only or settings.read_only,
+        roots=tuple(path.absolute() for path in roots) or settings.roots,
+    )
+    shared().reset(settings=narrowed)
 
 
 def require_local(host: str, allow_remote: bool) -> None:
