@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 import yaml
+from mcp.server.mcpserver import MCPServer
 
 from ryzanstein.agents.bench import hostile_server
 from ryzanstein.agents.external.definitions import Definition, Pins, own_name
@@ -153,6 +157,33 @@ async def test_servers_this_project_has_never_seen_join_and_are_used(
         assert not wrong.ok and "Did you mean timezone" in wrong.text
     kept = shared().audit.read(run_id="run-1", tool="clock.get_current_time")
     assert kept[0]["ok"] and kept[0]["agent"] == "APEX"
+
+
+async def test_a_server_at_a_url_joins_as_well(join: Join) -> None:
+    server = MCPServer("elsewhere", log_level="ERROR")
+
+    @server.tool()
+    def double(number: int) -> int:
+        """Doubles a number."""
+        return 2 * number
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+        config = uvicorn.Config(server.streamable_http_app(), log_level="error")
+        web = uvicorn.Server(config)
+        thread = threading.Thread(target=web.run, args=([listener],))
+        thread.start()
+        try:
+            join({"name": "far", "transport": "http", "url": url, "read_only": ["double"]})
+            assert (await call("far.double", {"number": 21})).data == {"result": 42}
+            wrong = await call("far.double", {"number": "x"})
+            assert "number: 'x' is not of type 'integer'" in wrong.text
+        finally:
+            shared().reset()
+            web.should_exit = True
+            thread.join()
+    gone = await call("far.double", {"number": 21})
+    assert not gone.ok and "far" in gone.text
 
 
 async def test_a_changed_definition_is_out_until_it_is_approved(
