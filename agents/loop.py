@@ -56,6 +56,8 @@ __all__ = ["RunResult", "checked", "run_task"]
 
 
 MOST_CHARACTERS = 100_000
+# A run that used up its time may still wait so long for the memory.
+REMEMBER_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,33 +147,21 @@ async def run_task(
     profile, route = await _routed(task, services, registry, router, agent)
     usual = None if model else await default_model(services)
     run_id = run_id or new_id("run")
-    failures: list[str] = []
+    common: dict[str, Any] = {
+        "run_id": run_id,
+        "on_event": on_event,
+        "approve": approve,
+        "checkpoint": checkpoint,
+        "notes": tuple(notes),
+        "failures": [],
+    }
     started = monotonic()
     profiles = [profile, *_substitutes(profile, registry, route)]
     for place, one in enumerate(profiles):
-        chosen = model or one.model or usual
-        window = window_of(chosen, registry)
-        require_window(window, chosen)
-        bounds = _limits(task, one.limits, limits)
-        if place:
-            left = max(1.0, bounds.seconds - (monotonic() - started))
-            bounds = bounds.model_copy(update={"seconds": left})
+        bounds = _limits(task, one.limits, limits, used=monotonic() - started if place else 0.0)
         caller = Caller(task=task, agent=one.codename, run_id=run_id, grants=one.grants)
-        run = Run(
-            task,
-            one,
-            services.for_run(caller, sampler=sampler),
-            Budget(bounds.tokens, bounds.seconds),
-            window,
-            chosen,
-            run_id,
-            on_event,
-            approve=approve,
-            checkpoint=checkpoint,
-            notes=tuple(notes),
-        )
-        run.failures = failures
-        run.services.on_failure = run.failed
+        bound = services.for_run(caller, sampler=sampler)
+        run = _begun(task, one, bound, registry, bounds, model or one.model or usual, common)
         if resume is not None:
             state.restore(run, resume)
         await run.tell("route", f"{one.codename} takes the task", **route)
@@ -182,6 +172,28 @@ async def run_task(
                 raise
             await run.failed(f"{one.codename} failed, and the next agent takes over: {error}")
     raise AssertionError("the last agent ends the run by its result or its error")
+
+
+def _begun(
+    task: str,
+    profile: AgentProfile,
+    services: Services,
+    registry: Registry,
+    limits: Limits,
+    model: str | None,
+    common: Mapping[str, Any],
+) -> Run:
+    """A run at its beginning.
+
+    Raises:
+        InvalidRequest: No agent can work in the model's window.
+    """
+    window = window_of(model, registry)
+    require_window(window, model)
+    budget = Budget(limits.tokens, limits.seconds)
+    run = Run(task, profile, services, budget, window, model, **common)
+    services.on_failure = run.failed
+    return run
 
 
 def _substitutes(
@@ -200,6 +212,9 @@ async def _bounded(run: Run, tools: bool, limits: Limits) -> RunResult:
             return await _finish(run)
     except TimeoutError:
         await _remember(run, "It ran out of time.")
+        if run.answer:
+            await run.failed("No time was left to check the answer.")
+            return _result(run)
         raise TimedOut(
             f"The run took longer than its {limits.seconds:g} seconds.",
             hint="Raise the agent's limit of seconds, or ask for less at once.",
@@ -222,12 +237,22 @@ async def _stages(run: Run, tools: bool, steps: int) -> None:
     await work(run, tools, steps)
 
 
-def _limits(task: str, own: Limits, given: Limits | None) -> Limits:
-    """What the caller sets, else what the agent may spend, with the steps the task should need."""
+def _limits(task: str, own: Limits, given: Limits | None, *, used: float) -> Limits:
+    """What the caller sets, else what the agent may spend, with the steps the task should need.
+
+    Args:
+        task: What is asked.
+        own: What the agent may spend.
+        given: What the caller sets.
+        used: Seconds that another agent took of it before.
+    """
     needed = own.steps if len(parts(task)) > 1 else estimate(task).steps
     steps = min(own.steps, needed)
     said = {name: getattr(given, name) for name in given.model_fields_set} if given else {}
-    return own.model_copy(update={"steps": steps, **said})
+    bounds = own.model_copy(update={"steps": steps, **said})
+    return (
+        bounds.model_copy(update={"seconds": max(1.0, bounds.seconds - used)}) if used else bounds
+    )
 
 
 def checked(task: str) -> str:
@@ -296,6 +321,10 @@ async def _finish(run: Run) -> RunResult:
         run.checks += await verify(run.services, run.task, run.answer)
     await _remember(run)
     await feed_back(run, verdict(run.checks))
+    return _result(run)
+
+
+def _result(run: Run) -> RunResult:
     return RunResult(
         run_id=run.run_id,
         agent=run.profile.codename,
@@ -318,19 +347,23 @@ async def _remember(run: Run, stopped: str = "") -> None:
         run.task, run.steps, run.checks, verified, run.answer, stopped=stopped
     )
     await run.tell("remember", f"keeps the run as {kept['outcome']}")
-    try:
-        stored = await run.services.record_experience(
-            **kept,
-            agent=run.profile.codename,
-            run_id=run.run_id,
-            trace_id=run.trace_id,
-            tokens=run.budget.all_tokens,
-            seconds=run.budget.all_seconds,
-        )
-    except RyzansteinError as error:
+    stored: dict[str, Any] = {}
+    reason = "the memory took too long."
+    with anyio.move_on_after(REMEMBER_SECONDS):
+        try:
+            stored = await run.services.record_experience(
+                **kept,
+                agent=run.profile.codename,
+                run_id=run.run_id,
+                trace_id=run.trace_id,
+                tokens=run.budget.all_tokens,
+                seconds=run.budget.all_seconds,
+            )
+        except RyzansteinError as error:
+            reason = str(error)
+    if not stored:
         # An answer is not lost because it cannot be remembered.
-        await run.failed(f"The run could not be remembered: {error}")
-        return
+        await run.failed(f"The run could not be remembered: {reason}")
     if stored.get("breakthrough") is not None and not stored.get("refuted"):
         message = f"a breakthrough that tier {run.profile.tier} will hear of"
         await run.tell("breakthrough", message, id=stored["id"], score=stored["breakthrough"])

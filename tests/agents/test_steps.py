@@ -295,3 +295,15 @@ async def test_a_task_that_no_agent_fits_ends_with_the_nearest_ones(
     assert "AXIOM" in caught.value.hint
     named = await loop(task, Scripted(lambda ask: "It is even."), agent="AXIOM", tools=False)
     assert named.answer == "It is even."
+
+
+async def test_an_answer_that_there_is_no_time_to_check_is_given_all_the_same(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def out_of_time(*_: object) -> list[object]:
+        raise TimeoutError  # as the run's own limit raises it
+
+    monkeypatch.setattr("ryzanstein.agents.loop.verify", out_of_time)
+    result = await loop("Say hello", Scripted(lambda ask: "Hello."), tools=False)
+    assert result.answer == "Hello."
+    assert result.failures == ("No time was left to check the answer.",)
