@@ -74,14 +74,14 @@ def faulty(fault: str, well: str | None) -> Iterator[Any]:
 @contextmanager
 def no_memory() -> Iterator[None]:
     """Has the engine find no free memory."""
-    from ryzanstein.inference import engine
+    from ryzanstein.inference import model
 
-    found = engine.available_memory
-    engine.available_memory = lambda: 1_000_000
+    found = model.available_memory
+    model.available_memory = lambda: 1_000_000
     try:
         yield
     finally:
-        engine.available_memory = found
+        model.available_memory = found
 
 
 async def lock_database(path: Path, seconds: float) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ryzanstein.agents.loop import Sampler, checked
+from ryzanstein.agents.loop import checked
 from ryzanstein.agents.run import Approve, Checkpoint
 from ryzanstein.agents.team import members as membership
 from ryzanstein.agents.team import review as panel
@@ -34,7 +34,7 @@ from ryzanstein.events import EventSink, new_id
 
 if TYPE_CHECKING:
     from ryzanstein.agents.route import Router
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.services import Sampler, Services
     from ryzanstein.registry import Limits, Registry
 
 __all__ = ["run_team"]

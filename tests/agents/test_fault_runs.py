@@ -206,8 +206,8 @@ async def test_a_real_engine_without_memory_ends_clearly(
     declared: Registry, smollm2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared().engine.close()
-    monkeypatch.setattr("ryzanstein.inference.engine.available_memory", lambda: 1_000_000)
-    with pytest.raises(MemoryLimitError, match="beside the weights"):
+    monkeypatch.setattr("ryzanstein.inference.model.available_memory", lambda: 1_000_000)
+    with pytest.raises(MemoryLimitError, match="The weights take"):
         await ran(with_backends(declared, LOCAL), model="smollm2-135m")
 
 
