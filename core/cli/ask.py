@@ -11,6 +11,7 @@ import click
 from ryzanstein.cli._client import call, read_text
 from ryzanstein.cli._group import command
 from ryzanstein.cli._output import Output
+from ryzanstein.cli._permissions import grant, permit, read_only
 from ryzanstein.cli._progress import Bytes, Live
 from ryzanstein.errors import InvalidRequest
 
@@ -26,6 +27,7 @@ MAX_TASK = 100_000
     "git diff | ryzanstein ask - --agent MENTOR --no-tools",
     'ryzanstein ask --team "code review" "Review src/login.py"',
     'ryzanstein ask --team auto "1. Add up sales.csv. 2. Which port does server.ini set?"',
+    'ryzanstein ask --grant delete_file "Delete the log files that are older than a week"',
     "ryzanstein ask --resume run-3f0c2a9d81b64e75",
 )
 @click.argument("task", required=False)
@@ -41,6 +43,8 @@ MAX_TASK = 100_000
 @click.option("--tokens", type=click.IntRange(16, 1_000_000), help="At most so many new tokens.")
 @click.option("--seconds", type=click.FloatRange(1, 86_400), help="At most so long.")
 @click.option("--resume", metavar="RUN_ID", help="Go on with a run behind its last finished step.")
+@read_only
+@grant
 def ask(
     out: Output,
     task: str | None,
@@ -52,6 +56,8 @@ def ask(
     tokens: int | None,
     seconds: float | None,
     resume: str | None,
+    read_only: bool,
+    grant: tuple[str, ...],
 ) -> None:
     """Give TASK to the agent that fits: it recalls, thinks, uses tools, checks, answers, remembers.
 
@@ -62,6 +68,7 @@ def ask(
     if agent and team:
         raise click.UsageError("--agent and --team exclude each other.")
     text = checked_task(read_text(task)) if task is not None else ""
+    permit(read_only=read_only, grants=grant)
     arguments = {
         "task": text,
         "run_id": resume,

@@ -8,24 +8,13 @@ import click
 
 from ryzanstein.cli._group import command
 from ryzanstein.cli._output import Output
+from ryzanstein.cli._permissions import permit, read_only, root
 from ryzanstein.errors import InvalidRequest
 
 __all__ = ["SERVERS", "mcp", "serve"]
 
 SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
 LOCAL = ("127.0.0.1", "localhost", "::1")
-
-read_only = click.option(
-    "--read-only",
-    is_flag=True,
-    help="The tools server and agents refuse every tool that changes something.",
-)
-root = click.option(
-    "--root",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder that tools may touch; may be given several times.",
-)
 
 
 @command(
@@ -71,7 +60,7 @@ def mcp(
     if toolset and server != "tools":
         raise click.UsageError("--toolset is for the tools server.")
     log_to_stderr()
-    restrict(read_only, root)
+    permit(read_only=read_only, roots=root)
     shared().stay()
     if toolset:
         from ryzanstein.mcp_servers._tools import make
@@ -110,29 +99,12 @@ def serve(
     """
     require_local(host, allow_remote)
     log_to_stderr()
-    restrict(read_only, root)
+    permit(read_only=read_only, roots=root)
     from ryzanstein.mcp_servers._shared import shared
     from ryzanstein.mcp_servers.httpd import run_all
 
     shared().stay()
     run_all(host, port)
-
-
-def restrict(read_only: bool, roots: tuple[Path, ...]) -> None:
-    """Narrows what the tools of this process may do."""
-    import dataclasses
-
-    from ryzanstein.mcp_servers._shared import shared
-
-    if not read_only and not roots:
-        return
-    settings = shared().settings
-    narrowed = dataclasses.replace(
-        settings,
-        read_only=read_only or settings.read_only,
-        roots=tuple(path.absolute() for path in roots) or settings.roots,
-    )
-    shared().reset(settings=narrowed)
 
 
 def require_local(host: str, allow_remote: bool) -> None:

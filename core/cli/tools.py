@@ -84,7 +84,7 @@ def show(out: Output, name: str) -> None:
 )
 @click.argument("name")
 @click.argument("arguments", default="{}")
-@click.option("--yes", is_flag=True, help="Let it overwrite or delete.")
+@click.option("--yes", is_flag=True, help="Let it overwrite and delete.")
 def call_one(out: Output, name: str, arguments: str, yes: bool) -> None:
     """Call the tool NAME with ARGUMENTS, a JSON object."""
     import anyio

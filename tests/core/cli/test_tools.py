@@ -10,6 +10,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from ryzanstein.agents.bench import hostile_server
+from ryzanstein.cli._permissions import permit
 from ryzanstein.mcp_servers._shared import shared
 
 Run = Callable[..., Any]
@@ -52,6 +53,18 @@ def test_every_call_can_be_looked_up(run: Run, root: Path) -> None:
     assert [one["ok"] for one in kept] == [False, True]
     assert "read_file" in run("tools", "calls").out
     assert run("tools", "calls", "--run", "run-none", "--json").json == []
+
+
+def test_options_narrow_and_grant_beside_what_is_configured(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RYZANSTEIN_GRANTS", "write_file")
+    permit()
+    assert shared().settings.grants == ("write_file",) and not shared().settings.read_only
+    permit(read_only=True, roots=(tmp_path,), grants=("delete_file:a.txt",))
+    assert shared().settings.grants == ("write_file", "delete_file:a.txt")
+    assert shared().settings.read_only and shared().settings.tool_roots == (tmp_path,)
+    assert shared().tool_context.read_only
 
 
 @pytest.mark.parametrize(
