@@ -29,7 +29,7 @@ ASSERT_TOKENS = 160
 OWN_ASSERTS = 6
 # Where the task's own examples tell right from wrong, a further candidate is worth its tokens;
 # where the model's own asserts all fail, it takes a few results to tell what most agree on.
-LEAST_CANDIDATES = 10
+LEAST_CANDIDATES = 16
 LEAST_DOUBTFUL = 5
 # With less to spare, a further candidate would come out cut.
 LEAST_TOKENS = 200
@@ -37,6 +37,7 @@ LEAST_TOKENS = 200
 TIME_SHARE = 0.6
 LEAST_TEMPERATURE = 0.8
 TOP_P = 0.95
+BRIEF = "Use as few lines as possible, without comments."
 # What follows the code itself: the checks are run apart from it, and cost tokens here.
 STOPS = ["```", "\nassert ", "\n# Test", "\n# Example", "\nif __name__", "\nprint(", "\ndef test_"]
 
@@ -187,6 +188,9 @@ async def _draft(
     talk = (best.value.talk if reflects and best is not None else job.talk).branch()
     if reflects and best is not None:
         question = _reflection(job.task, best)
+    elif plan.number > candidates.REFLECTS and plan.number % 2:
+        # Another wording finds other solutions, and this one at half the tokens.
+        question = f"{question} {BRIEF}"
     start = tests.stub.opened if tests.stub is not None else ""
     drawn: dict[str, Any] = {"seed": plan.seed, "top_p": TOP_P} if plan.temperature else {}
     found = await talk.ask(

@@ -90,6 +90,8 @@ async def test_asserts_written_first_are_undecided_where_most_results_are_others
     assert passed["assert twice(3) == 6"] is True
     assert passed["assert twice(2) == 5"] is None
     assert "assert" not in str(services.asked[1]["messages"])
+    briefly = [coding.BRIEF in str(one["messages"]) for one in services.asked]
+    assert briefly == [False, False, False, False, True, False]
 
 
 async def test_code_that_comes_back_as_it_was_corrects_nothing(place: Path) -> None:
