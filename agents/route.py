@@ -248,8 +248,8 @@ class Router:
 
     def _left_out(self, rows: Rows, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of some examples for all agents, without what each example adds itself."""
-        sums = self._declared + self._pull
-        scores: NDArray[np.float32] = without_own(rows, chosen, rows.vectors - self._centre, sums, 1.0)
+        vectors, sums = rows.vectors - self._centre, self._declared + self._pull
+        scores: NDArray[np.float32] = without_own(rows, chosen, vectors, sums, 1.0)
         if self._learnt is not None:
             scores += without_own(rows, chosen, *self._learnt.block)
         declared = len(self._rows.owners)

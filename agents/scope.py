@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["REFUSED_BELOW", "Scope", "Spread"]
 
-# A task refused wrongly is worse than one tried in vain: of 300 word problems of GSM8K 1 % lie below,
-# of everyday tasks none, of tasks outside almost half.
+# A task refused wrongly is worse than one tried in vain: of 300 word problems of GSM8K 1 % lie
+# below, of everyday tasks none, of tasks outside almost half.
 REFUSED_BELOW = 0.2
 _OFFSET, _SLOPE, _OUTSIDE = 3.3, 2.2, 2.15
 # μ and σ of more examples are no better, and each is compared with all.
