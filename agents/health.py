@@ -29,6 +29,11 @@ __all__ = ["Health", "Seen"]
 log = logging.getLogger("ryzanstein.agents")
 
 LOOK_SECONDS = 5.0
+_KINDS = {
+    "local": "our engine",
+    "openai": "not looked at yet",
+    "sampling": "the model of a client that lends it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +125,19 @@ class Health:
         """How everything does by what looks and calls have found; looks at nothing."""
         registry = self._registry()
         known = {party.name: party for party in self._parties}
-        names = [f"backend:{one.name}" for one in registry.backends if one.enabled]
-        names += [f"server:{one.name}" for one in registry.servers if one.transport != "memory"]
-        plain: dict[str, str] = {f"backend:{one.name}": one.kind for one in registry.backends}
-        plain |= {f"server:{one.name}": one.url or one.command or "" for one in registry.servers}
+        plain = {f"backend:{one.name}": _KINDS[one.kind] for one in _enabled(registry)}
+        here = {f"server:{one.name}" for one in registry.servers if one.transport == "memory"}
+        plain |= {
+            f"server:{one.name}": one.url or one.command or ""
+            for one in registry.servers
+            if one.transport != "memory"
+        }
         return [
             _seen(known[name], plain.get(name, ""))
             if name in known
             else Seen(name, "ok", plain[name], None)
-            for name in dict.fromkeys([*names, *known])
+            for name in dict.fromkeys([*plain, *known])
+            if name not in here
         ]
 
     def stale(self) -> bool:
@@ -141,8 +150,12 @@ class Health:
         return any(age is None or age > most for age in ages)
 
 
+def _enabled(registry: Registry) -> list[BackendSpec]:
+    return [one for one in registry.backends if one.enabled]
+
+
 def _remote_backends(registry: Registry) -> list[BackendSpec]:
-    return [one for one in registry.backends if one.enabled and one.kind == "openai"]
+    return [one for one in _enabled(registry) if one.kind == "openai"]
 
 
 def _remote_servers(registry: Registry) -> list[ServerSpec]:
