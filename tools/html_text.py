@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urldefrag, urljoin, urlsplit
 
-__all__ = ["html_links", "html_text"]
+__all__ = ["html_links", "html_text", "remove_elements"]
 
-_NOISE = "script,style,noscript,template,svg,nav,footer,aside,form,iframe"
+_NOISE = frozenset(
+    {"script", "style", "noscript", "template", "svg", "nav", "footer", "aside", "form", "iframe"}
+)
 _LINK_TEXT = 200
 
 
@@ -26,8 +29,7 @@ def html_text(html: str, links: bool) -> dict[str, str]:
     title = (tree.title or "").strip()
     if tree.body is None:
         return {"title": title, "text": ""}
-    for node in tree.body.query_selector_all(_NOISE):
-        node.decompose()
+    remove_elements(tree.body, _NOISE)
     text = extract_plain_text(tree, preserve_formatting=True, links=links, list_bullets=True)
     return {"title": title, "text": text.replace("\xa0", " ").strip()}
 
@@ -46,10 +48,14 @@ def html_links(html: str, base: str, contains: str, same_site: bool, limit: int)
 
     tree = HTMLTree.parse(html)
     found: dict[str, str] = {}
-    nodes = tree.body.query_selector_all("a[href], area[href]") if tree.body else []
+    # Not query_selector_all: each step through what it returns searches the page again.
+    nodes: Any = tree.body or ()
     for node in nodes:
+        address = node.getattr("href") if node.tag in {"a", "area"} else None
+        if address is None:
+            continue
         with contextlib.suppress(ValueError):
-            url = urldefrag(urljoin(base, node.getattr("href").strip())).url
+            url = urldefrag(urljoin(base, address.strip())).url
             parts = urlsplit(url)
             text = " ".join((node.text or "").split())[:_LINK_TEXT]
             wanted = contains.lower() in f"{url}\n{text}".lower()
@@ -60,3 +66,23 @@ def html_links(html: str, base: str, contains: str, same_site: bool, limit: int)
             break
     links = [{"url": url, "text": text} for url, text in found.items()]
     return {"links": links[:limit], "complete": len(links) <= limit}
+
+
+def remove_elements(body: Any, tags: Collection[str]) -> None:
+    """Takes the elements of some tags out of a page, with all that they hold."""
+    from resiliparse.parse.html import traverse_dom
+
+    outermost: list[Any] = []
+    inside: list[int] = []
+
+    def see(context: Any) -> None:
+        if inside and context.depth > inside[0]:
+            return
+        inside.clear()
+        if context.node.tag in tags:
+            outermost.append(context.node)
+            inside.append(context.depth)
+
+    traverse_dom(body, see, elements_only=True)
+    for node in outermost:
+        node.decompose()

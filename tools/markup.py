@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 from ryzanstein.errors import ToolError
+from ryzanstein.tools.html_text import remove_elements
 
 __all__ = ["html_to_markdown", "markdown_to_html"]
+
+_NOISE = frozenset({"script", "style", "noscript", "template", "svg", "iframe"})
 
 
 def markdown_to_html(markdown: str) -> str:
@@ -34,8 +37,7 @@ def html_to_markdown(html: str, links: bool) -> str:
     tree = HTMLTree.parse(html)
     if tree.body is None:
         return ""
-    for node in tree.body.query_selector_all("script,style,noscript,template,svg,iframe"):
-        node.decompose()
+    remove_elements(tree.body, _NOISE)
     try:
         text = markdownify(
             tree.body.html,

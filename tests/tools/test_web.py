@@ -273,6 +273,16 @@ async def test_pages_that_break_parsers_break_nothing(
     assert "fine" in (await call("fetch_url", good, allow_private_hosts=HERE)).text
 
 
+async def test_pages_of_many_parts_are_read(site: Site, call: Call) -> None:
+    """Looking for elements must not take time that grows with the square of their number."""
+    page = "<nav>menu<form>x</form></nav><p>line <a href='/{n}'>link</a></p>"
+    url = site.add("/many", "".join(page.format(n=n) for n in range(20_000)))
+    text = (await call("fetch_url", url, allow_private_hosts=HERE)).data["text"]
+    assert "menu" not in text and text.startswith("line link")
+    args = {"url": url, "contains": "/19999"}
+    assert len((await call("extract_links", args, allow_private_hosts=HERE)).data["links"]) == 1
+
+
 async def test_a_file_is_downloaded_once(
     site: Site, call: Call, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

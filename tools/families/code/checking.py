@@ -14,6 +14,7 @@ from pydantic import Field
 
 from ryzanstein.errors import ToolError
 from ryzanstein.tools import sandbox
+from ryzanstein.tools.bubblewrap import WORK
 from ryzanstein.tools.context import Output, ToolContext
 from ryzanstein.tools.families.code import CodeText, staged, unfenced
 from ryzanstein.tools.file_io import existing_name, replace_file
@@ -69,7 +70,7 @@ async def lint_code(
         raise _failed("ruff", result)
     found = [
         {
-            "path": str(one["filename"]).removeprefix(f"{sandbox.WORK}/"),
+            "path": str(one["filename"]).removeprefix(f"{WORK}/"),
             "line": one["location"]["row"],
             "column": one["location"]["column"],
             "code": one["code"] or "syntax",

@@ -108,8 +108,13 @@ async def extract_links(
     page = await get(ctx, cleaned_url(url), Wanted(_LARGEST, headers=_ACCEPT))
     if page.kind not in HTML:
         raise ToolError(f"{page.url} is no HTML page.", hint="Use fetch_url to read it.")
-    arguments = {"html": page.body.decode(page.charset, "replace"), "base": page.url}
-    arguments |= {"contains": contains, "same_site": same_site, "limit": limit}
+    arguments = {
+        "html": page.body.decode(page.charset, "replace"),
+        "base": page.url,
+        "contains": contains,
+        "same_site": same_site,
+        "limit": limit,
+    }
     found = await worker.call("html_links", arguments, seconds=_PARSE_SECONDS)
     lines = [f"- {link['text'] or '(no text)'}: {link['url']}" for link in found["links"]]
     if not found["complete"]:
