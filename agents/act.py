@@ -79,7 +79,8 @@ async def _begun(run: Run, known: str, allowed: Sequence[ToolSpec], most: int) -
     question = f"{question}\n\n{prompting.first_question(asked)}"
     later = len(run.parts) - run.part - 1
     left = max(most - run.taken - later, min(1, most - run.taken))
-    return Acting(question, names, left, must_act=run.computes and not run.facts)
+    must_act = (run.computes and not run.facts) or bool(prompting.to_remember(run.aim))
+    return Acting(question, names, left, must_act)
 
 
 async def _step(run: Run, acting: Acting, tools: Mapping[str, ToolSpec]) -> bool:
@@ -121,7 +122,8 @@ async def _heard(run: Run, acting: Acting, made: Step) -> bool:
     await run.talk.hear(prompting.result_text(made.tool, made.ok, quoted))
     settled = menu.settles(made)
     acting.must_act = acting.must_act and not settled
-    if settled and run.computes and prompting.is_single(run.aim):
+    alone = run.computes or prompting.to_remember(run.aim)
+    if settled and alone and prompting.is_single(run.aim):
         return False
     if made.observation in [one.observation for one in run.steps[:-1] if one.tool == made.tool]:
         acting.stale += 1
@@ -151,7 +153,13 @@ async def _filled(run: Run, tool: ToolSpec, note: str) -> Call:
 
     heat = RETRY_TEMPERATURE if note else 0.0
     found = await step.fill(run.talk, tool, question, known, choices, temperature=heat)
-    return Call(tool.name, found)
+    # A folder given once is given: small models write it into the pattern again.
+    place = f"{known['path']}/" if "path" in known else ""
+    inside = {
+        name: value.removeprefix(place) if isinstance(value, str) and name != "path" else value
+        for name, value in found.items()
+    }
+    return Call(tool.name, inside)
 
 
 async def _called(run: Run, call: Call) -> Step:

@@ -54,6 +54,7 @@ _CHANGES = {
     "git_branch": re.compile(r"\b(switch|check ?out|create|make|new)\b[^.?!]*\bbranch\b", re.I),
     "git_restore": re.compile(r"\b(restore|revert|undo|discard)\b", re.I),
 }
+_DATE_TOOLS = ("compare_dates", "shift_date")
 # These are for something that a task names, or at least speaks of.
 _ONLY_WITH = {
     "query_sqlite": (
@@ -61,11 +62,16 @@ _ONLY_WITH = {
         re.compile(r"\b(sql|sqlite|database|tables?|query)\b|\.db\b", re.I),
     ),
     "git_inspect": ("repository", GIT),
+    # Dates in words are read by a program; a small model copies the year of the tools' examples.
+    **{name: ("", re.compile(r"\b\d{4}-\d\d-\d\d\b|\btoday\b|\bago\b")) for name in _DATE_TOOLS},
     "run_tests": ("", re.compile(r"\b(py)?tests?\b", re.I)),
     "fetch_url": ("page", re.compile(r"https?://|\bwww\.|\b(web|page|site|url|online)\b", re.I)),
 }
 _REQUEST = re.compile(r"\b(please|(can|could|would|will) you)\b", re.I)
 _FILE = re.compile(r"(?<![\w./@-])(?:[\w-]+/)*[\w-]+\.[A-Za-z]\w{0,5}\b(?!\()")
+# What the searching tools say where they found nothing.
+_EMPTY = ("[found lines: 0", "[0 files match")
+_FILES = re.compile(r"\b(how many|number of) (\w+ ){0,2}files\b", re.I)
 MOST_OPTIONS = 60
 SHORT = 80
 COMPUTES = frozenset(
@@ -118,6 +124,8 @@ async def menu(
         services: Ranks and describes them.
         computes: The answer is counted or calculated: a file's text alone would not do.
     """
+    if prompting.to_remember(task) and any(tool.name == "remember" for tool in allowed):
+        return [await services.describe_tool("remember")]
     found = [one.name for one in await services.search_tools(task, limit=50)]
     called_for = telling.spoken_of(task, await services.tools(), found)
     names = {tool.name for tool in allowed if _is_for(tool, named, called_for)}
@@ -181,6 +189,8 @@ def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
         useless |= {"read_file", "search_files", "list_files", "recall"}
     if prompting.asks_to_write(task) and all(one.path == "." for one in named):
         useless |= {"search_files", "list_files", "read_file"}
+    if prompting.asks_to_count(task) and _FILES.search(task) and "folder" in kinds:
+        useless = (useless | {"search_files"}) - {"list_files"}
     # A small model that may write will: nothing is changed that nobody asked to be changed.
     if not prompting.asks_to_write(task):
         useless |= {"write_file", "edit_file"}
@@ -195,10 +205,11 @@ def _useless(task: str, named: Sequence[Named], computes: bool) -> set[str]:
 
 
 def settles(made: Step) -> bool:
-    """Whether a result holds a counted or calculated value, so that no counting is left to do."""
+    """Whether a result holds what had to be counted, calculated or kept."""
     short = len(made.observation) <= SHORT and any(char.isdigit() for char in made.observation)
-    found_nothing = made.tool == "search_files" and "found lines: 0" in made.observation
-    return made.ok and not found_nothing and (made.tool in COMPUTES or short)
+    found_nothing = any(empty in made.observation for empty in _EMPTY)
+    found = made.tool in COMPUTES or made.tool == "remember" or short
+    return made.ok and found and not found_nothing
 
 
 def clear_arguments(tool: str, task: str, named: Sequence[Named]) -> dict[str, str]:
@@ -206,6 +217,9 @@ def clear_arguments(tool: str, task: str, named: Sequence[Named]) -> dict[str, s
     if tool == "write_file":
         files = list(dict.fromkeys(_FILE.findall(task)))
         return {"path": files[0]} if len(files) == 1 else {}
+    if tool == "remember":
+        text = prompting.to_remember(task)
+        return {"text": text} if text else {}
     argument, kind = _TAKES.get(tool, ("", ""))
     paths = [one.path for one in named if one.kind == kind]
     return {argument: paths[0]} if len(paths) == 1 else {}

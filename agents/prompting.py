@@ -89,6 +89,11 @@ _WRITE = re.compile(
     r"(\bfiles?\b|\b[\w-]+\.[a-z]\w{0,4}\b)",
     re.I,
 )
+_REMEMBER = re.compile(
+    r"\s*(please,? )?(remember|keep in mind|don't forget|do not forget|memori[sz]e|"
+    r"note (that|for later|down|this)|note:)(?! to (fix|write|run)\b)",
+    re.I,
+)
 _COUNTED = ("zero", "one", "two", "three", "four", "five", "six")
 _DECIMALS = re.compile(
     r"\b(\d|one|two|three|four|five|six) decimals?\b|"
@@ -155,6 +160,15 @@ def tools_text(lines: Sequence[str]) -> str:
     """The tools to choose from, and the answer."""
     done = f"- {ANSWER}: Gives the final answer to the user, when all that is needed is known."
     return "\n".join(("Tools:", *lines, done))
+
+
+def to_remember(task: str) -> str:
+    """What a task orders to keep, in the user's own words; "" where it is no such order alone."""
+    found = _REMEMBER.match(task)
+    if found is None or "?" in task:
+        return ""
+    rest = task[found.end() :].lstrip(" :,-").removeprefix("that ")
+    return rest[:1].upper() + rest[1:]
 
 
 def asks_for_order(task: str) -> bool:

@@ -121,3 +121,19 @@ def test_a_file_is_only_written_where_that_is_asked_for(task: str, expected: boo
 )
 def test_the_decimals_a_task_asks_for(task: str, expected: int | None) -> None:
     assert prompting.decimals(task) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("Remember that my code is 4417.", "My code is 4417."),
+        ("Please remember the gate is green", "The gate is green"),
+        ("Note for later: the key is under the mat", "The key is under the mat"),
+        ("Keep in mind: tea at 4", "Tea at 4"),
+        ("Do you remember my code?", ""),
+        ("Remember my code is 4417. What is 2 + 2?", ""),
+        ("Write a note", ""),
+    ],
+)
+def test_the_order_to_keep_a_fact_keeps_the_users_words(task: str, expected: str) -> None:
+    assert prompting.to_remember(task) == expected

@@ -307,3 +307,13 @@ async def test_an_answer_that_there_is_no_time_to_check_is_given_all_the_same(
     result = await loop("Say hello", Scripted(lambda ask: "Hello."), tools=False)
     assert result.answer == "Hello."
     assert result.failures == ("No time was left to check the answer.",)
+
+
+async def test_an_order_to_remember_is_carried_out_in_the_users_words(loop: Loop) -> None:
+    model = Scripted(lambda ask: ask.choices[0] if ask.choices else "It is kept.")
+    result = await loop("Remember that my locker code is 4417.", model)
+    assert [(made.tool, dict(made.arguments)) for made in result.steps] == [
+        ("remember", {"text": "My locker code is 4417."})
+    ]
+    async with Services(loop.declared) as services:
+        assert "4417" in (await services.recall("locker code"))[0]["text"]
