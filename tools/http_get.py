@@ -8,6 +8,7 @@ redirects to may not.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from ryzanstein.tools.context import ToolContext
 from ryzanstein.tools.permission import require_reach
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 __all__ = ["HTML", "Answer", "Wanted", "cleaned_url", "get"]
@@ -94,7 +97,8 @@ async def get(ctx: ToolContext, url: str, wanted: Wanted) -> Answer:
     import httpx2
 
     # No proxy and no .netrc from the environment: either would go around the pinned address.
-    async with httpx2.AsyncClient(trust_env=False, follow_redirects=False) as client:
+    options: dict[str, Any] = {"trust_env": False, "follow_redirects": False, "verify": _tls()}
+    async with httpx2.AsyncClient(**options) as client:
         for _ in range(_MOST_REDIRECTS + 1):
             try:
                 answer = await _once(client, ctx, httpx2.URL(url), wanted)
@@ -117,6 +121,14 @@ async def get(ctx: ToolContext, url: str, wanted: Wanted) -> Answer:
     raise ToolError(
         f"There are more than {_MOST_REDIRECTS} redirects.", hint="Give the final address."
     )
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reads the trusted certificates once: each client of its own would take 20 ms for them."""
+    import httpx2
+
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 async def _once(
