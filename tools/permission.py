@@ -75,9 +75,12 @@ def require_reach(ctx: ToolContext, url: str) -> None:
     """Checks an address that a call is led to on its way, such as by a redirect.
 
     Raises:
-        ApprovalRequired: Outside text was read, and the user did not point to this host.
+        ApprovalRequired: Outside text was read, and the user neither pointed to this host nor
+            granted it.
     """
-    if ctx.tainted and not _pointed_to(ctx, url):
+    if not ctx.tainted or _pointed_to(ctx, url):
+        return
+    if not granted(ctx.grants, "fetch_url", "web", _host(url) or _UNKNOWN):
         raise _unreachable("fetch_url", url)
 
 

@@ -100,8 +100,10 @@ async def names() -> list[str]:
 def calculator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A server written for version 1 of the SDK, with that version, in a folder of its own."""
     folder = tmp_path_factory.mktemp("calculator")
-    wanted = "mcp-server-calculator==0.2.1"
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), wanted]
+    # The rest of what they need is here already; their own resolver would bring all of it again.
+    wanted = ["mcp-server-calculator==0.2.1", "mcp==1.30.0", "httpx", "httpx-sse"]
+    options = ["--quiet", "--no-deps", "--no-compile", "--target", str(folder)]
+    install = [sys.executable, "-m", "pip", "install", *options, *wanted, "pydantic-settings"]
     subprocess.run(install, check=True, stderr=subprocess.DEVNULL)
     return folder
 

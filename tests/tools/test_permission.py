@@ -194,8 +194,9 @@ async def test_after_outside_text_only_what_the_user_named_is_reached(
         return
     with pytest.raises(ApprovalRequired, match="which the user did not name"):
         await call_tool(ctx, get_page, {"url": url})
-    with pytest.raises(ApprovalRequired):
+    with pytest.raises(ApprovalRequired) as no:
         require_reach(ctx, url)
+    require_reach(dataclasses.replace(ctx, grants=frozenset({no.value.grant})), url)
 
 
 async def test_a_search_opens_the_addresses_it_found_as_they_are_and_few(
