@@ -177,8 +177,12 @@ async def _to_its_end(live: Live) -> dict[str, Any]:
                 with live.scope:
                     kept = await _work(live)
                     status = "done"
-            except RyzansteinError as error:
-                status, kept, fault = "failed", {"error": error.to_wire()}, error
+            except Exception as error:  # a fault of ours must not look like a cancellation
+                fault = _known(error) or error
+                told = _known(error) or RyzansteinError(
+                    f"The run failed unexpectedly ({type(error).__name__})."
+                )
+                status, kept = "failed", {"error": told.to_wire()}
             finally:
                 group.cancel_scope.cancel()
     finally:
@@ -193,6 +197,13 @@ async def _to_its_end(live: Live) -> dict[str, Any]:
             hint=f"`ryzanstein runs resume {live.run_id}` goes on behind its last finished step.",
         )
     return kept
+
+
+def _known(error: BaseException) -> RyzansteinError | None:
+    """The error of ours in what task groups make of it; None where there is none."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for found in map(_known, error.exceptions) if found), None)
+    return error if isinstance(error, RyzansteinError) else None
 
 
 async def _tend(live: Live) -> None:

@@ -121,7 +121,9 @@ async def test_an_agent_is_a_resource_with_completion(server: Callable[[str], An
     assert done.completion.values == ["ARCHITECT", "ARBITER"]
 
 
-async def test_a_run_whose_process_is_gone_is_interrupted_and_says_how_to_go_on(answer: Answer) -> None:
+async def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_gone_on_with(
+    answer: Answer,
+) -> None:
     shared().runs.save("say hello", id="run-lost", result={"process": 2**22 + 1})
     found = await answer("orchestrator", "get_run", run_id="run-lost")
     assert found["status"] == "interrupted"
@@ -163,3 +165,18 @@ async def test_a_breakthrough_reaches_every_agent_of_the_tier_over_the_wire(answ
     found = await answer("memory", "find_experiences", task=task, tier=kept["tier"])
     told = next(one for one in found["experiences"] if one["id"] == kept["id"])
     assert any(f"every agent of tier {kept['tier']}" in reason for reason in told["reasons"])
+
+
+async def test_a_fault_of_ours_ends_a_run_as_failed_and_not_as_cancelled(
+    answer: Answer, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise ExceptionGroup("tasks", [KeyError("a bug")])
+
+    monkeypatch.setattr("ryzanstein.agents.loop.run_task", broken)
+    monkeypatch.setattr("ryzanstein.mcp_servers._running._bring_model", broken)
+    error = await fault("orchestrator", "run_agent", codename="APEX", task="Say hello")
+    assert error["code"] == "INTERNAL_ERROR"
+    (run,) = shared().runs.list()
+    assert run.status == "failed"
+    assert "unexpectedly" in run.result["error"]["message"]
