@@ -19,7 +19,16 @@ from ryzanstein.agents.step import OTHER, Step
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile
 
-__all__ = ["COMPUTES", "MOST", "allowed_tools", "clear_arguments", "granted", "menu", "options"]
+__all__ = [
+    "COMPUTES",
+    "FILE",
+    "MOST",
+    "allowed_tools",
+    "clear_arguments",
+    "granted",
+    "menu",
+    "options",
+]
 
 MOST = 8
 # These do most of what is asked for, and small models use them well.
@@ -28,6 +37,15 @@ GENERAL = frozenset(
         *("run_python", "evaluate_expression", "read_file", "search_files", "list_files"),
         *("query_sqlite", "git_inspect", "write_file", "remember", "recall", "fetch_url"),
         "run_tests",
+    }
+)
+CALCULATES = frozenset({"run_python", "evaluate_expression"})
+# What neither of them does as well.
+SYMBOLIC = frozenset(
+    {
+        *("differentiate", "integrate", "compute_limit", "calculate_matrix", "solve_equation"),
+        *("simplify_expression", "solve_constraints", "check_satisfiable", "prove_formula"),
+        "compute_distribution",
     }
 )
 # Beside them so many of those that do one thing.
@@ -68,7 +86,7 @@ _ONLY_WITH = {
     "fetch_url": ("page", re.compile(r"https?://|\bwww\.|\b(web|page|site|url|online)\b", re.I)),
 }
 _REQUEST = re.compile(r"\b(please|(can|could|would|will) you)\b", re.I)
-_FILE = re.compile(r"(?<![\w./@-])(?:[\w-]+/)*[\w-]+\.[A-Za-z]\w{0,5}\b(?!\()")
+FILE = re.compile(r"(?<![\w./@-])(?:[\w-]+/)*[\w-]+\.[A-Za-z]\w{0,5}\b(?!\()")
 # What the searching tools say where they found nothing.
 _EMPTY = ("[found lines: 0", "[0 files match")
 _FILES = re.compile(r"\b(how many|number of) (\w+ ){0,2}files\b", re.I)
@@ -128,6 +146,9 @@ async def menu(
         return [await services.describe_tool("remember")]
     found = [one.name for one in await services.search_tools(task, limit=50)]
     called_for = telling.spoken_of(task, await services.tools(), found)
+    if computes and any(tool.name in CALCULATES for tool in allowed):
+        # Measured: small models copy the example of a special tool where a program would do.
+        called_for &= SYMBOLIC
     names = {tool.name for tool in allowed if _is_for(tool, named, called_for)}
     order = ["write_file"] if prompting.asks_to_write(task) and "write_file" in names else []
     order += [name for one in named for name in _FOR_KIND[one.kind] if name in names]
@@ -215,7 +236,7 @@ def settles(made: Step) -> bool:
 def clear_arguments(tool: str, task: str, named: Sequence[Named]) -> dict[str, str]:
     """The argument that says which thing to work on, where the task names just one of its kind."""
     if tool == "write_file":
-        files = list(dict.fromkeys(_FILE.findall(task)))
+        files = list(dict.fromkeys(FILE.findall(task)))
         return {"path": files[0]} if len(files) == 1 else {}
     if tool == "remember":
         text = prompting.to_remember(task)
