@@ -28,6 +28,7 @@ from ryzanstein.errors import (
 
 if TYPE_CHECKING:
     from mcp import Client
+    from mcp.client.session import ElicitationFnT
 
     from ryzanstein.registry import Registry, ServerSpec
 
@@ -54,11 +55,13 @@ class Connections:
         targets: What takes the place of the registry's servers.
         registry: Says where each server runs.
         seconds: How long connecting may take.
+        elicit: Asks the user what a server wants to know; None where there is nobody to ask.
     """
 
     registry: Registry | None = None
     targets: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = CONNECT_SECONDS
+    elicit: ElicitationFnT | None = None
     _held: dict[str, _Held] = field(default_factory=dict)
     _locks: dict[str, anyio.Lock] = field(default_factory=dict)
     _group: anyio.abc.TaskGroup | None = None
@@ -105,7 +108,8 @@ class Connections:
         dropped = anyio.Event()
         try:
             with anyio.fail_after(self.seconds):
-                return _Held(await group.start(_hold, target, dropped), dropped)
+                client = await group.start(_hold, target, dropped, self.elicit)
+                return _Held(client, dropped)
         except TimeoutError:
             raise ConnectionFailed(
                 f"The {name} server did not answer within {self.seconds:g} s.",
@@ -121,14 +125,18 @@ class Connections:
 
 
 async def _hold(
-    target: Any, dropped: anyio.Event, *, task_status: anyio.abc.TaskStatus[Client]
+    target: Any,
+    dropped: anyio.Event,
+    elicit: ElicitationFnT | None,
+    *,
+    task_status: anyio.abc.TaskStatus[Client],
 ) -> None:
     """Keeps a client open until it is dropped."""
     from mcp import Client
 
     connected = False
     try:
-        async with Client(target) as client:
+        async with Client(target, elicitation_callback=elicit) as client:
             connected = True
             task_status.started(client)
             await dropped.wait()

@@ -38,6 +38,8 @@ from ryzanstein.registry_models import BackendSpec, Resilience
 from ryzanstein.resilience import PARTIES, Parties
 
 if TYPE_CHECKING:
+    from mcp.client.session import ElicitationFnT
+
     from ryzanstein.registry import Registry
 
 __all__ = [
@@ -72,6 +74,7 @@ class Services:
         optional: Those of them that may be gone at first; a call of theirs tries again.
         policy: When to try again and whom to leave alone; the registry's by default.
         parties: What is known of servers and backends; that of this process by default.
+        elicit: Asks the user what a server wants to know; None where there is nobody to ask.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Services:
         optional: Sequence[str] = (),
         policy: Resilience | None = None,
         parties: Parties | None = None,
+        elicit: ElicitationFnT | None = None,
     ) -> None:
         self._registry = registry
         self._names = tuple(names)
@@ -90,7 +94,7 @@ class Services:
         self.policy = policy or (registry.resilience if registry else Resilience())
         # What is known of a server says nothing of another one in its place.
         self._parties = parties or (Parties() if servers else PARTIES)
-        connections = Connections(registry, dict(servers or {}))
+        connections = Connections(registry, dict(servers or {}), elicit=elicit)
         self._servers = Servers(connections, self.policy, self._parties)
         self._pool: Pool | None = None
         self._briefs: tuple[ToolSpec, ...] | None = None

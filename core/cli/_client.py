@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ryzanstein.cli._approval import Around, at_terminal
 from ryzanstein.errors import InvalidRequest
 
 __all__ = ["call", "read_json", "read_text"]
@@ -19,14 +21,18 @@ def call(
     tool: str,
     arguments: dict[str, Any] | None = None,
     progress: Progress | None = None,
+    around: Around = contextlib.nullcontext,
 ) -> dict[str, Any]:
     """Calls one tool and returns its structured content.
+
+    Where there is a terminal, the person at it is asked before something is lost.
 
     Args:
         server: Name of the server.
         tool: Name of the tool.
         arguments: Those that are None are left out.
         progress: Awaited with done, total and message, as often as the server reports.
+        around: Entered while a question stands at the terminal.
 
     Raises:
         RyzansteinError: The tool failed.
@@ -37,7 +43,8 @@ def call(
     from ryzanstein.mcp_servers._shared import shared
 
     async def run() -> dict[str, Any]:
-        async with Services(shared().registry, names=(server,)) as services:
+        elicit = at_terminal(around)
+        async with Services(shared().registry, names=(server,), elicit=elicit) as services:
             return await services.call(server, tool, arguments or {}, progress=progress)
 
     _import_client()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,6 +46,17 @@ class Live:
         """Removes the line."""
         if self._status is not None:
             self._status.stop()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Takes the line away while something else stands there."""
+        if self._status is not None:
+            self._status.stop()
+        try:
+            yield
+        finally:
+            if self._status is not None:
+                self._status.start()
 
     async def report(self, progress: float, total: float | None, message: str | None) -> None:
         """Shows a message of the form "stage: what happens"."""

@@ -81,9 +81,10 @@ def ask(
     with Live() as live, goes_on(live, out):
         if agent:
             arguments["codename"] = agent
-            result = call("orchestrator", "run_agent", arguments, live.report)
+            result = call("orchestrator", "run_agent", arguments, live.report, live.paused)
         else:
-            result = call("orchestrator", "run_task", {**arguments, "team": team}, live.report)
+            arguments["team"] = team
+            result = call("orchestrator", "run_task", arguments, live.report, live.paused)
     out.result(result, lambda: show(result))
 
 

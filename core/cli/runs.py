@@ -86,7 +86,7 @@ def cancel(out: Output, run_id: str) -> None:
 def resume(out: Output, run_id: str) -> None:
     """Go on with a run behind its last finished step."""
     with Live() as live, goes_on(live, out):
-        result = call("orchestrator", "run_task", {"run_id": run_id}, live.report)
+        result = call("orchestrator", "run_task", {"run_id": run_id}, live.report, live.paused)
     out.result(result, lambda: show(result))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ryzanstein.cli._approval import at_terminal
 from ryzanstein.cli._client import call
 from ryzanstein.cli._group import command, group
 from ryzanstein.cli._output import Output, table
@@ -102,7 +103,8 @@ def call_one(out: Output, name: str, arguments: str, yes: bool) -> None:
     async def run() -> dict[str, Any]:
         from ryzanstein.agents.trust import META
 
-        async with Services(shared().registry, names=("tools",)) as services:
+        elicit = at_terminal()
+        async with Services(shared().registry, names=("tools",), elicit=elicit) as services:
             request = {"name": name, "arguments": given}
             meta = {f"{META}grants": ["*"]} if yes else None
             return await services.call("tools", "call_tool", request, meta=meta)
