@@ -193,6 +193,7 @@ def _begun(
     budget = Budget(limits.tokens, limits.seconds)
     run = Run(task, profile, services, budget, window, model, **common)
     services.on_failure = run.failed
+    services.caller.tainted |= bool(run.notes)
     return run
 
 

@@ -5,7 +5,8 @@
     … ? … ?                     each question
 
 A model of a billion parameters writes worse plans than the user did, and each plan costs tokens; so
-what the user did not write as several parts stays one. Each part keeps the words before the list.
+what the user did not write as several parts stays one. What stands before a list is in no part:
+`before` has it for those who are given one part alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 
 from ryzanstein.agents import prompting
 
-__all__ = ["MOST_PARTS", "parts"]
+__all__ = ["MOST_PARTS", "before", "parts"]
 
 MOST_PARTS = 6
 _ITEM = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*•])[ \t]+(?=\S)", re.M)
@@ -53,8 +54,14 @@ def parts(task: str) -> tuple[str, ...]:
     return (text,)
 
 
+def before(task: str) -> str:
+    """What a task says before its list, "" where it has none."""
+    first = _ITEM.search(task)
+    return task[: first.start()].strip() if first else ""
+
+
 def _listed(text: str) -> list[str]:
-    """Items of a list, each behind what was said before the list."""
+    """Items of a list, without what was said before it."""
     starts = list(_ITEM.finditer(text))
     if not starts:
         return []

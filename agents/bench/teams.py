@@ -5,6 +5,7 @@ Both get the same tasks, tools, model and limits. A task is solved where every p
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ __all__ = ["Ask", "measure"]
 # Gives a task to a team, or to one agent where the team is None; returns the result as JSON.
 Ask = Callable[[str, str | None], Awaitable[dict[str, Any]]]
 _Said = Callable[[str], None]
+# The numbers of a list are no results.
+_NUMBERING = re.compile(r"^\s*\d{1,2}[.)]\s", re.M)
 
 
 async def measure(
@@ -66,7 +69,7 @@ async def _tried(task: TeamTask, team: str | None, ask: Ask, home: Path) -> dict
     except RyzansteinError as error:
         result, fault = {}, str(error)
     answer = str(result.get("answer", ""))
-    right = [check(answer, home) for check in task.checks]
+    right = [check(_NUMBERING.sub("", answer), home) for check in task.checks]
     return {
         "id": task.id,
         "parts": len(right),

@@ -14,6 +14,7 @@ from ryzanstein.errors import RyzansteinError
 
 if TYPE_CHECKING:
     from ryzanstein.agents.services import Services
+    from ryzanstein.agents.team.parts import Part
 
 __all__ = ["Board"]
 
@@ -33,9 +34,10 @@ class Board:
         self._run_id = run_id
         self._failed = failed
 
-    async def note(self, agent: str, part: str, answer: str) -> None:
+    async def note(self, agent: str, part: Part, answer: str) -> None:
         """Keeps what an agent found for a part."""
-        text = await _short(f"{agent} on «{' '.join(part.split())[:300]}»: {answer}")
+        words = " ".join(part.text.split())[:300]
+        text = await _short(f"{agent} {_on(part.index)}{words}»: {answer}")
         try:
             await self._services.remember(
                 text, tier="working", task=self._run_id, agent=agent, kind="finding"
@@ -43,16 +45,21 @@ class Board:
         except RyzansteinError as error:
             await self._failed(f"A finding could not be shared: {error}")
 
-    async def notes(self, part: str) -> list[str]:
-        """What was found so far that a part may need."""
+    async def notes(self, part: Part) -> list[str]:
+        """What was found so far that a part may need, but for what it is given anyhow."""
         try:
             hits = await self._services.recall(
-                part[:2000], limit=MOST_NOTES, tier=["working"], task=self._run_id
+                part.text[:2000], limit=MOST_NOTES, tier=["working"], task=self._run_id
             )
         except RyzansteinError as error:
             await self._failed(f"The shared memory could not be read: {error}")
             return []
-        return [hit["text"] for hit in hits if hit.get("similarity", 0.0) >= LEAST_SIMILARITY]
+        near = [hit["text"] for hit in hits if hit.get("similarity", 0.0) >= LEAST_SIMILARITY]
+        return [text for text in near if not any(_on(other) in text[:80] for other in part.after)]
+
+
+def _on(index: int) -> str:
+    return f"on part {index + 1} «"
 
 
 async def _short(text: str) -> str:

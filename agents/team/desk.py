@@ -1,7 +1,7 @@
 """Events and checkpoints of one run of a team, which its members write to side by side.
 
-    checkpoint   {version, team, agent, model,
-                  done: {part: Done}, within: {run id: state of a member's run}}
+The checkpoint is `{version, team, agent, model, done, within}`: `done` has a `Done` a part, and
+`within` the state of a member's run by its id.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
+
 from ryzanstein.agents.run import Checkpoint
 from ryzanstein.agents.team.merge import LEAD
 from ryzanstein.agents.team.work import Done
-from ryzanstein.errors import InvalidRequest
+from ryzanstein.errors import InvalidRequest, RyzansteinError
 from ryzanstein.events import Event, EventSink, new_id
 
 __all__ = ["Desk"]
@@ -57,6 +59,7 @@ class Desk:
         self._kept = {"version": VERSION, "team": team, "agent": LEAD, "model": model}
         self._done: dict[str, dict[str, Any]] = dict(resume.get("done", {}))
         self._within: dict[str, dict[str, Any]] = dict(resume.get("within", {}))
+        self._saving = anyio.Lock()
 
     def finished(self, index: int) -> Done | None:
         """A part that was done before the run was resumed."""
@@ -72,7 +75,10 @@ class Desk:
         self._within = {
             run: state for run, state in self._within.items() if run not in done.run_ids
         }
-        await self._save()
+        try:
+            await self._save()
+        except RyzansteinError as error:
+            await self.failed(f"The state of the team could not be kept: {error}")
 
     def within(self, run_id: str) -> tuple[Mapping[str, Any] | None, Checkpoint | None]:
         """The state a member's run was left in, and where it puts later ones."""
@@ -86,8 +92,11 @@ class Desk:
         return self._within.get(run_id), keep
 
     async def _save(self) -> None:
-        if self._checkpoint is not None:
-            await self._checkpoint({**self._kept, "done": self._done, "within": self._within})
+        if self._checkpoint is None:
+            return
+        async with self._saving:  # an older state must not be written over a newer one
+            state = {"done": dict(self._done), "within": dict(self._within)}
+            await self._checkpoint({**self._kept, **state})
 
     async def failed(self, reason: str) -> None:
         """Notes why something failed that the team can do without."""

@@ -29,7 +29,7 @@ def members_of(team: str, registry: Registry) -> tuple[str, ...]:
         registry: Knows teams and agents.
 
     Raises:
-        InvalidRequest: There is no such team.
+        InvalidRequest: There is no such team, or the list is empty.
         AgentNotFound: There is no agent of a name in the list.
     """
     if team == AUTO:
@@ -40,6 +40,8 @@ def members_of(team: str, registry: Registry) -> tuple[str, ...]:
         return tuple(named[wanted])
     if "," in team:
         found = [registry.agent(name).codename for name in team.split(",") if name.strip()]
+        if not found:
+            raise InvalidRequest("A team needs a member.", hint="Name agents: --team APEX,CIPHER.")
         return tuple(dict.fromkeys(found))
     near = did_you_mean(wanted, named)
     raise InvalidRequest(
@@ -49,13 +51,7 @@ def members_of(team: str, registry: Registry) -> tuple[str, ...]:
 
 
 def best_of(task: str, members: Sequence[str], router: Router) -> str:
-    """The member that fits a task best.
-
-    Raises:
-        InvalidRequest: There are no members.
-    """
-    if not members:
-        raise InvalidRequest("A team needs a member.", hint="Name agents: --team APEX,CIPHER.")
+    """The member that fits a task best; there is one at least."""
     if len(members) == 1:
         return members[0]
     ranked = [one.codename for one in router.route(task, top_k=1000).agents]

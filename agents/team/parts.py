@@ -10,9 +10,12 @@ import re
 from dataclasses import dataclass
 
 from ryzanstein.agents import plan, prompting
+from ryzanstein.agents.menu import FILE
 
 __all__ = ["Part", "split"]
 
+# "Please do this:" says nothing that a part needs.
+MOST_IDLE_WORDS = 3
 _ONE_BACK = re.compile(
     r"\b(it|its|that|this)\b(?!\s+(?:is|was|the|a|an|are)\b)|"
     r"\b(?:the|your|this|that) (?:result|answer|value|number|sum|total|output|function|list|file|"
@@ -25,7 +28,6 @@ _ALL_BACK = re.compile(
     re.I,
 )
 _STEP_BACK = re.compile(r"\b(?:step|part|item|question|point)s? (\d)\b|\((\d)\)", re.I)
-_FILE = re.compile(r"(?<![\w./@-])(?:[\w-]+/)*[\w-]+\.[A-Za-z]\w{0,5}\b(?!\()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,15 @@ class Part:
 
 
 def split(task: str) -> tuple[Part, ...]:
-    """Splits a task at the seams its words show; one part where there are none."""
+    """Splits a task at the seams its words show; one part where there are none.
+
+    Who does a part sees nothing else of the task, so each has what stands before their list.
+    """
     texts = plan.parts(task)
-    return tuple(Part(at, text, _after(at, texts)) for at, text in enumerate(texts))
+    before = plan.before(task) if len(texts) > 1 else ""
+    listed = texts[0] not in before
+    opening = f"{before}\n" if listed and len(before.split()) > MOST_IDLE_WORDS else ""
+    return tuple(Part(at, opening + text, _after(at, texts)) for at, text in enumerate(texts))
 
 
 def _after(at: int, texts: tuple[str, ...]) -> tuple[int, ...]:
@@ -63,7 +71,7 @@ def _after(at: int, texts: tuple[str, ...]) -> tuple[int, ...]:
 
 def _shares_a_file(earlier: str, later: str) -> bool:
     """Whether both name a file that one of them writes: then their order matters."""
-    shared = {*_FILE.findall(earlier)} & {*_FILE.findall(later)}
+    shared = {*FILE.findall(earlier)} & {*FILE.findall(later)}
     return bool(shared) and any(map(prompting.asks_to_write, (earlier, later)))
 
 
@@ -71,6 +79,6 @@ def _without_files(text: str) -> str:
     """A text whose file is named: "this file notes.md" speaks of no earlier part."""
     return (
         re.sub(r"\b(?:this|that|the) (?:file|table|text)\b", "", text)
-        if _FILE.search(text)
+        if FILE.search(text)
         else text
     )

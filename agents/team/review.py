@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ryzanstein.agents.conversation import Budget, Conversation
+from ryzanstein.agents.menu import FILE
 from ryzanstein.agents.persona import system_message, window_of
 from ryzanstein.agents.sections import TASK_SHARE
 from ryzanstein.agents.team.members import members_of
@@ -36,13 +37,16 @@ __all__ = ["TEAM", "Finding", "Review", "code_of", "review", "shown"]
 TEAM = "code review"
 SEVERITIES = ("critical", "major", "minor")
 MOST_FINDINGS = 3
+MOST_LINES = 2000
+PART_LINES = 100
+# What stands where a result of a tool was too long.
+LEFT_OUT = "characters left out; ask for a smaller part"
 FINDINGS_TOKENS = 400
 SECONDS = 300.0
 # Of the words of two findings on one line, from which on they say the same.
 ALIKE = 0.3
 LINTER = "ruff"
 _FENCE = re.compile(r"```[\w+-]*\n(.*?)```", re.S)
-_FILE = re.compile(r"(?<![\w./@-])(?:[\w-]+/)*[\w-]+\.[A-Za-z]\w{0,5}\b(?!\()")
 _WORD = re.compile(r"[a-z_]{3,}")
 _QUESTION = (
     "Review this code, whose lines are numbered:\n{code}\n\n"
@@ -102,15 +106,45 @@ async def code_of(task: str, services: Services) -> tuple[str, str]:
     if fenced:
         return fenced.group(1), ""
     refused = ""
-    for path in dict.fromkeys(_FILE.findall(task)):
-        outcome = await services.call_tool("read_file", {"path": path})
-        if outcome.ok:
-            return outcome.text, path
-        refused = f" {path}: {outcome.text}"
+    for path in dict.fromkeys(FILE.findall(task)):
+        code, why = await _read_whole(path, services)
+        if code:
+            return code, path
+        refused = f" {path}: {why}"
     raise InvalidRequest(
         f"There is no code to review.{refused}",
         hint="Name a file under an allowed folder, or put the code between ``` marks.",
     )
+
+
+async def _read_whole(path: str, services: Services) -> tuple[str, str]:
+    """A file's text, in parts that no result is too short for; else why there is none.
+
+    Raises:
+        InvalidRequest: It is too long.
+    """
+    lines: list[str] = []
+    size = PART_LINES
+    while True:
+        request = {"path": path, "start": len(lines) + 1, "lines": size}
+        outcome = await services.call_tool("read_file", request)
+        if not outcome.ok or not isinstance(outcome.data, dict):
+            return "", outcome.text
+        if not outcome.data["bytes"]:
+            return "", "The file is empty."
+        if LEFT_OUT in outcome.text and size > 1:
+            size //= 2
+            continue
+        # Behind the file's own lines a note may follow.
+        lines += outcome.text.splitlines()[: outcome.data["lines"]]
+        total = outcome.data["total_lines"]
+        if total > MOST_LINES:
+            raise InvalidRequest(
+                f"{path} has {total} lines; a panel reads at most {MOST_LINES}.",
+                hint="Put the part that matters between ``` marks.",
+            )
+        if len(lines) >= total:
+            return "\n".join(lines) + "\n", ""
 
 
 async def review(

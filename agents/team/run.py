@@ -12,6 +12,7 @@ goes to the member that fits it, after the others of a named team were asked for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from ryzanstein.agents.team.desk import Desk
 from ryzanstein.agents.team.merge import LEAD
 from ryzanstein.agents.team.parts import Part, split
 from ryzanstein.agents.team.result import TeamResult, remember, result_of
-from ryzanstein.agents.team.work import Done, Work
+from ryzanstein.agents.team.work import LEAST_TOKENS, Done, Work
 from ryzanstein.agents.trust import Caller
 from ryzanstein.errors import RyzansteinError, TimedOut
 from ryzanstein.events import EventSink, new_id
@@ -81,46 +82,48 @@ async def run_team(
 
     Raises:
         InvalidRequest: The task or the team is none.
-        TimedOut: It took longer than its limit.
+        TimedOut: It took longer than its limit, and no part was done.
     """
     task = checked(task)
     run_id = run_id or new_id("run")
     members = membership.members_of(team, registry)
     parts = split(task)
     given = _shared_out(limits, len(parts))
-    options = {"tools": tools, "limits": given, "sampler": sampler, "approve": approve}
+    options = {"tools": tools, "sampler": sampler, "approve": approve}
     desk = Desk(run_id, team, model, on_event, checkpoint, resume or {})
     hear = desk.heard if on_event else None
     work = Work(
-        services, registry, router, members, run_id, model, options, desk.say, desk.within, hear
+        *(services, registry, router, members, run_id, model, given, options),
+        *(desk.say, desk.within, hear),
     )
     await desk.tell("plan", f"{len(parts)} parts", team=team, parts=[part.text for part in parts])
     began = monotonic()
-    with anyio.move_on_after(limits.seconds if limits else None) as scope:
-        if len(parts) == 1 and members == membership.members_of(panel.TEAM, registry):
-            done = [await _reviewed(work, task)]
+    found: dict[int, Done] = {}
+    seconds = _set(limits, "seconds")
+    with anyio.move_on_after(seconds):
+        if len(parts) == 1 and members == registry.routing.teams.get(panel.TEAM):
+            found[0] = await _reviewed(work, task)
         else:
-            notes = await _advice(work, task, team) if len(parts) == 1 else []
-            done = await _side_by_side(work, desk, parts, notes)
-    if scope.cancelled_caught:
-        assert limits is not None
-        raise TimedOut(
-            f"The team took longer than its {limits.seconds:g} seconds.",
-            hint="Raise the limit of seconds, or ask for less at once.",
-        )
+            await _side_by_side(work, desk, parts, team, found)
+    if not found:
+        raise _timed_out(seconds)
+    done = [found.get(part.index) or _unfinished(part, seconds) for part in parts]
     result = result_of(run_id, done, monotonic() - began, desk.failures)
     await remember(services, task, desk.trace_id, done, result)
     return result
 
 
 async def _side_by_side(
-    work: Work, desk: Desk, parts: Sequence[Part], notes: Sequence[str]
-) -> list[Done]:
-    """Does every part as soon as those it needs are done."""
+    work: Work, desk: Desk, parts: Sequence[Part], team: str, found: dict[int, Done]
+) -> None:
+    """Does every part as soon as those it needs are done, and puts it into `found`."""
     board = Board(work.services, work.run_id, desk.failed)
     ready = [anyio.Event() for _ in parts]
-    found: dict[int, Done] = {}
     room = anyio.CapacityLimiter(MOST_AT_ONCE)
+
+    async def told(part: Part) -> list[str]:
+        needed = [_finding(found[other]) for other in part.after]
+        return needed if len(parts) == 1 else [*needed, *await board.notes(part)]
 
     async def do(part: Part) -> None:
         for other in part.after:
@@ -128,12 +131,11 @@ async def _side_by_side(
         kept = desk.finished(part.index)
         if kept is None:
             async with room:
-                needed = [_finding(found[other]) for other in part.after]
-                other_notes = [] if len(parts) == 1 else await board.notes(part.text)
-                told = [*notes, *needed, *(one for one in other_notes if one not in needed)]
-                kept = await work.do(part, told)
+                advised = await _advice(work, desk, part, team) if len(parts) == 1 else []
+                notes = [*(one.note for one in advised), *await told(part)]
+                kept = _with_advice(await work.do(part, notes), advised)
             if len(parts) > 1 and kept.answer:
-                await board.note(kept.agent, part.text, kept.answer)
+                await board.note(kept.agent, part, kept.answer)
             await desk.finish(kept)
         found[part.index] = kept
         ready[part.index].set()
@@ -141,12 +143,31 @@ async def _side_by_side(
     async with anyio.create_task_group() as group:
         for part in parts:
             group.start_soon(do, part)
-    return [found[part.index] for part in parts]
 
 
 def _finding(done: Done) -> str:
     found = done.answer or f"could not be done: {done.reason}"
     return f"Part {done.index + 1} was: {done.part}\n{done.agent} found: {found}"
+
+
+def _with_advice(done: Done, advised: Sequence[Advice]) -> Done:
+    return replace(
+        done,
+        consulted=(*(one.agent for one in advised), *done.consulted),
+        tokens=done.tokens + sum(one.tokens for one in advised),
+    )
+
+
+def _unfinished(part: Part, seconds: float | None) -> Done:
+    """A part that time ran out for, beside others that were done."""
+    return Done(part.index, part.text, LEAD, reason=str(_timed_out(seconds)))
+
+
+def _timed_out(seconds: float | None) -> TimedOut:
+    return TimedOut(
+        f"The team took longer than its {seconds or 0:g} seconds.",
+        hint="Raise the limit of seconds, or ask for less at once.",
+    )
 
 
 async def _reviewed(work: Work, task: str) -> Done:
@@ -169,11 +190,11 @@ async def _reviewed(work: Work, task: str) -> Done:
     return Done(0, task, LEAD, answer, reason=reason, tokens=found.tokens, result=run)
 
 
-async def _advice(work: Work, task: str, team: str) -> list[str]:
+async def _advice(work: Work, desk: Desk, part: Part, team: str) -> list[Advice]:
     """What the other members of a named team advise, before the one that fits does the task."""
     if team == membership.AUTO:
         return []
-    lead = membership.best_of(task, work.members, work.router)
+    lead = membership.best_of(part.text, work.members, work.router)
     others = [name for name in work.members if name != lead][:MOST_ADVISERS]
     said: dict[str, Advice] = {}
 
@@ -185,20 +206,26 @@ async def _advice(work: Work, task: str, team: str) -> list[str]:
                 work.registry,
                 asker=lead,
                 adviser=adviser,
-                part=task,
+                part=part.text,
                 model=work.model,
             )
         except RyzansteinError as error:
-            await work.tell(adviser, f"could not be asked: {error}")
+            await desk.failed(f"{adviser} could not be asked: {error}")
 
     async with anyio.create_task_group() as group:
         for adviser in others:
             group.start_soon(ask, adviser)
-    return [said[name].note for name in others if name in said]
+    return [said[name] for name in others if name in said and said[name].text]
+
+
+def _set(limits: Limits | None, name: str) -> Any:
+    """A limit that was given, and not just the default of its field."""
+    return getattr(limits, name) if limits and name in limits.model_fields_set else None
 
 
 def _shared_out(limits: Limits | None, parts: int) -> Limits | None:
     """What each part may spend of the whole's tokens; they run side by side, so seconds are one."""
-    if limits is None:
-        return None
-    return limits.model_copy(update={"tokens": max(16, limits.tokens // parts)})
+    tokens = _set(limits, "tokens")
+    if limits is None or tokens is None:
+        return limits
+    return limits.model_copy(update={"tokens": max(LEAST_TOKENS, tokens // parts)})

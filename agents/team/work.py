@@ -6,7 +6,8 @@
           │ failed again
           └─ hands on to one it hands on to, with what was tried ───────────────── kept, as it is
 
-Each happens once at most. A part that nobody could do is kept with the reason.
+Each happens once at most, within the part's tokens. A part that nobody could do is kept with the
+reason.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from ryzanstein.agents.route import Router
     from ryzanstein.agents.services import Services
     from ryzanstein.agents.team.parts import Part
-    from ryzanstein.registry import Registry
+    from ryzanstein.registry import Limits, Registry
 
-__all__ = ["Done", "Work"]
+__all__ = ["LEAST_TOKENS", "Done", "Work"]
 
+# With less, no attempt says anything.
+LEAST_TOKENS = 16
 _Tell = Callable[[str, str], Awaitable[None]]
 # The state a run was left in, where it was, and where it puts later ones.
 _Within = Callable[[str], tuple[Mapping[str, Any] | None, Checkpoint | None]]
@@ -86,6 +89,7 @@ class Work:
         members: The team.
         run_id: The team's run; the runs of parts are named after it.
         model: For all of them; None leaves each its own.
+        limits: Of one part, with all its attempts; None leaves each agent its own.
         options: Further arguments of `run_task`.
         tell: Hears (agent, message) of each step.
         within: Gives, by run id, the state to resume a member's run from and its checkpoint.
@@ -98,6 +102,7 @@ class Work:
     members: tuple[str, ...]
     run_id: str
     model: str | None
+    limits: Limits | None
     options: Mapping[str, Any]
     tell: _Tell
     within: _Within
@@ -107,10 +112,10 @@ class Work:
         """Does a part, with what team mates found as notes."""
         agent = members.best_of(part.text, self.members, self.router)
         first = await self._run(part, agent, notes, "")
-        if first.good:
+        if first.good or not self._may_go_on(first):
             return first
         second = await self._advised(part, first, notes)
-        if second.good:
+        if second.good or not self._may_go_on(second):
             return second
         return await self._handed_on(part, second, notes)
 
@@ -131,13 +136,14 @@ class Work:
             )
         except RyzansteinError as error:
             return replace(failed, reason=f"{failed.reason} {adviser} could not be asked: {error}")
-        again = await self._run(part, failed.agent, [*notes, advice.note], ".again")
+        spent = failed.tokens + advice.tokens
+        again = await self._run(part, failed.agent, [*notes, advice.note], ".again", spent)
         best = _better(failed, again)
         return replace(
             best,
             run_ids=(*failed.run_ids, *again.run_ids),
             consulted=(adviser,),
-            tokens=failed.tokens + advice.tokens + again.tokens,
+            tokens=spent + again.tokens,
         )
 
     async def _handed_on(self, part: Part, failed: Done, notes: list[str]) -> Done:
@@ -148,7 +154,7 @@ class Work:
             return failed
         await self.tell(failed.agent, f"hands on to {agent}: {failed.reason}")
         tried = f"{failed.agent} tried and failed: {failed.reason}"
-        taken = await self._run(part, agent, [*notes, tried], ".on")
+        taken = await self._run(part, agent, [*notes, tried], ".on", failed.tokens)
         best = _better(failed, taken)
         return replace(
             best,
@@ -158,7 +164,26 @@ class Work:
             tokens=failed.tokens + taken.tokens,
         )
 
-    async def _run(self, part: Part, agent: str, notes: list[str], suffix: str) -> Done:
+    def _may_go_on(self, failed: Done) -> bool:
+        """Whether tokens are left for another attempt."""
+        most = self._tokens
+        return most is None or most - failed.tokens >= LEAST_TOKENS
+
+    @property
+    def _tokens(self) -> int | None:
+        """Tokens of all attempts, where they were given."""
+        given = self.limits is not None and "tokens" in self.limits.model_fields_set
+        return self.limits.tokens if self.limits and given else None
+
+    def _left(self, spent: int) -> Limits | None:
+        """The limits of an attempt, after others spent so many tokens."""
+        if self.limits is None or self._tokens is None:
+            return self.limits
+        return self.limits.model_copy(update={"tokens": max(LEAST_TOKENS, self._tokens - spent)})
+
+    async def _run(
+        self, part: Part, agent: str, notes: list[str], suffix: str, spent: int = 0
+    ) -> Done:
         """One run of one agent; a run that fails becomes a reason, since the others go on."""
         run_id = f"{self.run_id}.{part.index + 1}{suffix}"
         await self.tell(agent, f"takes part {part.index + 1}: {part.text[:200]}")
@@ -172,6 +197,7 @@ class Work:
                 model=self.model,
                 run_id=run_id,
                 notes=notes,
+                limits=self._left(spent),
                 on_event=self.on_event,
                 checkpoint=checkpoint,
                 resume=state,

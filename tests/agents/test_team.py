@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from ryzanstein.agents.route import Router
 from ryzanstein.agents.services import Services
 from ryzanstein.agents.team.result import TeamResult
+from ryzanstein.agents.team.review import code_of
 from ryzanstein.agents.team.run import run_team
-from ryzanstein.errors import InvalidRequest, TimedOut
+from ryzanstein.errors import InvalidRequest, StorageError, TimedOut
 from ryzanstein.events import Event
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.registry import Limits, Registry
@@ -69,8 +71,7 @@ class _Team:
                 team=team,
                 tools=False,
                 on_event=hear,
-                checkpoint=keep,
-                **options,
+                **{"checkpoint": keep, **options},
             )
 
 
@@ -191,6 +192,71 @@ async def test_a_team_ends_within_its_seconds(team: _Team) -> None:
             await team(TWO, server, limits=Limits(seconds=1))
 
 
+async def test_what_was_done_before_time_ran_out_is_kept(team: _Team) -> None:
+    with BackendServer(text=_sums) as server:
+        await team(CHAIN, server, run_id="run-1")
+    after_first = next(state for state in team.states if "0" in state["done"])
+    with BackendServer("hang") as server:
+        result = await team(
+            CHAIN, server, run_id="run-1", resume=after_first, limits=Limits(seconds=1)
+        )
+    assert "1. 3 * 4 = 12" in result.answer
+    assert "2. This could not be done: The team took longer than its 1 seconds." in result.answer
+    assert result.verified is False
+
+
+async def test_an_attempt_gets_only_the_tokens_that_are_left(team: _Team) -> None:
+    with BackendServer(text="3 * 4 = 13") as server:
+        result = await team("Calculate 3 * 4.", server, limits=Limits(tokens=150))
+        first, *_, last = server.requests
+    assert len(result.parts[0]["run_ids"]) == 3
+    assert last["max_tokens"] < first["max_tokens"] <= 150
+    with BackendServer(text="3 * 4 = 13") as server:
+        result = await team("Calculate 3 * 4.", server, limits=Limits(tokens=16))
+    assert len(result.parts[0]["run_ids"]) == 1, "nothing is left to try again with"
+
+
+async def test_seconds_alone_leave_each_agent_its_tokens(team: _Team) -> None:
+    with BackendServer(text=_sums) as server:
+        await team(TWO, server)
+        await team(TWO, server, limits=Limits(seconds=60))
+    assert len({body["max_tokens"] for body in server.requests}) == 1
+
+
+async def test_a_team_whose_state_cannot_be_kept_works_on(team: _Team) -> None:
+    async def full(state: dict[str, Any]) -> None:
+        raise StorageError("The disk is full.")
+
+    with BackendServer(text=_sums) as server:
+        result = await team(TWO, server, checkpoint=full)
+    assert "5 * 6 = 30" in result.answer
+    assert any("could not be kept: The disk is full." in reason for reason in result.failures)
+
+
+async def test_states_are_kept_one_after_the_other(team: _Team) -> None:
+    under_way = 0
+
+    async def slowly(state: dict[str, Any]) -> None:
+        nonlocal under_way
+        under_way += 1
+        assert under_way == 1
+        await anyio.lowlevel.checkpoint()
+        under_way -= 1
+        team.states.append(json.loads(json.dumps(state)))
+
+    with BackendServer(text=_sums) as server:
+        await team(TWO, server, checkpoint=slowly)
+    assert sorted(team.states[-1]["done"]) == ["0", "1"]
+
+
+async def test_what_a_mate_found_is_text_from_outside(team: _Team) -> None:
+    with BackendServer(text=_sums) as server:
+        await team(CHAIN, server, run_id="run-1")
+    states = [state["within"] for state in team.states]
+    second = [state["run-1.2"] for state in states if "run-1.2" in state]
+    assert second and all(state["tainted"] for state in second)
+
+
 async def test_a_named_team_advises_the_member_that_fits(team: _Team) -> None:
     def advise(body: Mapping[str, Any]) -> str:
         return "Use Argon2id." if "asks you for advice" in _asked(body) else "Argon2id it is."
@@ -200,6 +266,7 @@ async def test_a_named_team_advises_the_member_that_fits(team: _Team) -> None:
     assert result.agent in {"CIPHER", "FORTRESS"}
     other = ({"CIPHER", "FORTRESS"} - {result.agent}).pop()
     assert f"{other} advises: Use Argon2id." in _asked(server.requests[-1])
+    assert f"advised by {other}" in result.answer
 
 
 async def test_a_state_of_another_team_is_refused(team: _Team) -> None:
@@ -245,3 +312,25 @@ async def test_a_panel_joins_what_its_members_see_and_says_who_saw_it(team: _Tea
 async def test_a_panel_without_code_says_what_it_needs(team: _Team) -> None:
     with BackendServer() as server, pytest.raises(InvalidRequest, match="no code to review"):
         await team("Review it please", server, team="code review")
+
+
+@pytest.mark.parametrize(("lines", "width"), [(700, 8), (150, 90), (1, 20)])
+async def test_a_panel_reads_the_whole_of_a_file_and_nothing_else(
+    place: Path, services: Services, lines: int, width: int
+) -> None:
+    text = "".join(f"x{at} = '{'y' * width}'\n" for at in range(lines))
+    (place / "long.py").write_text(text)
+    async with services:
+        assert await code_of("Review long.py", services) == (text, "long.py")
+
+
+async def test_a_panel_refuses_an_empty_file_and_one_that_is_too_long(
+    place: Path, services: Services
+) -> None:
+    (place / "empty.py").write_text("")
+    (place / "endless.py").write_text("x = 1\n" * 2001)
+    async with services:
+        with pytest.raises(InvalidRequest, match="The file is empty"):
+            await code_of("Review empty.py", services)
+        with pytest.raises(InvalidRequest, match="has 2001 lines"):
+            await code_of("Review endless.py", services)

@@ -38,6 +38,14 @@ def test_a_part_that_writes_a_file_comes_before_one_that_reads_it() -> None:
     assert [part.after for part in parts] == [(), (), (0,)]
 
 
+def test_a_part_keeps_what_was_said_before_the_list_since_its_agent_sees_nothing_else() -> None:
+    listed = "1. Count the lines.\n2. Find the longest line."
+    parts = split(f"Look at the file app.log of yesterday:\n{listed}")
+    assert parts[0].text == "Look at the file app.log of yesterday:\nCount the lines."
+    assert parts[1].text == "Look at the file app.log of yesterday:\nFind the longest line."
+    assert split(f"Do this:\n{listed}")[0].text == "Count the lines."
+
+
 def test_a_team_is_named_by_kind_of_task_or_by_its_members(declared: Registry) -> None:
     assert members_of("security", declared) == ("CIPHER", "FORTRESS")
     assert members_of("Code-Review", declared) == declared.routing.teams["code review"]
@@ -51,6 +59,8 @@ def test_an_unknown_team_is_refused_with_those_there_are(declared: Registry) -> 
     assert "security" in raised.value.hint
     with pytest.raises(AgentNotFound):
         members_of("APEX,NOBODY", declared)
+    with pytest.raises(InvalidRequest, match="needs a member"):
+        members_of(" , ", declared)
 
 
 def test_the_member_that_fits_does_the_work_and_the_registry_says_who_helps(
