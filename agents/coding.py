@@ -27,9 +27,10 @@ __all__ = ["Attempt", "Draft", "Job", "search", "write_code"]
 CODE_TOKENS = 500
 ASSERT_TOKENS = 160
 OWN_ASSERTS = 6
-# Where the task's own examples tell right from wrong, a further candidate is worth its tokens;
+# Where the task's own examples tell right from wrong, a further candidate is worth its tokens, and
+# the run's budget of tokens usually ends the search first;
 # where the model's own asserts all fail, it takes a few results to tell what most agree on.
-LEAST_CANDIDATES = 16
+LEAST_CANDIDATES = 32
 LEAST_DOUBTFUL = 5
 # With less to spare, a further candidate would come out cut.
 LEAST_TOKENS = 200
@@ -117,10 +118,10 @@ async def search(job: Job, opening: str, original: str = "") -> list[Candidate[D
     """Makes candidates until one passes, and returns all, the best first."""
     stub = None if original else examples.stub(job.task)
     given = examples.examples(job.task)
+    if not given and stub is not None:
+        given = properties.round_trips(stub)
     name = examples.function_name(job.task) or examples.function_name(original)
-    own = properties.round_trips(stub) if stub is not None and not given else []
-    if not given and not own:
-        own = await _own_asserts(job, opening, name)
+    own = [] if given else await _own_asserts(job, opening, name)
     tests = _Tests(tuple(given), tuple(own), original, stub)
     question = f"{opening}\n\n{_asked(job.task, tests)}".strip()
 
@@ -147,7 +148,7 @@ async def search(job: Job, opening: str, original: str = "") -> list[Candidate[D
 def _planned(complexity: Complexity, tests: _Tests) -> list[Plan]:
     count, temperature = complexity.candidates, complexity.temperature
     if not tests.original:
-        count = max(2 * count, LEAST_CANDIDATES) if tests.given else max(count, LEAST_DOUBTFUL)
+        count = max(count, LEAST_CANDIDATES) if tests.given else max(count, LEAST_DOUBTFUL)
         temperature = max(temperature, LEAST_TEMPERATURE)
     return candidates.plans(count, temperature)
 

@@ -24,6 +24,7 @@ from ryzanstein.agents.bench.intervals import difference, mcnemar, wilson
 from ryzanstein.agents.conversation import Budget, Conversation
 from ryzanstein.agents.persona import system_message, window_of
 from ryzanstein.agents.services import Services
+from ryzanstein.agents.verification.checks import verdict
 from ryzanstein.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ async def _function(
         id=problem.id,
         direct=direct,
         verified=verified,
-        holds=found[0].holds if len(found[0].checks) > 1 else None,
+        holds=verdict(found[0].checks) if len(found[0].checks) > 1 else None,
         candidates=len(found),
         direct_tokens=first.value.tokens,
         tokens=talk.budget.spent,

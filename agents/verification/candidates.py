@@ -24,6 +24,8 @@ __all__ = ["Candidate", "Plan", "agreement", "best_of", "plans"]
 T = TypeVar("T")
 # Which candidate is shown the failures of those before it.
 REFLECTS = 2
+# What so many draws did not find is sought further away.
+WIDER_FROM, WIDER = 16, 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ def plans(n: int, temperature: float) -> list[Plan]:
         if number == min(REFLECTS, n - 1):
             made.append(Plan(number, reflects=True))
         else:
-            made.append(Plan(number, temperature, seed=number))
+            heat = temperature * (WIDER if number >= WIDER_FROM else 1.0)
+            made.append(Plan(number, heat, seed=number))
     return made
 
 
