@@ -56,7 +56,9 @@ async def run_limited(
             async with anyio.create_task_group() as readers:
                 readers.start_soon(read_limited, process.stdout, output[0], output_bytes)
                 readers.start_soon(read_limited, process.stderr, output[1], 65536)
-            exit_code = await process.wait()
+                exit_code = await process.wait()
+                # What it left behind would keep the pipes open.
+                kill_group(process)
     finally:
         kill_group(process)
         with anyio.CancelScope(shield=True):
@@ -82,7 +84,6 @@ async def read_limited(
 
 
 def kill_group(process: anyio.abc.Process) -> None:
-    """Kills a process that was started in a session of its own, with all of that session."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+    """Kills a process that was started in a session of its own, and what it left of its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -159,7 +159,7 @@ async def _once(
     )
     answer = await client.send(request, stream=True)
     try:
-        if answer.is_redirect:
+        if answer.has_redirect_location:
             return str(url.join(answer.headers["Location"]))
         return await _read(answer, url, wanted)
     finally:
@@ -172,7 +172,7 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int]:
 
 async def _read(answer: httpx2.Response, url: httpx2.URL, wanted: Wanted) -> Answer:
     kind, charset = _kind(answer.headers)
-    if answer.status_code >= 400:
+    if not 200 <= answer.status_code < 300:
         raise ToolError(
             f"{url} answered {answer.status_code} {answer.reason_phrase}.",
             hint="Check the address; the page may not exist or may need a login.",

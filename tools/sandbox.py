@@ -207,7 +207,10 @@ class _Run:
                     return
 
     async def _watch(self, process: anyio.abc.Process) -> None:
-        outer = psutil.Process(process.pid)
+        try:
+            outer = psutil.Process(process.pid)
+        except psutil.Error:
+            return  # it has ended already
         while True:
             await anyio.sleep(_LOOK_EVERY)
             why = _excess(outer, self._limits)

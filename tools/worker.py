@@ -10,6 +10,7 @@ since importing sympy takes half a second. One JSON document a line goes each wa
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import subprocess
 import sys
@@ -58,6 +59,11 @@ class _Worker:
         finally:
             alarm.cancel()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the child is still there: the system may kill an idle one for want of memory."""
+        return self._process.poll() is None
+
     def _expire(self) -> None:
         self.timed_out = True
         self._process.kill()
@@ -67,7 +73,9 @@ class _Worker:
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                # What was not written yet cannot be written any more.
+                with contextlib.suppress(OSError):
+                    pipe.close()
         self._process.wait()
 
 
@@ -86,9 +94,7 @@ async def call(function: str, arguments: Mapping[str, Any], *, seconds: float) -
 
 
 def _exchange(request: bytes, seconds: float) -> dict[str, Any]:
-    with _lock:
-        worker = _idle.pop() if _idle else None
-    worker = worker or _Worker()
+    worker = _taken() or _Worker()
     line = worker.call(request, seconds)
     if not line.endswith(b"\n"):
         worker.close()
@@ -104,6 +110,18 @@ def _exchange(request: bytes, seconds: float) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(line)
     _keep(worker, last=answer["last"])
     return answer
+
+
+def _taken() -> _Worker | None:
+    """An idle worker; those that died meanwhile are reaped."""
+    while True:
+        with _lock:
+            if not _idle:
+                return None
+            worker = _idle.pop()
+        if worker.alive:
+            return worker
+        worker.close()
 
 
 def _keep(worker: _Worker, *, last: bool) -> None:

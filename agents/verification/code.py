@@ -7,6 +7,7 @@ each has a process of its own.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import json
 import secrets
@@ -90,13 +91,20 @@ async def run_programs(
         refused = Check(RUNS, None, last_line(outcome.text))
         return [Trial((refused,), ("",) * len(calls)) for _ in programs]
     printed = data["stdout"]
-    reports: dict[int, list[Any]] = dict(
-        json.loads(line.removeprefix(mark))
-        for line in printed.splitlines()
-        if line.startswith(mark)
-    )
+    reports = _reports(printed, mark)
     stopped = last_line(outcome.text)
     return [_trial(reports.get(number), asserts, calls, stopped) for number in range(len(programs))]
+
+
+def _reports(printed: str, mark: str) -> dict[int, list[Any]]:
+    """What is said of each program, by its number; a report that was cut off is left out."""
+    found: dict[int, list[Any]] = {}
+    for line in printed.splitlines():
+        if line.startswith(mark):
+            with contextlib.suppress(ValueError):
+                number, said = json.loads(line.removeprefix(mark))
+                found[number] = said
+    return found
 
 
 @cache

@@ -214,6 +214,15 @@ async def test_the_worker_is_kept_and_ends_with_its_parent(call: Call) -> None:
     assert not any(child.is_running() for child in first)
 
 
+async def test_a_worker_that_died_idle_is_replaced(call: Call) -> None:
+    worker.close_workers()
+    await call("evaluate_expression", "1 + 1")
+    (idle,) = worker._idle
+    idle._process.kill()
+    idle._process.wait()
+    assert (await call("evaluate_expression", "1 + 2")).text == "3"
+
+
 def test_a_worker_that_grew_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_main, "_KEPT_BYTES", 1 << 20)
     assert worker_main._is_large()

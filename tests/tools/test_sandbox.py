@@ -21,6 +21,7 @@ import pytest
 
 from ryzanstein.errors import ServerUnavailable, ToolError
 from ryzanstein.tools import bubblewrap, sandbox
+from ryzanstein.tools.child import run_limited
 from ryzanstein.tools.limits import Limits
 from ryzanstein.tools.sandbox import SandboxResult
 from ryzanstein.tools.seccomp import filter_program
@@ -335,6 +336,25 @@ async def test_threads_and_processes_work_within_the_limits() -> None:
 async def test_packages_are_there_only_where_asked() -> None:
     assert "ModuleNotFoundError" in (await python("import pydantic")).stderr
     assert (await python("import pydantic; print(1)", packages=True, limits=Limits())).ok
+
+
+async def test_a_sandbox_that_ends_at_once_is_no_fault() -> None:
+    ended = await anyio.open_process(["true"], start_new_session=True)
+    await ended.wait()
+    await sandbox._Run(SMALL)._watch(ended)
+    await ended.aclose()
+
+
+async def test_a_trusted_program_leaves_nothing_behind() -> None:
+    began = time.monotonic()
+    line = ["sh", "-c", "echo said; sleep 60 & echo $!"]
+    done = await run_limited(line, cwd=Path("/"), env={}, seconds=30, output_bytes=100)
+    assert done.exit_code == 0 and time.monotonic() - began < 30
+    said, left = done.stdout.split()
+    assert said == "said"
+    with pytest.raises(psutil.NoSuchProcess):
+        psutil.Process(int(left)).wait(10)
+        psutil.Process(int(left))
 
 
 async def test_a_cancelled_run_leaves_nothing(nothing_is_left_running: None) -> None:

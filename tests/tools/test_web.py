@@ -432,6 +432,9 @@ async def test_a_proxy_of_the_environment_is_not_used(
 async def test_errors_are_explained(site: Site, fetch: Call) -> None:
     with pytest.raises(ToolError, match="answered 404"):
         await fetch(site.add("/missing", "no", status=404))
+    for status in (300, 302, 304):
+        with pytest.raises(ToolError, match=f"answered {status}"):
+            await fetch(site.add("/nowhere", "", status=status))
     with pytest.raises(ConnectionFailed, match="cannot be found"):
         await fetch("http://no.such.host.invalid/")
     with pytest.raises(ConnectionFailed):

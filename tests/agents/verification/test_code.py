@@ -84,3 +84,9 @@ async def test_code_that_cannot_be_run_at_all_is_not_called_wrong(tools: Service
 )
 def test_equal_floats_need_only_be_close(one: object, other: object, expected: bool) -> None:
     assert equal(one, other) is expected
+
+
+async def test_reports_that_do_not_fit_are_left_out(tools: Services) -> None:
+    async with tools:
+        found = await run_programs(tools, ["x = 1"] * 12, [], ["'a' * 990"] * 100)
+    assert found[0].runs and not found[-1].runs
