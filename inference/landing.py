@@ -32,6 +32,9 @@ _NEXT: Final = frozenset(b', "')
 # Letters that only a string has, as no literal of JSON begins or goes on with them.
 _LETTERS: Final = (b"k", b"z")
 _DEPTH: Final = 12
+# Characters of a part, and the least size of a text or an array, that are worth looking at.
+_LONGEST: Final = 40_000
+_MOST_SIZE: Final = 10_000
 # Tokens for an escape, a number or half a character that is still open.
 SLACK: Final = 8
 
@@ -95,21 +98,30 @@ def parts(schema: Any) -> tuple[str, str]:
 
     Every property is there once, every array has an item, every choice is its longest: from
     wherever an answer has got to, its end takes at most that much. The free part is the longest of
-    what need not be there: properties, items and alternatives.
+    what need not be there: properties, items and alternatives. Both are cut where no answer is as
+    long, since sizes and references of a schema can ask for more than fits into the memory.
     """
     found = _Parts(schema)
-    return found.whole, max(found.free, key=len, default="")
+    return found.whole, found.free
 
 
 class _Parts:
     def __init__(self, schema: Any) -> None:
         self._root = schema
-        self.free: list[str] = []
+        self._known: dict[tuple[int, int], str] = {}
+        self.free = ""
         self.whole = self._text(schema, 0)
 
     def _text(self, schema: Any, depth: int) -> str:
         if not isinstance(schema, Mapping) or depth > _DEPTH:
             return '""'
+        # Definitions that refer to each other would be gone through again from every side.
+        place = (id(schema), depth)
+        if place not in self._known:
+            self._known[place] = self._made(schema, depth)[:_LONGEST]
+        return self._known[place]
+
+    def _made(self, schema: Mapping[str, Any], depth: int) -> str:
         if "const" in schema:
             return json.dumps(schema["const"], ensure_ascii=False)
         for key in ("enum", "anyOf", "oneOf"):
@@ -122,26 +134,29 @@ class _Parts:
         kinds = kinds if isinstance(kinds, list) else [kinds]
         return together + max((self._of(kind, schema, depth) for kind in kinds), key=len)
 
+    def _may_be_there(self, text: str) -> None:
+        self.free = max(self.free, text, key=len)
+
     def _longest(self, key: str, options: Sequence[Any], depth: int) -> str:
         if key == "enum":
             return max((json.dumps(one, ensure_ascii=False) for one in options), key=len)
         texts = [self._text(one, depth + 1) for one in options]
-        self.free += texts
-        return max(texts, key=len)
+        longest = max(texts, key=len)
+        self._may_be_there(longest)
+        return longest
 
     def _of(self, kind: str, schema: Mapping[str, Any], depth: int) -> str:
         if kind == "object":
             return self._object(schema, depth)
         if kind == "array":
             item = self._text(schema.get("items", {}), depth + 1)
-            self.free.append(f"{item}, ")
-            least = schema.get("minItems", 1)
+            self._may_be_there(f"{item}, ")
             before = "".join(self._text(one, depth + 1) for one in schema.get("prefixItems", ()))
-            return f"[{before}{(item + ', ') * max(1, least if isinstance(least, int) else 1)}]"
+            count = min(max(1, _least(schema, "minItems")), _LONGEST // len(item) + 1)
+            return f"[{before}{f'{item}, ' * count}]"
         if kind == "string":
-            least = schema.get("minLength", 0)
             shaped = 40 if "pattern" in schema or "format" in schema else 0
-            return f'"{"x" * max(shaped, least if isinstance(least, int) else 0)}"'
+            return f'"{"x" * max(shaped, _least(schema, "minLength"))}"'
         bounds = [json.dumps(schema.get(key, 0)) for key in ("minimum", "maximum")]
         return "false" if kind in {"boolean", "null"} else max(["-0.0", *bounds], key=len)
 
@@ -152,10 +167,10 @@ class _Parts:
             text = f"{json.dumps(name, ensure_ascii=False)}: {self._text(part, depth + 1)}, "
             texts.append(text)
             if name not in required:
-                self.free.append(text)
+                self._may_be_there(text)
         if schema.get("additionalProperties", not texts):
             texts.append('"": "", ')
-            self.free.append(texts[-1])
+            self._may_be_there(texts[-1])
         return f"{{{''.join(texts)}}}"
 
     def _resolved(self, reference: str) -> Any:
@@ -163,3 +178,9 @@ class _Parts:
         for step in reference.removeprefix("#").split("/")[1:]:
             found = found.get(step, {}) if isinstance(found, Mapping) else {}
         return found
+
+
+def _least(schema: Mapping[str, Any], key: str) -> int:
+    """A least size, as far as it matters."""
+    value = schema.get(key, 0)
+    return min(value, _MOST_SIZE) if isinstance(value, int) else 0

@@ -147,3 +147,15 @@ def test_an_answer_with_tokens_to_spare_is_left_alone(
         free.accept(token)
         bound.accept(token)
     assert bound.allowed(4).sum() < 10 < free.allowed().sum()
+
+
+def test_sizes_and_references_that_no_memory_holds_cost_nothing() -> None:
+    endless = {"type": "string", "minLength": 10**10}
+    row = {"type": "array", "items": endless, "minItems": 10**10}
+    whole, free = parts({"type": "array", "items": row, "minItems": 10**10})
+    assert len(whole) < 10**6
+    assert len(free) < 10**6
+    every = {f"p{at}": {"$ref": "#/$defs/node"} for at in range(300)}
+    node = {"type": "object", "properties": every}
+    whole, _ = parts({"$defs": {"node": node}, "$ref": "#/$defs/node"})
+    assert '"p0": {"p0": ' in whole
