@@ -11,6 +11,7 @@ state is handed out behind every finished step, so that the run can be gone on w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ryzanstein.agents import menu, prompting, sections, step
 from ryzanstein.agents.conversation import OutOfBudget
@@ -31,6 +32,9 @@ __all__ = ["LEAST_TOKENS", "use_tools"]
 RETRY_TEMPERATURE = 0.8
 # What a step needs at least; with less to spare, the answer comes now.
 LEAST_TOKENS = 64
+# These come to the same where they are done twice.
+REPEATABLE = frozenset({"remember", "make_folder"})
+MAY_BE_DONE = "It was interrupted, and may have been done. Look at what is there before going on."
 # Doing or finding the same so often ends the use of tools.
 MOST_STALE = 2
 
@@ -48,6 +52,8 @@ async def use_tools(run: Run, known: str, allowed: Sequence[ToolSpec], most: int
         run.acting = await _begun(run, known, allowed, most)
     acting = run.acting
     tools = {name: await run.services.describe_tool(name) for name in acting.shown}
+    if acting.pending is not None:
+        await _interrupted(run, acting, acting.pending)
     while acting.left > 0 and acting.shown and run.talk.spare >= LEAST_TOKENS:
         acting.left -= 1
         run.taken += 1
@@ -104,8 +110,23 @@ async def _step(run: Run, acting: Acting, tools: Mapping[str, ToolSpec]) -> bool
     if call.key in acting.seen:
         return _again(run, acting, name)
     acting.seen.append(call.key)
+    if not tools[name].read_only and name not in REPEATABLE:
+        acting.pending, run.changed = {"tool": name, "arguments": dict(call.arguments)}, True
+        await run.save()
     made = run.note(await _called(run, call), since)
+    acting.pending = None
     return await _heard(run, acting, made)
+
+
+async def _interrupted(run: Run, acting: Acting, call: Mapping[str, Any]) -> None:
+    """Tells of a call that was under way when the run was interrupted, instead of making it."""
+    acting.pending = None
+    made = run.note(Step("tool", call["tool"], call["arguments"], MAY_BE_DONE, False), run.mark())
+    await run.failed(f"{made.tool} was interrupted; it is not called that way again.")
+    quoted = run.services.caller.quote(made.observation)
+    await run.talk.hear(prompting.result_text(made.tool, made.ok, quoted))
+    acting.question = prompting.next_question(run.brief)
+    await run.save()
 
 
 def _again(run: Run, acting: Acting, name: str) -> bool:

@@ -168,7 +168,8 @@ async def run_task(
         try:
             return await _bounded(run, tools, bounds)
         except (AgentInvocationError, InferenceError) as error:
-            if isinstance(error, OutOfBudget) or place + 1 == len(profiles):
+            # Another agent would change again what this one changed.
+            if isinstance(error, OutOfBudget) or run.changed or place + 1 == len(profiles):
                 raise
             await run.failed(f"{one.codename} failed, and the next agent takes over: {error}")
     raise AssertionError("the last agent ends the run by its result or its error")
@@ -212,7 +213,8 @@ async def _bounded(run: Run, tools: bool, limits: Limits) -> RunResult:
             await _stages(run, tools, limits.steps)
             return await _finish(run)
     except TimeoutError:
-        await _remember(run, "It ran out of time.")
+        if run.stage != "remembered":
+            await _remember(run, "It ran out of time.")
         if run.answer:
             await run.failed("No time was left to check the answer.")
             return _result(run)
@@ -321,6 +323,7 @@ async def _finish(run: Run) -> RunResult:
         await run.tell("verify", "checks the answer")
         run.checks += await verify(run.services, run.task, run.answer)
     await _remember(run)
+    run.stage = "remembered"
     await feed_back(run, verdict(run.checks))
     return _result(run)
 

@@ -48,6 +48,7 @@ class Acting:
         seen: Keys of the calls made.
         notes: By tool, why it failed last.
         stale: How often something was done or found again.
+        pending: A call under way that changes something, as tool and arguments.
     """
 
     question: str
@@ -57,6 +58,7 @@ class Acting:
     seen: list[str] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     stale: int = 0
+    pending: dict[str, Any] | None = None
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Run:
         checkpoint: Takes the state after every finished step.
         complexity: How much work the task is.
         failures: Why something failed on the way, a sentence each, in order.
-        stage: The last stage that is done: "", recalled, looked, coded.
+        stage: The last stage that is done: "", recalled, looked, coded, remembered.
         parts: What the task was split into; the task alone where it is one thing.
         part: Which of them is at work.
         found: Of each part that is done, whether it found what it needs.
@@ -93,6 +95,7 @@ class Run:
         acting: Where the use of tools for it is.
         taken: Steps taken so far.
         notes: What others found out for it.
+        changed: A call was made that may have changed something.
     """
 
     task: str
@@ -123,6 +126,7 @@ class Run:
     acting: Acting | None = None
     taken: int = 0
     notes: tuple[str, ...] = ()
+    changed: bool = False
 
     def __post_init__(self) -> None:
         self.complexity: Complexity = estimate(self.task)

@@ -8,7 +8,8 @@
 
 It holds what the run needs to go on behind its last finished step in another process: the
 conversation as it was sent, what was found, and where the use of tools was. A step that was under
-way when the process ended is done again.
+way when the process ended is done again, but not a call that changes something: it may have been
+made.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["VERSION", "agent_of", "restore", "to_json"]
 VERSION = 1
 _PLAIN = (
     *("stage", "part", "taken", "found", "brief", "facts", "told", "reminders", "used"),
-    *("answer", "failures", "model"),
+    *("answer", "failures", "model", "changed"),
 )
 
 

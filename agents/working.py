@@ -38,6 +38,7 @@ async def work(run: Run, tools: bool, steps: int) -> None:
             await _look(run)
             run.stage = "looked"
             await run.save()
+        run.services.caller.grants = menu.granted(run.task, run.around.named)
         allowed = await menu.allowed_tools(run.profile, run.around.named, run.services)
     except (ConnectionFailed, ServerUnavailable, TimedOut) as error:
         await run.failed(f"It answers without tools: {error}")
@@ -73,7 +74,6 @@ async def _plainly(run: Run, known: str) -> None:
 
 async def _look(run: Run) -> None:
     run.around = await ground.look(run.task, run.services)
-    run.services.caller.grants = menu.granted(run.task, run.around.named)
     for one in run.around.named:
         run.steps.append(Step("look", arguments={"path": one.path}, observation=one.text))
         await run.tell("observe", f"{one.path} is a {one.kind}")

@@ -94,6 +94,40 @@ async def test_a_run_goes_on_behind_every_finished_step_and_does_none_twice(loop
     assert len(again.asks) == 1  # only the answer was left
 
 
+async def test_a_call_that_changes_something_is_not_made_twice(loop: Loop, place: Path) -> None:
+    def writes(ask: Ask) -> str:
+        if ask.choices:
+            return "write_file" if "write_file" in ask.choices else ask.choices[0]
+        return "hello" if ask.prefix else "It is written."
+
+    task, file = "Write the word hello into the file out.txt", place / "out.txt"
+    first = await loop(task, Scripted(writes))
+    assert file.read_text().strip() == "hello"
+    under_way = [one for one in loop.states if one["acting"] and one["acting"]["pending"]]
+    assert under_way[0]["acting"]["pending"]["tool"] == "write_file"
+    file.write_text("changed by others meanwhile")
+    again = await loop(task, Scripted(writes), resume=under_way[0], run_id=first.run_id, agent=None)
+    assert file.read_text() == "changed by others meanwhile"
+    assert "write_file was interrupted" in again.failures[0]
+    assert "may have been done" in again.steps[0].observation and not again.steps[0].ok
+
+
+async def test_what_the_task_allows_is_allowed_to_a_resumed_run(loop: Loop, place: Path) -> None:
+    def writes(ask: Ask) -> str:
+        if ask.choices:
+            return "write_file" if "write_file" in ask.choices else ask.choices[0]
+        return "new" if ask.prefix else "It is written."
+
+    task, file = "Write the word new into the file there.txt", place / "there.txt"
+    file.write_text("old")
+    first = await loop(task, Scripted(writes))
+    assert file.read_text().strip() == "new"
+    file.write_text("old")
+    looked = next(one for one in loop.states if one["stage"] == "looked")
+    await loop(task, Scripted(writes), resume=looked, run_id=first.run_id, agent=None)
+    assert file.read_text().strip() == "new"
+
+
 @pytest.mark.parametrize("broken", [{}, {"version": 99, "agent": "APEX"}, {"version": 1}])
 async def test_a_state_that_cannot_be_read_is_refused(loop: Loop, broken: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="cannot be read"):
