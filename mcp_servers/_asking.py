@@ -23,6 +23,7 @@ from mcp_types import (
 )
 from pydantic import BaseModel, Field
 
+from ryzanstein.agents.backends.base import Declined
 from ryzanstein.errors import ServerUnavailable
 from ryzanstein.mcp_servers._rounds import Rounds
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from ryzanstein.agents.run import Approve
 
 __all__ = ["approver", "sampler"]
+
+# As the protocol's specification of sampling has it.
+_USER_SAID_NO = -1
 
 
 class Yes(BaseModel):
@@ -49,7 +53,10 @@ def approver(context: Context[Any, Any] | Rounds) -> Approve | None:
         if isinstance(context, Rounds):
             schema = Yes.model_json_schema()
             form = ElicitRequestFormParams(message=message, requested_schema=schema)
-            said = await context.ask(ElicitRequest(params=form))
+            try:
+                said = await context.ask(ElicitRequest(params=form))
+            except Declined:
+                return None
             return said.action == "accept" and (said.content or {}).get("approve") is True
         try:
             answer = await context.elicit(message, Yes)
@@ -85,6 +92,11 @@ def sampler(context: Context[Any, Any] | Rounds) -> Sampler | None:
         try:
             found = await _created(context, params)
         except MCPError as error:
+            if error.code == _USER_SAID_NO:
+                raise Declined(
+                    "The client's user did not allow its model to be asked.",
+                    hint="Allow it there, or enable another backend.",
+                ) from error
             raise ServerUnavailable(f"The client's model did not answer: {error}.") from error
         text = found.content.text if isinstance(found.content, TextContent) else ""
         reason = "length" if found.stop_reason == "maxTokens" else "stop"

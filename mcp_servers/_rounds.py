@@ -20,7 +20,8 @@ from mcp.server.mcpserver import Context
 from mcp_types import ClientCapabilities, InputRequest, InputRequiredResult
 from mcp_types.version import is_version_at_least
 
-from ryzanstein.errors import InvalidRequest, ServerUnavailable
+from ryzanstein.agents.backends.base import Declined
+from ryzanstein.errors import InvalidRequest
 
 __all__ = ["Rounds", "in_rounds"]
 
@@ -59,10 +60,10 @@ class Rounds:
         """Asks the client in the next round and returns its answer.
 
         Raises:
-            ServerUnavailable: It was asked as often as a client can be in one call.
+            Declined: It was asked as often as a client can be in one call.
         """
         if self._asked >= MOST_QUESTIONS:
-            raise ServerUnavailable(
+            raise Declined(
                 f"A client can be asked {MOST_QUESTIONS} times in one call, and was.",
                 hint="Enable another backend, or ask for less at once.",
             )

@@ -12,6 +12,7 @@ from ryzanstein.resilience import Watch
 __all__ = [
     "Backend",
     "Completion",
+    "Declined",
     "Message",
     "Progress",
     "Refused",
@@ -52,6 +53,10 @@ class Rubbish(InferenceError):
 
 class Refused(InferenceError):
     """A backend cannot do what it is asked, though another one may."""
+
+
+class Declined(Refused):
+    """Whoever is behind a backend does not want to be asked again in this run."""
 
 
 class Backend(Protocol):

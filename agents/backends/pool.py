@@ -22,6 +22,7 @@ from ryzanstein.agents.backends.base import (
     estimated_tokens,
 )
 from ryzanstein.agents.backends.local import LocalBackend
+from ryzanstein.agents.backends.sampling import SamplingBackend
 from ryzanstein.errors import (
     ConfigError,
     InferenceError,
@@ -71,6 +72,8 @@ class Pool:
         self._policy = policy
         self._parties = parties
         self._on_failure = on_failure
+        # How this run's client does says nothing of the client of another.
+        self._own = Parties()
         self._empty: dict[str, int] = {}
 
     @property
@@ -89,7 +92,8 @@ class Pool:
 
     def party(self, backend: Backend) -> Party:
         """What is known of a backend."""
-        return self._parties.get(f"backend:{backend.name}", self._policy)
+        known = self._own if isinstance(backend, SamplingBackend) else self._parties
+        return known.get(f"backend:{backend.name}", self._policy)
 
     async def chat(
         self, messages: Sequence[Message], *, progress: Progress | None = None, **options: Any

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ryzanstein.agents.backends.base import (
     Completion,
+    Declined,
     Message,
     Progress,
     estimated_tokens,
@@ -67,11 +68,12 @@ class SamplingBackend:
         self.seconds = spec.seconds
         self.total_seconds = spec.total_seconds
         self._sampler = sampler
+        self._declined = False
 
     @property
     def available(self) -> bool:
-        """Whether there is a client that can be asked."""
-        return self._sampler() is not None
+        """Whether there is a client that can be asked, and has not said no."""
+        return self._sampler() is not None and not self._declined
 
     async def chat(
         self,
@@ -85,6 +87,7 @@ class SamplingBackend:
 
         Raises:
             ServerUnavailable: There is no client to ask.
+            Declined: The client's user said no.
             InferenceError: It kept answering in another form than it was asked for.
         """
         sampler = self._sampler()
@@ -97,7 +100,11 @@ class SamplingBackend:
         report, spent = reporting(watch, progress), 0
         fault: Misfit | None = None
         for _ in range(ASKS):
-            found = await sampler(_question(asked, form, most, options.get("temperature")))
+            try:
+                found = await sampler(_question(asked, form, most, options.get("temperature")))
+            except Declined:
+                self._declined = True
+                raise
             tokens = estimated_tokens(found.text)
             spent += tokens
             await report(min(spent, most), most, f"{spent} tokens")

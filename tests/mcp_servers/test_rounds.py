@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 from mcp import Client
 from mcp.client.session import ClientRequestContext
-from mcp_types import CallToolResult, CreateMessageRequestParams, CreateMessageResult, TextContent
+from mcp_types import (
+    CallToolResult,
+    ClientCapabilities,
+    CreateMessageRequestParams,
+    CreateMessageResult,
+    ElicitationCapability,
+    ErrorData,
+    TextContent,
+)
 
 from ryzanstein.mcp_servers import _rounds
+from ryzanstein.mcp_servers._asking import approver
 from ryzanstein.mcp_servers._orchestrator import mcp
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.registry import Resilience, ServerSpec, load_registry
@@ -85,6 +95,32 @@ async def test_a_client_that_is_asked_too_often_ends_the_run_with_a_reason(
     async with Client(mcp, sampling_callback=Model()) as client:
         result = await call(client)
     assert "asked 0 times in one call" in json.dumps(result.structured_content)
+
+
+async def test_a_user_who_says_no_is_asked_once(client_only: None) -> None:
+    asked = []
+
+    async def says_no(context: ClientRequestContext, params: CreateMessageRequestParams) -> Any:
+        asked.append(params)
+        return ErrorData(code=-1, message="User rejected sampling request")
+
+    for count in (1, 2, 3, 4):  # no circuit opens: another client may say yes
+        async with Client(mcp, mode="legacy", sampling_callback=says_no) as client:
+            result = await call(client)
+        assert len(asked) == count
+        assert "did not allow" in json.dumps(result.structured_content)
+    async with Client(mcp, mode="legacy", sampling_callback=Model()) as client:
+        assert not (await call(client)).is_error
+
+
+async def test_a_client_that_cannot_be_asked_any_more_was_not_asked(
+    client_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_rounds, "MOST_QUESTIONS", 0)
+    can = ClientCapabilities(elicitation=ElicitationCapability())
+    rounds = _rounds.Rounds(SimpleNamespace(client_capabilities=can))
+    ask = approver(rounds)
+    assert ask is not None and await ask("May I?") is None
 
 
 async def test_a_client_that_goes_away_between_rounds_leaves_a_row_that_says_why(
