@@ -92,6 +92,7 @@ def validated_json(
         ToolError: Names the arguments that are wrong and says why.
     """
     import jsonschema
+    from referencing.exceptions import Unresolvable
 
     required = schema.get("required", [])
     given = {key: value for key, value in arguments.items() if value is not None or key in required}
@@ -103,7 +104,13 @@ def validated_json(
         fault = _fault({"type": "extra_forbidden", "loc": unknown}, schema)
         raise ToolError(f"{name}: {fault}", hint=hint)
     found = jsonschema.Draft202012Validator(dict(schema)).iter_errors(given)
-    faults = [f"{'.'.join(map(str, one.path)) or name}: {one.message[:200]}." for one in found]
+    try:
+        faults = [f"{'.'.join(map(str, one.path)) or name}: {one.message[:200]}." for one in found]
+    except (RecursionError, Unresolvable) as error:
+        raise ToolError(
+            f"{name}: its schema has references that lead nowhere, so it cannot be called.",
+            hint="Use another tool, and tell whoever runs its server.",
+        ) from error
     if faults:
         raise ToolError(f"{name}: {' '.join(faults[:5])}", hint=hint)
     return given

@@ -10,10 +10,10 @@ from ryzanstein.errors import ToolError
 __all__ = ["only_adds", "statements"]
 
 _MOST_STATEMENTS = 200
-# What can only add; everything else may overwrite or delete.
+# What can only add; everything else may overwrite or delete. A comment may part ON from CONFLICT.
 _ADDS = re.compile(
     r"\s*(CREATE\s+(TABLE|UNIQUE\s+INDEX|INDEX|VIEW)|INSERT\s+(OR\s+(IGNORE|ABORT|FAIL)\s+)?INTO)\b"
-    r"(?!.*\bON\s+CONFLICT\b)",
+    r"(?!.*\bCONFLICT\b)",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -38,6 +38,7 @@ _MAGIC = b"SQLite format 3\0"
 _SECONDS = 10.0
 _LOCK_SECONDS = 3.0
 _CELL = 500
+_HINT = 2000
 _BESIDE = ("-journal", "-wal", "-shm")
 _READING = {
     sqlite3.SQLITE_SELECT,
@@ -227,11 +228,14 @@ def explained(connection: sqlite3.Connection, error: Exception, write: bool) -> 
     missing = said.rpartition("no such table: ")[2] if "no such table" in said else ""
     tables = [line.partition("(")[0] for line in schema]
     guess = did_you_mean(missing, tables) if missing else ""
-    return ToolError(f"SQL error: {said}.", hint=f"{guess} Tables: {'; '.join(schema)}".strip())
+    listed = "; ".join(schema)
+    if len(listed) > _HINT:
+        listed = f"{listed[:_HINT]}... ({len(schema)} tables)"
+    return ToolError(f"SQL error: {said}.", hint=f"{guess} Tables: {listed}".strip())
 
 
 def schema_lines(connection: sqlite3.Connection) -> list[str]:
-    """Returns a line a table, name(column type, …).
+    """Returns a line a table, name(column type, …); a broken view has no columns.
 
     Raises:
         ToolError: The file is damaged.
@@ -239,14 +243,20 @@ def schema_lines(connection: sqlite3.Connection) -> list[str]:
     connection.set_progress_handler(None, 0)
     connection.set_authorizer(None)
     wanted = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY name"
-    columns = "SELECT name, type FROM pragma_table_info(?)"
     try:
         tables = [str(row[0]) for row in connection.execute(wanted)]
-        named = {
-            table: ", ".join(" ".join(row).strip() for row in connection.execute(columns, [table]))
+        return [
+            f"{table}({_columns(connection, table)})"
             for table in tables
             if not table.startswith("sqlite_")
-        }
-        return [f"{table}({listed})" for table, listed in named.items()]
+        ]
     except sqlite3.Error as error:
         raise ToolError(f"The database cannot be read: {error}.", hint="Check the file.") from error
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> str:
+    wanted = "SELECT name, type FROM pragma_table_info(?)"
+    try:
+        return ", ".join(" ".join(row).strip() for row in connection.execute(wanted, [table]))
+    except sqlite3.OperationalError:  # a view of a table that is gone
+        return ""

@@ -12,8 +12,9 @@ patternProperties are refused: the grammar accepts them and then does not follow
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ _BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _FRACTIONS: Final = frozenset({"float", "double"})
 _DEPTH: Final = 24
 _SHOWN_DEPTH: Final = 4
+_MOST_LINES: Final = 300
 _PLAIN: Final[tuple[dict[str, Any], ...]] = (
     {"type": "string"},
     {"type": "number"},
@@ -57,7 +59,10 @@ def decodable(schema: Any, depth: int = 0) -> dict[str, Any]:
     if schema is True or schema is None:
         return dict(_ANYTHING)
     if not isinstance(schema, Mapping):
-        raise InvalidRequest(f"A tool's schema has {schema!r:.40} where a schema was expected.")
+        raise InvalidRequest(
+            f"A tool's schema has {schema!r:.40} where a schema was expected.",
+            hint="Give an object such as {'type': 'string'}.",
+        )
     if depth > _DEPTH:
         raise InvalidRequest("A tool's schema is nested too deeply.", hint="At most 24 levels.")
     if "patternProperties" in schema:
@@ -177,15 +182,17 @@ def outline(schema: Mapping[str, Any], indent: str = "    ") -> str:
 
     Lines cost a third fewer tokens than JSON, and models read them at least as well.
     """
-    return "".join(_lines(schema, schema, indent, 0))
+    lines = list(itertools.islice(_lines(schema, schema, indent, 0), _MOST_LINES + 1))
+    if len(lines) > _MOST_LINES:
+        lines[-1] = f"{indent}[... more that is not shown]\n"
+    return "".join(lines)
 
 
 def _lines(
     schema: Mapping[str, Any], root: Mapping[str, Any], indent: str, depth: int
-) -> list[str]:
+) -> Iterator[str]:
     required = schema.get("required")
     required = required if isinstance(required, list | tuple) else ()
-    lines: list[str] = []
     for name, part in (schema.get("properties") or {}).items():
         about = _resolved(part, root)
         need = "" if name in required else ", optional"
@@ -195,25 +202,27 @@ def _lines(
             if about.get("default") is not None
             else ""
         )
-        lines.append(f"{indent}{name} ({_words(about, root)}{need}): {said}{default}\n")
+        yield f"{indent}{name} ({_words(about, root)}{need}): {said}{default}\n"
         inner = _resolved(about.get("items"), root) if _kind(about) == "array" else about
         if depth < _SHOWN_DEPTH:
-            lines += _lines(inner, root, indent + "    ", depth + 1)
-    return lines
+            yield from _lines(inner, root, indent + "    ", depth + 1)
 
 
-def _words(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    """A type in a few words."""
+def _words(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> str:
+    """A type in a few words; a definition that holds itself is followed a few times only."""
     kind = _kind(schema)
     if "const" in schema or schema.get("enum"):
         values = schema["enum"] if schema.get("enum") else [schema["const"]]
         listed = ", ".join(json.dumps(one, ensure_ascii=False) for one in values)
         return f"{'some' if kind == 'array' else 'one'} of {listed}"
+    if depth > _SHOWN_DEPTH:
+        return "any"
     if kind == "array":
-        return f"array of {_words(_resolved(schema.get('items'), root), root)}"
+        return f"array of {_words(_resolved(schema.get('items'), root), root, depth + 1)}"
     options = schema.get("anyOf") or schema.get("oneOf")
     if options:
-        return " or ".join(_words(_resolved(one, root), root) for one in options)
+        words = [_words(_resolved(one, root), root, depth + 1) for one in options]
+        return " or ".join(dict.fromkeys(words))
     kinds = kind if isinstance(kind, list) else [kind]
     return " or ".join(
         "float" if str(schema.get("type")).lower() in _FRACTIONS else one for one in kinds

@@ -313,3 +313,14 @@ def test_an_outline_names_every_argument_once_with_its_type() -> None:
     assert "        age (integer, optional)" in text
     assert 'unit (one of "cm", "m")' in outline(LINKED.schema)
     assert system_text(TOOLS, several=False).count("hotel.book") == 1
+
+
+def test_an_outline_of_definitions_that_hold_themselves_has_an_end() -> None:
+    value = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/$defs/value"}}]}
+    one = {"properties": {"v": {"$ref": "#/$defs/value"}}, "$defs": {"value": value}}
+    assert outline(one).startswith("    v (string or array of string or array of ")
+    every = {f"p{at}": {"$ref": "#/$defs/node"} for at in range(100)}
+    node = {"type": "object", "properties": every}
+    lines = outline({**node, "$defs": {"node": node}}).splitlines()
+    assert len(lines) == 301
+    assert "not shown" in lines[-1]

@@ -102,6 +102,7 @@ async def test_a_new_database_is_made_only_where_asked(call: Call, root: Path) -
 @pytest.mark.parametrize(
     ("script", "adds"),
     [
+        ("INSERT INTO t VALUES (1) ON/**/CONFLICT (id) DO UPDATE SET x = 2", False),
         ("CREATE TABLE t (a)", True),
         ("insert into t values (1); INSERT OR IGNORE INTO t VALUES ('DELETE FROM t;')", True),
         ("CREATE INDEX i ON t (a);", True),
@@ -273,3 +274,26 @@ async def test_reading_alone_changes_no_database(root: Path, shop: Path) -> None
         with pytest.raises(ToolError, match="only reading is allowed"):
             await call_tool(ctx, name, arguments)
     assert shop.read_bytes() == before and [path.name for path in root.iterdir()] == ["shop.db"]
+
+
+async def test_a_view_whose_table_is_gone_hides_nothing_else(call: Call, shop: Path) -> None:
+    with contextlib.closing(sqlite3.connect(shop)) as connection, connection:
+        connection.executescript("CREATE TABLE old (x); CREATE VIEW stale AS SELECT x FROM old;")
+        connection.execute("DROP TABLE old")
+    described = await call("describe_database", {"database": "shop.db"})
+    assert "broken view (no such table: main.old) stale()" in described.text
+    assert "table makers(" in described.text
+    schema = await call("query_sqlite", {"sql": "schema", "database": "shop.db"})
+    assert "stale()" in schema.text
+    with pytest.raises(ToolError, match="no such table: nope"):
+        await call("query_sqlite", {"sql": "SELECT * FROM nope", "database": "shop.db"})
+
+
+async def test_an_error_does_not_list_a_thousand_tables(call: Call, root: Path) -> None:
+    with contextlib.closing(sqlite3.connect(root / "many.db")) as connection, connection:
+        for number in range(1000):
+            connection.execute(f"CREATE TABLE table_{number} (id INTEGER, name TEXT)")
+    with pytest.raises(ToolError) as raised:
+        await call("query_sqlite", {"sql": "SELECT * FROM tabel_7", "database": "many.db"})
+    assert "(1000 tables)" in raised.value.hint
+    assert len(raised.value.hint) < 2500

@@ -27,6 +27,7 @@ from ryzanstein.tools import (
     tool,
     toolbox,
 )
+from ryzanstein.tools.schema import validated_json
 
 TOOLS = all_tools()
 FIRST = {
@@ -260,3 +261,12 @@ def test_finding_the_tools_imports_no_heavy_library() -> None:
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("reference", ["#", "#/$defs/itself", "#/$defs/nowhere"])
+def test_a_schema_whose_references_lead_nowhere_is_an_error_with_advice(reference: str) -> None:
+    loop = {"itself": {"$ref": "#/$defs/itself"}}
+    schema = {"type": "object", "properties": {"x": {}}, "$defs": loop, "$ref": reference}
+    with pytest.raises(ToolError, match="lead nowhere") as raised:
+        validated_json("a.b", schema, {"x": 1}, {})
+    assert raised.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -14,6 +15,7 @@ from ryzanstein.tools.toolbox import tool
 
 _MOST_TABLES = 200
 _SAMPLES = 2
+_NOTHING: Mapping[str, Any] = {"columns": [], "foreign_keys": [], "indexes": []}
 
 
 @tool(
@@ -74,6 +76,8 @@ def _tables(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]
 
 def _table(connection: sqlite3.Connection, name: str, kind: str) -> dict[str, Any]:
     quoted = _quoted(name)
+    if kind == "view" and (fault := _broken(connection, quoted)):
+        return {"name": name, "kind": f"broken view ({fault})", "rows": 0, **_NOTHING}
     columns = connection.execute(f"PRAGMA table_info({quoted})").fetchall()
     keys = connection.execute(f"PRAGMA foreign_key_list({quoted})").fetchall()
     indexes = connection.execute(f"PRAGMA index_list({quoted})").fetchall()
@@ -94,6 +98,17 @@ def _table(connection: sqlite3.Connection, name: str, kind: str) -> dict[str, An
             for _, index, unique, *_ in indexes
         ],
     }
+
+
+def _broken(connection: sqlite3.Connection, view: str) -> str:
+    """Why a view cannot be read, such as that its table is gone; empty where it can."""
+    try:
+        connection.execute(f"SELECT * FROM {view} LIMIT 0")
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            raise
+        return str(error)
+    return ""
 
 
 def _indexed(connection: sqlite3.Connection, index: str) -> str:

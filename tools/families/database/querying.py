@@ -72,7 +72,7 @@ async def query_sqlite(
         ToolError: No such file or table, a statement that is not allowed, or one that is too slow.
     """
     return await anyio.to_thread.run_sync(
-        _query, ctx, sql, database, parameters, limit, write, abandon_on_cancel=True
+        _query, ctx, sql, database, parameters, limit, write, abandon_on_cancel=not write
     )
 
 
