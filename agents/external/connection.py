@@ -13,6 +13,7 @@ import functools
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,6 +54,10 @@ class Loop:
 
     async def run(self, work: Callable[[], Awaitable[_Result]]) -> _Result:
         """Runs something in the thread's loop; a cancelled caller cancels it there."""
+        return await asyncio.wrap_future(await self.start(work))
+
+    async def start(self, work: Callable[[], Awaitable[_Result]]) -> Future[_Result]:
+        """Has something run in the thread's loop, whatever becomes of the caller."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="external", daemon=True)
@@ -60,7 +65,7 @@ class Loop:
                 atexit.register(self.close)
         await anyio.to_thread.run_sync(self._ready.wait)
         assert self._portal is not None
-        return await asyncio.wrap_future(self._portal.start_task_soon(work))
+        return self._portal.start_task_soon(work)
 
     def close(self) -> None:
         """Ends the connections and the thread."""
@@ -118,6 +123,13 @@ class Connection:
             ConnectionFailed: It cannot be started or reached.
             TimedOut: It does not answer.
         """
+        return await self._loop.run(self._listed)
+
+    async def ask_tools(self) -> Future[list[Definition]]:
+        """Asks for the tools without waiting for them; the errors are those of `list_tools`."""
+        return await self._loop.start(self._listed)
+
+    async def _listed(self) -> list[Definition]:
         found = await self._guarded(self._list)
         # A server may list its tools and yet fail at every one of them.
         self._party.looked(f"{len(found)} tools")
@@ -138,20 +150,21 @@ class Connection:
             ConnectionFailed: It cannot be started or reached, or went away.
             TimedOut: It took too long.
         """
-        work = functools.partial(self._call, tool, arguments)
+        work = functools.partial(self._guarded, functools.partial(self._call, tool, arguments))
         try:
-            result = await self._guarded(work)
+            result = await self._loop.run(work)
         except ConnectionFailed:
             if not again:
                 raise
-            result = await self._guarded(work)
+            result = await self._loop.run(work)
         self._party.worked()
         return result
 
     async def _guarded(self, work: Callable[[Client], Awaitable[_Result]]) -> _Result:
+        """Runs in the loop's thread; what the party should know of is told to it."""
         self._party.require()
         try:
-            return await self._loop.run(functools.partial(self._bounded, work))
+            return await self._bounded(work)
         except (ConnectionFailed, TimedOut) as error:
             self._party.failed(error)
             raise

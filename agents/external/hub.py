@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -28,6 +30,7 @@ __all__ = ["External", "ToolState"]
 
 log = logging.getLogger("ryzanstein.agents")
 _RETRY_SECONDS = 60.0
+_PATIENCE = 10.0
 _MOST_TEXT = 200_000
 _MOST_DATA = 200_000
 _PLACEHOLDERS = {
@@ -38,7 +41,7 @@ _PLACEHOLDERS = {
     "array": [],
     "object": {},
 }
-Standing = Literal["ready", "changed", "new", "not allowed", "unusable"]
+Standing = Literal["ready", "changed", "new", "not allowed", "unusable", "unreachable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,12 @@ class ToolState:
 
     Attributes:
         server: Its server.
-        name: What it is called by here.
+        name: What it is called by here; the server's own name where that is unreachable.
         own_name: What the server calls it.
-        standing: ready, changed or new (both wait for approval), not allowed, or unusable.
+        standing: ready, changed or new (both wait for approval), not allowed, unusable, or
+            unreachable for a server that does not tell its tools.
         fingerprint: Of the definition that the server gives now.
-        description: In the server's words, cleaned.
+        description: In the server's words, cleaned; why it is unreachable.
     """
 
     server: str
@@ -64,17 +68,44 @@ class ToolState:
 
 @dataclass
 class _Joined:
-    """One server: its connection, what was approved of it, what it has, and when it failed."""
+    """One server: its connection, what was approved of it, what it has, and when it failed.
+
+    `first` is the list of a server that was never met, while it is asked for since `asked`; `stamp`
+    is of the file of pins as it was read or written last.
+    """
 
     connection: Connection
     path: Path
     pins: Pins | None = None
+    stamp: tuple[int, int] | None = None
     present: frozenset[str] | None = None
     failed: float = float("-inf")
+    first: Future[list[Definition]] | None = None
+    asked: float = 0.0
 
     @property
     def spec(self) -> ServerSpec:
         return self.connection.spec
+
+    def load(self) -> None:
+        """Takes what was approved, also by another process meanwhile.
+
+        Raises:
+            StorageError: The file is damaged.
+        """
+        stamp = _stamp(self.path)
+        if self.pins is None or stamp != self.stamp:
+            self.pins, self.stamp = Pins.load(self.path) or self.pins, stamp
+
+    def save(self) -> None:
+        """Keeps what was approved and what waits.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        assert self.pins is not None
+        self.pins.save(self.path)
+        self.stamp = _stamp(self.path)
 
 
 class External:
@@ -116,7 +147,8 @@ class External:
     async def tools(self) -> tuple[Tool, ...]:
         """Returns the tools that may be called; servers never met before are asked for theirs.
 
-        A server that cannot be reached is left out, and the log says why.
+        A server that cannot be reached is left out, and the log says why; one that is slow to
+        start joins when it has.
         """
         if not self._servers:
             return ()
@@ -128,25 +160,40 @@ class External:
         )
 
     async def _met(self, server: _Joined) -> None:
-        if server.pins is not None or monotonic() - server.failed < _RETRY_SECONDS:
+        if server.pins is None and monotonic() - server.failed < _RETRY_SECONDS:
             return
         try:
-            server.pins = Pins.load(server.path)
+            server.load()
             if server.pins is None:
-                await self._refresh(server)
+                await self._meet(server)
         except RyzansteinError as error:
             server.failed = monotonic()
             log.warning("the tools of %s are left out: %s", server.spec.name, error)
 
+    async def _meet(self, server: _Joined) -> None:
+        """Waits a while for a server's first list; it goes on being asked for afterwards."""
+        if server.first is None:
+            server.first, server.asked = await server.connection.ask_tools(), monotonic()
+        first = server.first
+        left = max(0.0, server.asked + _PATIENCE - monotonic())
+        await asyncio.wait([asyncio.wrap_future(first)], timeout=left)
+        if not first.done():
+            log.warning("%s is slow to start; its tools join when it has", server.spec.name)
+            return
+        if server.first is first:
+            server.first = None
+            self._take(server, first.result())
+
     async def states(self) -> list[ToolState]:
-        """Asks every server for its tools and says how each stands; a silent server has none."""
+        """Asks every server for its tools and says how each stands, or why a server is silent."""
         found: dict[str, list[ToolState]] = {name: [] for name in self._servers}
 
         async def ask(server: _Joined) -> None:
             try:
                 definitions = await self._refresh(server)
             except RyzansteinError as error:
-                log.warning("%s: %s", server.spec.name, error)
+                name = server.spec.name
+                found[name] = [ToolState(name, name, "", "unreachable", "", str(error))]
             else:
                 found[server.spec.name] = [self._state(server, one) for one in definitions]
 
@@ -178,19 +225,21 @@ class External:
                 raise InvalidRequest(f"{name} has no tool {one!r}.", hint=did_you_mean(one, found))
         assert server.pins is not None
         taken = server.pins.approve(plain or list(server.pins.waiting))
-        server.pins.save(server.path)
+        server.save()
         return taken
 
     async def _refresh(self, server: _Joined) -> list[Definition]:
         found = await server.connection.list_tools()
-        if server.pins is None:
-            server.pins = Pins.load(server.path)
+        self._take(server, found)
+        return found
+
+    def _take(self, server: _Joined, found: list[Definition]) -> None:
+        server.load()
         if server.pins is None:
             server.pins = Pins({one.name: one for one in found})
         server.pins.compare(found)
         server.present = frozenset(one.name for one in found)
-        server.pins.save(server.path)
-        return found
+        server.save()
 
     def _state(self, server: _Joined, one: Definition) -> ToolState:
         assert server.pins is not None
@@ -260,6 +309,7 @@ class External:
     ) -> Output:
         if server.connection.stale:
             await self._refresh(server)
+        server.load()
         assert server.pins is not None
         if one.name in server.pins.waiting:
             raise ToolError(
@@ -272,6 +322,15 @@ class External:
         if result.is_error:
             raise ToolError(f"{server.spec.name} says: {text[:2000] or 'it failed'}")
         return Output(text or "(no text)", _data(result))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Tells one state of a file from another."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def _allowed(spec: ServerSpec, one: Definition) -> bool:

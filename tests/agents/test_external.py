@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import uvicorn
 import yaml
 from mcp.server.mcpserver import MCPServer
 
 from ryzanstein.agents.bench import hostile_server
+from ryzanstein.agents.external import hub
 from ryzanstein.agents.external.definitions import Definition, Pins, own_name
 from ryzanstein.agents.services import Services, ToolOutcome
 from ryzanstein.agents.trust import Caller
@@ -210,6 +212,24 @@ async def test_a_changed_definition_is_out_until_it_is_approved(
     assert await shared().external.approve("plain") == ["extra"]
 
 
+async def test_an_approval_reaches_a_process_that_runs_and_is_not_undone_by_it(
+    join: Join, behave: Behave, plain: dict[str, Any]
+) -> None:
+    join(plain)
+    behave(ECHO, announces_at="echo")
+    running = shared().external
+    assert (await call("plain.echo", {"words": "a"})).ok
+    behave({**ECHO, "description": "Something else."}, {**ECHO, "name": "extra"})
+    shared().reset(keep=("external",))
+    assert {one.standing for one in await running.states()} == {"changed", "new"}
+    command = [sys.executable, "-m", "ryzanstein.cli", "tools", "approve", "plain"]
+    done = await anyio.run_process(command, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {one.name for one in await running.tools()} == {"plain.echo", "plain.extra"}
+    assert {one.standing for one in await running.states()} == {"ready"}
+    assert {one.name for one in await running.tools()} == {"plain.echo", "plain.extra"}
+
+
 async def test_a_change_while_connected_is_noticed(
     join: Join, behave: Behave, plain: dict[str, Any]
 ) -> None:
@@ -263,6 +283,35 @@ async def test_a_server_that_cannot_start_leaves_the_others_alone(
     assert "gone" in caplog.text and "cannot be reached" in caplog.text
     with pytest.raises(InvalidRequest, match=r"Did you mean plain|External servers: gone, plain"):
         await shared().external.approve("plan")
+
+
+async def test_one_that_hangs_at_its_start_is_not_waited_for_and_joins_late(
+    join: Join, plain: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hub, "_PATIENCE", 0.01)
+    gate = tmp_path / "gate"
+    waits = (
+        f"import os, runpy, sys, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+    )
+    late = f"{waits} time.sleep(0.01)\nsys.argv = {['x', plain['args'][-1]]!r}\n"
+    late += f"runpy.run_path({str(SERVER)!r}, run_name='__main__')"
+    join({**plain, "name": "late", "args": ["-I", "-c", late]})
+    (tmp_path / "behaviour.json").write_text(json.dumps({"tools": [ECHO]}), encoding="utf-8")
+    assert await names() == []
+    gate.touch()
+    while not await names():
+        await anyio.sleep(0.02)
+    assert await names() == ["late.echo"]
+
+
+async def test_servers_that_cannot_be_reached_are_shown_with_the_reason(
+    join: Join, behave: Behave, plain: dict[str, Any]
+) -> None:
+    join({**plain, "name": "gone", "command": "/nonexistent/server"}, plain)
+    states = {one.name: one for one in await shared().external.states()}
+    assert states["plain.echo"].standing == "ready"
+    assert states["gone"].standing == "unreachable"
+    assert "cannot be reached" in states["gone"].description
 
 
 async def test_a_server_whose_list_is_rubbish_is_left_out(
