@@ -13,6 +13,7 @@ A grant is the name of a tool or a family, `tool:target` for one target, such as
 from __future__ import annotations
 
 import fnmatch
+import glob
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -66,9 +67,16 @@ def granted(grants: Iterable[str], name: str, family: str, target: str) -> bool:
     """Tells whether one of the grants covers a tool's work on a target."""
     for grant in grants:
         tool, colon, pattern = grant.partition(":")
-        if tool in {name, family, "*"} and (not colon or fnmatch.fnmatchcase(target, pattern)):
+        if tool in {name, family, "*"} and (not colon or _covers(pattern, target)):
             return True
     return False
+
+
+def _covers(pattern: str, target: str) -> bool:
+    """Whether a pattern is the target itself, or matches each of the names that it lists."""
+    if pattern in {target, glob.escape(target)}:
+        return True
+    return all(fnmatch.fnmatchcase(one, pattern) for one in target.split(", "))
 
 
 def require_reach(ctx: ToolContext, url: str) -> None:
@@ -88,7 +96,7 @@ def _loss(item: Tool, target: str) -> ApprovalRequired:
     return ApprovalRequired(
         f"{item.name} would overwrite or delete {target}, which needs approval.",
         hint="Ask the user, or take a way that keeps what is there.",
-        grant=f"{item.name}:{target}",
+        grant=f"{item.name}:{glob.escape(target)}",
     )
 
 

@@ -105,6 +105,25 @@ async def test_a_run_may_overwrite_what_it_made(strict: ToolContext) -> None:
         await call_tool(dataclasses.replace(strict, made=set()), put_file, {"path": "new.txt"})
 
 
+@pytest.mark.parametrize("name", ["a[1].txt", "*.txt", "what?.txt", "one, two.txt"])
+async def test_the_grant_that_a_refusal_names_covers_that_target_alone(
+    strict: ToolContext, name: str
+) -> None:
+    (strict.roots[0] / name).write_text("old", encoding="utf-8")
+    with pytest.raises(ApprovalRequired) as no:
+        await call_tool(strict, put_file, {"path": name})
+    assert no.value.grant is not None
+    ctx = dataclasses.replace(strict, grants=frozenset({no.value.grant}))
+    await call_tool(ctx, put_file, {"path": name})
+    with pytest.raises(ApprovalRequired):
+        await call_tool(ctx, put_file, {"path": "old.txt"})
+
+
+def test_a_pattern_has_to_match_each_of_several_targets() -> None:
+    assert granted({"git_restore:*.py"}, "git_restore", "git", "a.py, b.py")
+    assert not granted({"git_restore:*.py"}, "git_restore", "git", "notes.txt, b.py")
+
+
 @pytest.mark.parametrize(
     ("grant", "enough"),
     [
