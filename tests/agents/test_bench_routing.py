@@ -59,7 +59,7 @@ def test_labels_of_ones_own_are_learnt(measured: Callable[..., dict[str, Any]]) 
     assert found["top1"] == found["curve"]["0"] <= found["top3"] <= found["top5"] == 1.0
     assert list(found["curve"]) == ["0", "2", "5", "10", "25"]
     assert found["curve"]["25"] >= 0.9 and found["auroc_out_of_scope"] > 0.8
-    assert found["ms_per_task"] > 0
+    assert min(found[name] for name in ("ms_per_task", "ms_without_embedding", "ms_learnt")) > 0
     assert any("more than 30" in line for line in found["said"])
 
 
@@ -75,7 +75,8 @@ def test_labels_are_agents_where_none_are_given(measured: Callable[..., dict[str
     data = "\ufefftask,label,split\nencrypt my disk,@cipher,test\nplot the data,PRISM,test\n"
     found = measured(data)
     assert found["labels"] == 40 and found["curve"] == {"0": found["top1"]}
-    assert "auroc_out_of_scope" not in found
+    assert "auroc_out_of_scope" not in found and "ms_learnt" not in found
+    assert found["ms_without_embedding"] > 0
 
 
 def test_the_format_of_clinc150_names_its_labels(measured: Callable[..., dict[str, Any]]) -> None:
