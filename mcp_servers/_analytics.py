@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from ryzanstein.errors import InvalidRequest
+from ryzanstein.mcp_servers import _kept_runs
 from ryzanstein.mcp_servers._factory import READS, Reply, make_server, page
 from ryzanstein.mcp_servers._metrics import METRICS
 from ryzanstein.mcp_servers._shared import shared
@@ -187,9 +187,7 @@ def list_runs(
 @mcp.tool(title="Describe a run", annotations=READS)
 def describe_run(run_id: Annotated[str, Field(min_length=1, max_length=64)]) -> RunDescription:
     """Show one run in full: steps, checks, answer, what it cost."""
-    run = shared().runs.get(run_id)
-    if run is None:
-        raise InvalidRequest(f"There is no run {run_id}.", hint="list_runs gives ids.")
+    run = _kept_runs.found(run_id)
     return RunDescription(**_brief(run), updated=_time(run.updated), result=run.result)
 
 
@@ -256,7 +254,7 @@ def dashboard() -> str:
 
 
 def _runs() -> list[Run]:
-    return list(shared().runs.list(limit=MAX_RUNS))
+    return [_kept_runs.settled(run) for run in shared().runs.list(limit=MAX_RUNS)]
 
 
 def _brief(run: Run) -> dict[str, Any]:

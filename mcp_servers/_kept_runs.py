@@ -20,7 +20,7 @@ from ryzanstein.mcp_servers._shared import shared
 if TYPE_CHECKING:
     from ryzanstein.memory.records import Run
 
-__all__ = ["SILENT_SECONDS", "claimed", "described", "found", "owner", "rate", "stop"]
+__all__ = ["SILENT_SECONDS", "claimed", "described", "found", "owner", "rate", "settled", "stop"]
 
 # An owner on another machine says every ten seconds that it is at it.
 SILENT_SECONDS = 60.0
@@ -47,13 +47,17 @@ def found(run_id: str) -> Run:
         raise InvalidRequest(
             f"There is no run {run_id}.", hint="list_runs of the analytics server shows them."
         )
-    if kept.status == "running" and _is_gone(kept):
-        error = AgentInvocationError(
-            "The process that ran it ended before the run did.", hint=_how_to_go_on(run_id)
-        )
-        result = {"error": error.to_wire()}
-        return shared().runs.interrupt(run_id, kept.owner, result=result)
-    return kept
+    return settled(kept)
+
+
+def settled(kept: Run) -> Run:
+    """A run as it is, or as interrupted where it says running and its owner is gone."""
+    if kept.status != "running" or not _is_gone(kept):
+        return kept
+    error = AgentInvocationError(
+        "The process that ran it ended before the run did.", hint=_how_to_go_on(kept.id)
+    )
+    return shared().runs.interrupt(kept.id, kept.owner, result={"error": error.to_wire()})
 
 
 def described(run_id: str, events: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -42,6 +42,12 @@ def test_runs_are_listed_newest_first(run: Run, kept: None) -> None:
     assert "What is 2 + 2?" in run("runs", "list").out
 
 
+def test_a_run_whose_process_is_gone_is_listed_as_interrupted(run: Run, kept: None) -> None:
+    found = run("runs", "list", "--status", "interrupted", "--json").json
+    assert [one["run_id"] for one in found] == ["run-gone"]
+    assert run("runs", "list", "--status", "running", "--json").json == []
+
+
 def test_a_run_is_shown_as_it_ended_or_with_how_to_go_on(run: Run, kept: None) -> None:
     assert "It is 4." in run("runs", "show", "run-done").out
     gone = run("runs", "show", "run-gone")
