@@ -8,7 +8,9 @@
     maximize 3*x + 2*y           or minimize; one goal a line
 
 Names that are not declared are truth values where they stand as such, else whole numbers, or reals
-where the text has a decimal point or a division.
+where the text has a decimal point or a division. // and % round down, as in Python; a comparison
+with a division by zero in it does not hold, as in MiniZinc (Frisch and Stuckey, "The Proper
+Treatment of Undefinedness in Constraint Languages", 2009).
 """
 
 from __future__ import annotations
@@ -69,13 +71,13 @@ class Problem:
 
     Attributes:
         constraints: Source line and formula.
-        goals: "maximize" or "minimize", and what.
+        goals: "maximize" or "minimize", what, and its source.
         variables: Every variable, by name.
         assumed: Name to type, of those that were not declared.
     """
 
     constraints: list[tuple[str, Any]] = field(default_factory=list)
-    goals: list[tuple[str, Any]] = field(default_factory=list)
+    goals: list[tuple[str, Any, str]] = field(default_factory=list)
     variables: dict[str, Any] = field(default_factory=dict)
     assumed: dict[str, str] = field(default_factory=dict)
 
@@ -110,6 +112,8 @@ class _Reader:
         self._declared: dict[str, tuple[str, str]] = {}
         self._used: set[str] = set()
         self._bound: dict[str, int] = {}
+        # What has to hold for the comparison that is being read to mean something.
+        self._defined: list[Any] = []
         self._steps = 0
         self._number = "real" if re.search(r"\d\.\d|(?<!/)/(?!/)", whole) else "int"
 
@@ -123,7 +127,8 @@ class _Reader:
             goal = _GOAL.match(line)
             if goal:
                 kind = "maximize" if goal[1].lower().startswith("max") else "minimize"
-                self._problem.goals.append((kind, self._parsed(goal[2], "number")))
+                self._problem.goals.append((kind, self._parsed(goal[2], "number"), goal[2]))
+                self._problem.constraints += [(line, each) for each in self._taken(0)]
             else:
                 self._problem.constraints.append((line, self.formula(line)))
         self.finish()
@@ -143,7 +148,17 @@ class _Reader:
 
     def formula(self, line: str) -> Any:
         """Returns one line as a truth value."""
-        return _truth(self._parsed(line, "truth"), line)
+        return self._meant(_truth(self._parsed(line, "truth"), line), 0)
+
+    def _taken(self, since: int) -> list[Any]:
+        """What has to hold for the parts that were read since then, taken off the list."""
+        found, self._defined = self._defined[since:], self._defined[:since]
+        return found
+
+    def _meant(self, value: Any, since: int) -> Any:
+        """A statement that does not hold where one of its parts means nothing."""
+        defined = self._taken(since)
+        return z3.And(value, *defined) if defined else value
 
     def _declare(self, line: str) -> bool:
         found = _DECLARATION.fullmatch(line)
@@ -242,6 +257,8 @@ class _Reader:
     def _binop(self, node: ast.BinOp, wanted: str) -> Any:
         left, right = self._read(node.left, "number"), self._read(node.right, "number")
         known = isinstance(left, int) and isinstance(right, int)
+        if isinstance(node.op, ast.Div | ast.FloorDiv | ast.Mod) and z3.is_arith(right):
+            self._defined.append(right != 0)
         match node.op:
             case ast.Add():
                 return left + right
@@ -254,14 +271,15 @@ class _Reader:
             case ast.Div():
                 return z3.Q(left, right) if known else _real(left) / _real(right)
             case ast.FloorDiv():
-                return left // right if known else _whole(left) / _whole(right)
+                return left // right if known else _floored(left, right)
             case ast.Mod():
-                return left % right if known else _whole(left) % _whole(right)
+                return left % right if known else _remainder(left, right)
             case ast.Pow():
                 return _power(left, right)
         raise _refused(node)
 
     def _compare(self, node: ast.Compare, wanted: str) -> Any:
+        since = len(self._defined)
         sides = [node.left, *node.comparators]
         values = [self._read(side, "number") if _is_number(side) else None for side in sides]
         truths = any(value is not None and z3.is_bool(value) for value in values)
@@ -275,11 +293,18 @@ class _Reader:
             _compared(operator, left, right)
             for operator, (left, right) in zip(node.ops, pairwise(values), strict=True)
         ]
-        return parts[0] if len(parts) == 1 else z3.And(*parts)
+        held = parts[0] if len(parts) == 1 else z3.And(*parts)
+        return self._meant(held, since)
 
     def _ifexp(self, node: ast.IfExp, wanted: str) -> Any:
         test = _truth(self._read(node.test, "truth"), ast.unparse(node.test))
-        return z3.If(test, self._read(node.body, wanted), self._read(node.orelse, wanted))
+        since = len(self._defined)
+        then = self._read(node.body, wanted)
+        inside = [z3.Implies(test, each) for each in self._taken(since)]
+        other = self._read(node.orelse, wanted)
+        inside += [z3.Or(test, each) for each in self._taken(since)]
+        self._defined += inside
+        return z3.If(test, then, other)
 
     def _list(self, node: ast.List | ast.Tuple | ast.Set, wanted: str) -> list[Any]:
         return [self._read(part, wanted) for part in node.elts]
@@ -395,6 +420,22 @@ def _whole(value: Any) -> Any:
     if not isinstance(value, int) and not z3.is_int(value):
         raise ToolError("// and % need whole numbers.", hint="Declare the variables as int.")
     return z3.IntVal(value) if isinstance(value, int) else value
+
+
+def _floored(left: Any, right: Any) -> Any:
+    """Rounds down; z3 rounds so that the remainder is never negative."""
+    a, b = _whole(left), _whole(right)
+    if isinstance(right, int) and right > 0:
+        return a / b
+    return a / b - z3.If(z3.And(b < 0, a % b != 0), 1, 0)
+
+
+def _remainder(left: Any, right: Any) -> Any:
+    """Has the sign of the divisor."""
+    a, b = _whole(left), _whole(right)
+    if isinstance(right, int) and right > 0:
+        return a % b
+    return a % b + z3.If(z3.And(b < 0, a % b != 0), b, 0)
 
 
 def _power(base: Any, exponent: Any) -> Any:

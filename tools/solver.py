@@ -148,17 +148,17 @@ def _best(problem: Problem, deadline: float) -> dict[str, Any]:
     optimizer.add(*[formula for _, formula in problem.constraints])
     handles = [
         optimizer.maximize(what) if kind == "maximize" else optimizer.minimize(what)
-        for kind, what in problem.goals
+        for kind, what, _ in problem.goals
     ]
     if optimizer.check() != z3.sat:
         return {"status": "unknown", "reason": _reason(optimizer)}
     reached = [
         handle.upper() if kind == "maximize" else handle.lower()
-        for handle, (kind, _) in zip(handles, problem.goals, strict=True)
+        for handle, (kind, *_) in zip(handles, problem.goals, strict=True)
     ]
     goals = [
-        f"{kind} {what}: {_bound(each)}"
-        for (kind, what), each in zip(problem.goals, reached, strict=True)
+        f"{kind} {source}: {_bound(each)}"
+        for (kind, _, source), each in zip(problem.goals, reached, strict=True)
     ]
     unbounded = any("oo" in str(each) for each in reached)
     best = [] if unbounded else [_values(problem, optimizer.model())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,23 @@ async def test_formulas_are_proved_or_refuted(
 ) -> None:
     found = await call("prove_formula", {"formula": formula, "assumptions": assumptions})
     assert found.text.startswith(text)
+
+
+async def test_division_rounds_down_and_by_zero_means_nothing() -> None:
+    from ryzanstein.tools.solver import check_satisfiable, prove_formula, solve_constraints
+
+    for a, b in itertools.product(range(-7, 8), (-3, -2, -1, 1, 2, 3)):
+        known = f"x, y: int\nx == {a}\ny == {b}\n"
+        right = f"x // y == {a // b}\nx % y == {a % b}\nx // {b} == {a // b}\nx % {b} == {a % b}"
+        assert check_satisfiable(known + right, 5)["status"] == "sat", (a, b)
+    solved = solve_constraints("y: int in -5..5\n10 / y == 5", 9, 5)
+    assert solved["solutions"] == [{"y": 2}] and solved["complete"]
+    assert check_satisfiable("10 // y == 5\ny == 0", 5)["status"] == "unsat"
+    guarded = "y: int in 0..0\n(10 // y if y != 0 else 0) == 0\ny == 0 or 10 // y == 5"
+    assert check_satisfiable(guarded, 5)["status"] == "sat"
+    assert solve_constraints("y: int in 0..5\nmaximize 10 // y", 1, 5)["solutions"] == [{"y": 1}]
+    whole = prove_formula("x // y * y + x % y == x", "x, y: int\ny != 0", 5)
+    assert whole["status"] == "valid"
 
 
 async def test_contradictions_are_found(call: Call) -> None:
