@@ -60,7 +60,11 @@ async def current_router(services: Services) -> Router:
         return shared().router
     prototypes, examples = _prototypes(wire), None
     if any(one.count >= _REGRESSION_FROM for one in prototypes.agents.values()):
-        examples = _examples(await services.read_json("memory", "memory://examples"))
+        try:
+            examples = _examples(await services.read_json("memory", "memory://examples"))
+        except RyzansteinError as error:
+            await services.failed(f"Routed without examples of past runs: {error}")
+            seen = ""  # to be asked for again
 
     def current() -> Router:
         router = shared().router

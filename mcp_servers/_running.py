@@ -25,7 +25,6 @@ from ryzanstein.errors import (
     AgentInvocationError,
     InvalidRequest,
     RyzansteinError,
-    StorageError,
     TimedOut,
 )
 from ryzanstein.events import Event, new_id
@@ -331,7 +330,7 @@ async def _finish(live: Live, status: str, kept: Mapping[str, Any]) -> None:
     policy = shared().registry.resilience
     try:
         await retried(write, policy, safe=lambda error: isinstance(error, TimedOut), on_retry=told)
-    except (StorageError, TimedOut) as error:
+    except RyzansteinError as error:
         log.error("The end of %s could not be written: %s", live.run_id, error)
 
 

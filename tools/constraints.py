@@ -26,6 +26,7 @@ import z3
 
 from ryzanstein.errors import ToolError
 from ryzanstein.nearest import did_you_mean
+from ryzanstein.tools.constraint_text import as_python
 
 __all__ = ["Problem", "read_constraints", "read_formula"]
 
@@ -33,28 +34,12 @@ _MOST_LINES = 500
 _MOST_STEPS = 200_000
 _MOST_ITEMS = 10_000
 _LARGEST_BITS = 100_000
-_SIGNS = str.maketrans(
-    {"∧": " and ", "∨": " or ", "¬": " not ", "→": "->", "↔": "<->", "⇒": "->", "⇔": "<->"}
-    | {"≤": "<=", "≥": ">=", "≠": "!=", "×": "*", "−": "-", "⊕": " xor ", "^": "**"}
-)
-_WORDS = (
-    (re.compile(r"<=>"), "<->"),
-    (re.compile(r"(?<![<>])=>"), "->"),
-    (re.compile(r"\s+implies\s+"), " -> "),
-    (re.compile(r"\s+iff\s+"), " <-> "),
-    (re.compile(r"&&?"), " and "),
-    (re.compile(r"\|\|?"), " or "),
-    (re.compile(r"!(?!=)"), " not "),
-    (re.compile(r"(?<![<>=!:])=(?!=)"), "=="),
-    (re.compile(r"([=!]=)\s*not\s+(\w+)"), r"\1 (not \2)"),
-)
 _DECLARATION = re.compile(
     r"(?P<names>[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*:\s*"
     r"(?P<sort>int|integer|real|float|bool|boolean)\b\s*(?:(?:in|=)\s*(?P<domain>.+))?$"
 )
 _SPAN = re.compile(r"(-?\d+)\s*\.\.\s*(-?\d+)")
 _GOAL = re.compile(r"(maximi[sz]e|minimi[sz]e)\b[\s:]*(.+)", re.IGNORECASE)
-_ARROWS = ("<->", "->", " xor ")
 _SORTS: dict[str, Callable[[str], Any]] = {
     "int": z3.Int,
     "integer": z3.Int,
@@ -169,11 +154,8 @@ class _Reader:
         return True
 
     def _parsed(self, line: str, wanted: str) -> Any:
-        text = line.translate(_SIGNS)
-        for pattern, replacement in _WORDS:
-            text = pattern.sub(replacement, text)
         try:
-            tree = ast.parse(_without_arrows(text).strip(), mode="eval")
+            tree = ast.parse(as_python(line), mode="eval")
             return self._read(tree.body, wanted)
         except (SyntaxError, ValueError) as error:
             raise ToolError(
@@ -345,51 +327,6 @@ class _Reader:
             raise ToolError(
                 f"{ast.unparse(node)[:100]} has the wrong arguments.", hint=f"Check {name}."
             ) from None
-
-
-def _without_arrows(text: str) -> str:
-    """Writes a -> b as implies(a, b): Python has no such operators."""
-    return ", ".join(_arrow(part) for part in _split(text, ","))
-
-
-def _arrow(text: str) -> str:
-    for mark, name in zip(_ARROWS, ("iff", "implies", "xor"), strict=True):
-        left, *rest = _split(text, mark)
-        if rest:
-            return f"{name}({_arrow(left)}, {_arrow(mark.join(rest))})"
-    return _in_brackets(text)
-
-
-def _in_brackets(text: str) -> str:
-    """Rewrites what stands inside each outermost bracket."""
-    made, depth, start = [], 0, 0
-    for position, letter in enumerate(text):
-        if letter in "([":
-            depth += 1
-            if depth == 1:
-                made.append(text[start : position + 1])
-                start = position + 1
-        elif letter in ")]":
-            depth -= 1
-            if depth == 0:
-                made.append(_without_arrows(text[start:position]))
-                start = position
-    return "".join(made) + text[start:]
-
-
-def _split(text: str, mark: str) -> list[str]:
-    """Splits at a mark outside of brackets."""
-    parts, depth, start, position = [], 0, 0, 0
-    while position < len(text):
-        depth += (text[position] in "([") - (text[position] in ")]")
-        arrow_of_two = mark == "->" and text[position - 1 : position] == "<"
-        if depth == 0 and text.startswith(mark, position) and not arrow_of_two:
-            parts.append(text[start:position])
-            position += len(mark)
-            start = position
-        else:
-            position += 1
-    return [*parts, text[start:]]
 
 
 def _is_number(node: ast.expr) -> bool:
