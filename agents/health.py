@@ -8,6 +8,7 @@ process needs no look, and a child process shows at its next call whether it liv
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -132,13 +133,17 @@ class Health:
             for one in registry.servers
             if one.transport != "memory"
         }
-        return [
-            _seen(known[name], plain.get(name, ""))
-            if name in known
-            else Seen(name, "ok", plain[name], None)
-            for name in dict.fromkeys([*plain, *known])
-            if name not in here
-        ]
+        gone = {f"server:{one.name}": one.command for one in registry.servers if _gone(one)}
+        found = []
+        for name in dict.fromkeys([*plain, *known]):
+            if name in gone:
+                detail = f"there is no program {gone[name]}; correct `command` in the registry"
+                found.append(Seen(name, "failing", detail, None))
+            elif name in known and name not in here:
+                found.append(_seen(known[name], plain.get(name, "")))
+            elif name not in here:
+                found.append(Seen(name, "ok", plain[name], None))
+        return found
 
     def stale(self) -> bool:
         """Whether something that can be looked at was not, for two turns."""
@@ -160,6 +165,10 @@ def _remote_backends(registry: Registry) -> list[BackendSpec]:
 
 def _remote_servers(registry: Registry) -> list[ServerSpec]:
     return [one for one in registry.servers if one.transport == "http"]
+
+
+def _gone(spec: ServerSpec) -> bool:
+    return spec.command is not None and shutil.which(spec.command) is None
 
 
 async def _looked(party: Party, look: Callable[[], Awaitable[str]]) -> None:

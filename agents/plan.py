@@ -1,6 +1,7 @@
 """The parts of a task, where it has several: a plan is made only to split, from the words alone.
 
-    1. … 2. … / - … - …         each item that says what to do or asks something
+    1. … 2. … / - … - …         each item that says what to do or asks something; an item has a line
+                                to itself, or numbers count 1, 2, 3 behind ends of sentences
     First …, then …; and then   each clause that says what to do or asks something
     … ? … ?                     each question
 
@@ -19,6 +20,7 @@ __all__ = ["MOST_PARTS", "before", "parts"]
 
 MOST_PARTS = 6
 _ITEM = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*•])[ \t]+(?=\S)", re.M)
+_NUMBER = re.compile(r"(?:^|(?<=[.?!:;,]\s))[ \t]*\(?(\d{1,2})[.)][ \t]+(?=\S)")
 _THEN = re.compile(
     r"(?:[,;.]\s+(?:and\s+)?|\s+and\s+)(?:then|after that|afterwards|finally|lastly|next)\b[,\s]+",
     re.I,
@@ -56,18 +58,28 @@ def parts(task: str) -> tuple[str, ...]:
 
 def before(task: str) -> str:
     """What a task says before its list, "" where it has none."""
-    first = _ITEM.search(task)
-    return task[: first.start()].strip() if first else ""
+    starts = _starts(task)
+    return task[: starts[0].start()].strip() if starts else ""
 
 
 def _listed(text: str) -> list[str]:
     """Items of a list, without what was said before it."""
-    starts = list(_ITEM.finditer(text))
+    starts = _starts(text)
     if not starts:
         return []
     ends = [one.start() for one in starts[1:]] + [len(text)]
     items = [text[one.end() : end].strip() for one, end in zip(starts, ends, strict=True)]
     return items if all(map(_is_task, items)) else []
+
+
+def _starts(text: str) -> list[re.Match[str]]:
+    """The marks of a list's items."""
+    lines = list(_ITEM.finditer(text))
+    counted: list[re.Match[str]] = []
+    for one in _NUMBER.finditer(text):
+        if int(one[1]) == len(counted) + 1:
+            counted.append(one)
+    return counted if len(counted) > max(1, len(lines)) else lines
 
 
 def _sequence(text: str) -> list[str]:

@@ -30,7 +30,9 @@ def find_data(given: Path | None, usual: str, source: str) -> Path:
     """
     if given is not None:
         if not given.is_file():
-            raise InvalidRequest(f"There is no file {given}.", hint=f"It comes from {source}.")
+            what = "is a folder" if given.is_dir() else "does not exist"
+            hint = f"Name the file {usual} with --data; it comes from {source}."
+            raise InvalidRequest(f"{given} {what}.", hint=hint)
         return given
     folders = [Path(os.environ.get("RYZANSTEIN_BENCH_DATA") or "."), *map(Path, _FOLDERS)]
     for folder in folders:
@@ -63,6 +65,9 @@ def read_lines(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
                     raise ValueError(f"it has no {' and no '.join(map(repr, missing))}")
                 yield found
     except (OSError, EOFError, ValueError) as error:
+        # What cannot be decoded is met in the line behind the last one that was read.
+        at = number if isinstance(error, json.JSONDecodeError) else number + 1
+        reason = str(error).rstrip(".")
         raise InvalidRequest(
-            f"{path}, line {number}: {error}", hint="Each line has to be one JSON object."
+            f"{path}, line {at}: {reason}.", hint="Each line has to be one JSON object."
         ) from error

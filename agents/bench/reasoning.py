@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUITES", "Outcome", "data_of", "run"]
 
-AGENT = "APEX"
+AGENTS = {"humaneval": "APEX", "gsm8k": "AXIOM"}
 TOKENS = 20_000
 SECONDS = 900.0
 
@@ -93,7 +93,10 @@ def run(
     Raises:
         InvalidRequest: There is no data, or the log is of another suite or model.
     """
-    problems = SUITES[suite](data_of(suite, data), limit)
+    file = data_of(suite, data)
+    problems = SUITES[suite](file, limit)
+    if not problems:
+        raise InvalidRequest(f"{file} has no problems.", hint="Is it the right file, and whole?")
     started = monotonic()
     work = partial(_measured, suite, problems, registry, model, log, servers)
     outcomes = anyio.run(work)
@@ -183,7 +186,7 @@ async def _measured(
     head = {"suite": suite, "model": model}
     known = _logged(log, head)
     window = window_of(model, registry)
-    system = system_message(registry.agent(AGENT), window)
+    system = system_message(registry.agent(AGENTS[suite]), window)
     outcomes = []
     names = ("inference", "tools")
     async with Services(registry, servers=servers, names=names) as services:

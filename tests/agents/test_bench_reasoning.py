@@ -60,11 +60,14 @@ def test_gold_answers_are_read_and_rubbish_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]\n", b"{\n", b"\x1f\x8bno", b'{"prompt": "x"}\n'])
-def test_a_file_that_is_no_data_set_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_data_set_is_named(
+    tmp_path: Path, declared: Registry, content: bytes
+) -> None:
     file = tmp_path / "bad.jsonl.gz"
     file.write_bytes(content if content.startswith(b"\x1f") else gzip.compress(content))
     if not content:
-        assert humaneval.load(file, None) == []
+        with pytest.raises(InvalidRequest, match=r"bad\.jsonl\.gz has no problems"):
+            reasoning.run(suite="humaneval", registry=declared, data=file)
         return
     with pytest.raises(InvalidRequest, match=r"bad\.jsonl\.gz, line"):
         humaneval.load(file, None)
@@ -76,8 +79,10 @@ def test_data_is_looked_for_where_a_user_has_it(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidRequest, match=r"x\.jsonl is not here.*example\.org.*--data"):
         data.find_data(None, "x.jsonl", "example.org")
-    with pytest.raises(InvalidRequest, match="There is no file"):
+    with pytest.raises(InvalidRequest, match=r"y\.jsonl does not exist.*x\.jsonl with --data"):
         data.find_data(Path("y.jsonl"), "x.jsonl", "example.org")
+    with pytest.raises(InvalidRequest, match="is a folder"):
+        data.find_data(tmp_path, "x.jsonl", "example.org")
     (tmp_path / "shared" / "data").mkdir(parents=True)
     put = write(tmp_path / "shared" / "data" / "x.jsonl", {})
     assert data.find_data(None, "x.jsonl", "example.org").resolve() == put

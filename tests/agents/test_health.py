@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 
@@ -60,6 +61,14 @@ def test_a_server_at_a_url_is_looked_at(declared: Registry) -> None:
     (seen,) = looking.seen()
     assert (seen.name, seen.state) == ("server:memory", "failing")
     assert "cannot be reached" in seen.detail
+
+
+def test_a_server_whose_program_is_not_there_is_not_called_well(declared: Registry) -> None:
+    gone = ServerSpec(name="clock", transport="stdio", command="no-such-clock")
+    there = ServerSpec(name="python", transport="stdio", command=sys.executable)
+    looking = health(declared, servers=(gone, there))
+    assert states(looking.seen()) == {"server:clock": "failing", "server:python": "ok"}
+    assert "there is no program no-such-clock" in looking.seen()[0].detail
 
 
 def test_what_runs_in_this_process_needs_no_look(declared: Registry) -> None:

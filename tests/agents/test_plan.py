@@ -20,6 +20,11 @@ from ryzanstein.agents.plan import MOST_PARTS, parts
             "1. Write a function gcd(a, b)\n2. What is 2**40?",
             ("Write a function gcd(a, b)", "What is 2**40?"),
         ),
+        (
+            "Do this: 1. Add up sales.csv. 2. Which port does server.ini set?",
+            ("Add up sales.csv.", "Which port does server.ini set?"),
+        ),
+        ("Steps: (1) count the files, (2) name one.", ("count the files,", "name one.")),
         ("What is 3 * 4? And who wrote notes.md?", ("What is 3 * 4?", "And who wrote notes.md?")),
         (
             "Calculate 3 * 4; then divide the result by 9.",
@@ -38,6 +43,9 @@ def test_what_the_user_wrote_as_several_parts_is_split(task: str, expected: tupl
         "Make a file todo.txt with:\n- milk\n- eggs",
         "Write a Python function that\n- checks the input\n- returns the sum",
         "It was then that she left. Why?",
+        "Explain version 1. 2. is newer",
+        "What is 1. 5 plus 2. 5?",
+        "Calculate 3 + 1. 2. is what?",
         "If x > 3 then print it",
         "Who maintains the project in README.md, and what is its licence?",
         "",
