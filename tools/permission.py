@@ -65,18 +65,19 @@ def approval(ctx: ToolContext, item: Tool, arguments: Mapping[str, Any]) -> Appr
 
 def granted(grants: Iterable[str], name: str, family: str, target: str) -> bool:
     """Tells whether one of the grants covers a tool's work on a target."""
+    patterns = []
     for grant in grants:
         tool, colon, pattern = grant.partition(":")
-        if tool in {name, family, "*"} and (not colon or _covers(pattern, target)):
-            return True
-    return False
-
-
-def _covers(pattern: str, target: str) -> bool:
-    """Whether a pattern is the target itself, or matches each of the names that it lists."""
-    if pattern in {target, glob.escape(target)}:
+        if tool in {name, family, "*"}:
+            if not colon:
+                return True
+            patterns.append(pattern)
+    if any(pattern in {target, glob.escape(target)} for pattern in patterns):
         return True
-    return all(fnmatch.fnmatchcase(one, pattern) for one in target.split(", "))
+    # A target may be several names, each of which has to be covered.
+    return all(
+        any(fnmatch.fnmatchcase(one, pattern) for pattern in patterns) for one in target.split(", ")
+    )
 
 
 def require_reach(ctx: ToolContext, url: str) -> None:

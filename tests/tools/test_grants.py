@@ -51,6 +51,29 @@ async def test_what_the_user_has_is_overwritten_only_with_a_grant(
     assert (await call_tool(granted, name, arguments)).ok
 
 
+async def test_a_grant_to_move_a_file_is_none_to_replace_another(
+    ctx: ToolContext, root: Path
+) -> None:
+    (root / "draft.txt").write_text("draft")
+    arguments = {"path": "draft.txt", "to": "mine.txt", "overwrite": True}
+    one = frozenset({"move_file:draft.txt"})
+    with pytest.raises(ApprovalRequired, match=r"draft\.txt, mine\.txt") as caught:
+        await call_tool(ToolContext(roots=ctx.roots, grants=one), "move_file", arguments)
+    assert (root / "mine.txt").read_text() == "mine\n"
+    assert caught.value.grant == "move_file:draft.txt, mine.txt"
+    both = one | {"move_file:mine.txt"}
+    assert (await call_tool(ToolContext(roots=ctx.roots, grants=both), "move_file", arguments)).ok
+
+
+async def test_a_file_that_a_run_made_is_not_taken_for_one_of_a_folder_below(
+    ctx: ToolContext, root: Path
+) -> None:
+    (root / "folder" / "notes.txt").write_text("the user's")
+    await call_tool(ctx, "write_file", {"path": "notes.txt", "content": "its own"})
+    with pytest.raises(ApprovalRequired, match=r"folder/notes\.txt"):
+        await call_tool(ctx, "git_restore", {"path": "folder", "files": ["notes.txt"]})
+
+
 async def test_what_only_adds_needs_none(ctx: ToolContext, root: Path) -> None:
     for name, arguments in (
         ("write_file", {"path": "a/b/new.txt", "content": "x"}),

@@ -160,7 +160,13 @@ async def test_dates_are_compared(call: Call) -> None:
     assert (await call("compare_dates", {"start": "today", "end": "tomorrow"})).data["days"] == 1
 
 
-@pytest.mark.parametrize("wrong", ["soon", "2026-02-30", "31.1.2026", "", "9" * 40, "2026-13-01"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("soon", "2026-02-30", "31.1.2026", "", "9" * 40, "2026-13-01"),
+        *("0001-01-01T00:00+05:00", "9999-12-31T23:00-05:00"),
+    ],
+)
 async def test_what_is_no_date_is_said(call: Call, wrong: str) -> None:
     with pytest.raises(ToolError, match=r"is no date|date must be"):
         await call("shift_date", {"date": wrong})

@@ -173,6 +173,8 @@ async def test_what_a_text_consists_of_is_counted(call: Call, root: Path) -> Non
         "times 'the'": 3,
         "times 'the' as a whole word": 2,
     }
+    dots = await call("count_text", {"text": "." * 150_000 + "a"})
+    assert dots.data["sentences"] == 0
     letter = await call("count_text", {"text": "strawberry", "of": "r"})
     assert letter.data["times 'r'"] == 3
     (root / "a.txt").write_text("größe", encoding="utf-8")

@@ -71,16 +71,17 @@ def _target(ctx: ToolContext, source: Place, to: str, *, make: bool = True) -> I
 
 
 def _moved(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
-    """What is taken away from its place, or what a run's own file would replace."""
+    """What is taken away from its place, and what is replaced, but for a run's own."""
     roots = Roots(ctx.roots)
+    lost = []
     with roots.place(arguments["path"], follow=False) as source:
-        name = roots.name(source)
-        if name not in ctx.made:
-            return name if source.status() is not None else ""
+        if source.status() is not None:
+            lost.append(roots.name(source))
         with contextlib.suppress(ToolError):
             with _target(ctx, source, arguments["to"], make=False) as target:
-                return "" if target.status() is None else roots.name(target)
-    return ""
+                if arguments["overwrite"] and target.status() is not None:
+                    lost.append(roots.name(target))
+    return ", ".join(name for name in dict.fromkeys(lost) if name not in ctx.made)
 
 
 @tool(

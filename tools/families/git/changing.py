@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ryzanstein.errors import ToolError
 from ryzanstein.tools.context import Output, ToolContext
+from ryzanstein.tools.file_io import existing_name
 from ryzanstein.tools.git_program import Repository, check_revision, repository
 from ryzanstein.tools.paths import Roots
 from ryzanstein.tools.toolbox import tool
@@ -123,7 +124,10 @@ async def git_branch(
 
 
 def _discarded(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
-    return "" if arguments["staged"] else ", ".join(map(str, arguments["files"]))
+    if arguments["staged"]:
+        return ""
+    paths = [os.path.normpath(os.path.join(arguments["path"], one)) for one in arguments["files"]]
+    return ", ".join(existing_name(ctx, path) or path for path in paths)
 
 
 @tool(

@@ -161,12 +161,12 @@ def _read(text: str) -> tuple[_Date, bool]:
         return now, True
     try:
         found = datetime.datetime.fromisoformat(plain)
-    except ValueError:
+        if found.tzinfo is not None:
+            found = found.astimezone(datetime.UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
         raise ToolError(
             f"{text!r} is no date.", hint="Write year-month-day, such as 2026-01-31."
         ) from None
-    if found.tzinfo is not None:
-        found = found.astimezone(datetime.UTC).replace(tzinfo=None)
     return found, re.search(r"\d[T ]\d", plain) is not None
 
 

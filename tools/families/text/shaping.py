@@ -82,7 +82,7 @@ async def count_text(
         "words": len(words),
         "different words": len({word.casefold() for word in words}),
         "lines": len(given.splitlines()),
-        "sentences": len(re.findall(r"[.!?…]+(?=[\s\"')\]]|$)", given)),
+        "sentences": len(re.findall(r"(?<![.!?…])[.!?…]++(?=[\s\"')\]]|$)", given)),
         "paragraphs": len(re.findall(r"\S[^\n]*(?:\n[^\n]*\S[^\n]*)*", given)),
         "bytes": len(given.encode("utf-8")),
     }
