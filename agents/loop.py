@@ -165,13 +165,9 @@ async def run_task(
         if resume is not None:
             state.restore(run, resume)
         await run.tell("route", f"{one.codename} takes the task", **route)
-        try:
-            return await _bounded(run, tools, bounds)
-        except (AgentInvocationError, InferenceError) as error:
-            # Another agent would change again what this one changed.
-            if isinstance(error, OutOfBudget) or run.changed or place + 1 == len(profiles):
-                raise
-            await run.failed(f"{one.codename} failed, and the next agent takes over: {error}")
+        found = await _tried(run, tools, bounds, last=place + 1 == len(profiles))
+        if found is not None:
+            return found
     raise AssertionError("the last agent ends the run by its result or its error")
 
 
@@ -204,6 +200,18 @@ def _substitutes(
     """Who may take over where an agent fails for its own reasons: the next one of the ranking."""
     others = [name for name in route.get("agents", ()) if name != profile.codename]
     return [registry.agent(name) for name in others[:1]]
+
+
+async def _tried(run: Run, tools: bool, limits: Limits, *, last: bool) -> RunResult | None:
+    """The result of a run; None where its agent failed for its own reasons and is not the last."""
+    try:
+        return await _bounded(run, tools, limits)
+    except (AgentInvocationError, InferenceError) as error:
+        # Another agent would change again what this one changed.
+        if last or run.changed or isinstance(error, OutOfBudget):
+            raise
+        await run.failed(f"{run.profile.codename} failed, and the next agent takes over: {error}")
+        return None
 
 
 async def _bounded(run: Run, tools: bool, limits: Limits) -> RunResult:

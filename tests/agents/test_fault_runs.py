@@ -12,9 +12,11 @@ import pytest
 
 from ryzanstein.agents.loop import RunResult, run_task
 from ryzanstein.agents.route import Router
+from ryzanstein.agents.run import Run
 from ryzanstein.agents.services import Services
 from ryzanstein.config import load_settings
 from ryzanstein.errors import (
+    InferenceError,
     InvalidRequest,
     MemoryLimitError,
     ModelNotFound,
@@ -218,3 +220,21 @@ async def test_the_callers_fault_is_no_reason_to_ask_another_backend(declared: R
             with pytest.raises(InvalidRequest):
                 await services.chat([])
         assert not well.requests
+
+
+async def test_no_other_agent_does_again_what_one_has_changed(
+    declared: Registry, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    async def changes_and_fails(run: Run, *_: object) -> RunResult:
+        tried.append(run.profile.codename)
+        run.changed = len(tried) == 2
+        raise InferenceError("The model is gone.")
+
+    monkeypatch.setattr("ryzanstein.agents.loop._bounded", changes_and_fails)
+    monkeypatch.setattr("ryzanstein.agents.loop._substitutes", lambda *_: declared.agents[:3])
+    async with Services(declared) as services:
+        with pytest.raises(InferenceError, match="gone"):
+            await run_task(TASK, services=services, registry=declared, router=router, model=MODEL)
+    assert len(tried) == 2

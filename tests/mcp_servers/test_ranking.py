@@ -34,9 +34,7 @@ class _Memory:
         self.failures.append(reason)
 
 
-async def test_without_examples_tasks_are_routed_all_the_same_and_they_are_asked_for_again() -> (
-    None
-):
+async def test_without_examples_tasks_are_routed_and_they_are_asked_for_again() -> None:
     shared().reset(keep=("engine",))
     memory: Any = _Memory()
     for _ in range(2):
