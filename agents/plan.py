@@ -22,7 +22,8 @@ MOST_PARTS = 6
 _ITEM = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*•])[ \t]+(?=\S)", re.M)
 _NUMBER = re.compile(r"(?:^|(?<=[.?!:;,]\s))[ \t]*\(?(\d{1,2})[.)][ \t]+(?=\S)")
 _THEN = re.compile(
-    r"(?:[,;.]\s+(?:and\s+)?|\s+and\s+)(?:then|after that|afterwards|finally|lastly|next)\b[,\s]+",
+    r"(?:[,;.]\s+(?:and\s+)?|(?<!\s)\s+and\s+)"
+    r"(?:then|after that|afterwards|finally|lastly|next)\b[,\s]+",
     re.I,
 )
 _FIRST = re.compile(r"^\s*(?:first(?:ly)?|to begin with)\b[,:\s]+", re.I)

@@ -60,3 +60,9 @@ def test_there_are_never_more_parts_than_a_run_can_take() -> None:
     found = parts(task)
     assert len(found) == MOST_PARTS
     assert "Calculate 19 + 1" in found[-1]
+
+
+def test_white_space_without_end_is_read_once() -> None:
+    text = f"Count the lines{' ' * 100_000}of a.txt"
+    assert parts(text) == (text,)
+    assert parts(f"Count the lines of a.txt{' ' * 1000}and then add 5.")[1] == "add 5."
