@@ -96,7 +96,8 @@ def require_reach(ctx: ToolContext, url: str) -> None:
 def _loss(item: Tool, target: str) -> ApprovalRequired:
     return ApprovalRequired(
         f"{item.name} would overwrite or delete {target}, which needs approval.",
-        hint="Ask the user, or take a way that keeps what is there.",
+        hint="Ask the user, or take a way that keeps what is there. The user allows it with "
+        f"`--yes`, `--grant {item.name}`, or `grants` in the configuration.",
         grant=f"{item.name}:{glob.escape(target)}",
     )
 
