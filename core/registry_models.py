@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -309,14 +308,6 @@ class Registry(_Frozen):
     agents: tuple[AgentProfile, ...]
     files: tuple[Path, ...] = ()
 
-    @cached_property
-    def _by_codename(self) -> dict[str, AgentProfile]:
-        return {agent.codename: agent for agent in self.agents}
-
-    @cached_property
-    def _by_id(self) -> dict[str, AgentProfile]:
-        return {agent.id: agent for agent in self.agents}
-
     def agent(self, name: str) -> AgentProfile:
         """The agent of a codename in any case, with or without `@`, or of an id.
 
@@ -324,9 +315,10 @@ class Registry(_Frozen):
             AgentNotFound: there is none; the hint has the nearest names.
         """
         wanted = name.strip().removeprefix("@").upper()
-        found = self._by_codename.get(wanted) or self._by_id.get(wanted)
+        # Looked through each time: a kept index would be copied by model_copy with other agents.
+        found = next((one for one in self.agents if wanted in (one.codename, one.id)), None)
         if found is None:
-            near = did_you_mean(wanted, self._by_codename)
+            near = did_you_mean(wanted, [one.codename for one in self.agents])
             raise AgentNotFound(
                 f"No agent is called '{_short(name)}'.",
                 hint=f"{near} `ryzanstein agents list` shows all.".strip(),

@@ -508,3 +508,10 @@ def test_tool_names_are_checked_only_where_they_are_known(
     assert load_registry(path, settings=settings).agent("POET").tools == ("xyzzy",)
     with pytest.raises(RegistryError, match="no tool is called 'xyzzy'; there are "):
         load_registry(path, settings=settings, tool_names=TOOLS)
+
+
+def test_a_copy_with_other_agents_finds_those() -> None:
+    declared = load_registry(user=False)
+    first = declared.agent("APEX")
+    other = first.model_copy(update={"model": "another"})
+    assert declared.model_copy(update={"agents": (other,)}).agent("@apex").model == "another"
