@@ -1,6 +1,7 @@
 """The answer, from a model that may say nothing, the same for ever, or another language.
 
-    nothing             asked once more; then what the tools found is the answer, and says so
+    nothing, or the question itself
+                        asked once more; then what the tools found is the answer, and says so
     the same for ever   cut where it begins to repeat itself, with a mark
     too long            the mark says after how many tokens it was cut off
     another language    asked once more; then a check that failed
@@ -62,6 +63,8 @@ def _judged(run: Run, found: Completion) -> tuple[str, str]:
     text = cut_repeats(found.text.strip())
     if not any(letter.isalnum() for letter in text):
         return "", "The model answered with nothing."
+    if text.startswith(prompting.AGAIN):
+        return "", "The model answered with the question."
     if found.finish_reason == "length" and text == found.text.strip():
         text += f"\n[... cut off after {found.tokens} tokens ...]"
     quoted = "".join(made.observation for made in run.steps) + "".join(run.facts)

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from ryzanstein.agents.services import ToolSpec
 
 __all__ = [
+    "AGAIN",
     "ANSWER",
     "asks_for_code",
     "asks_to_compute",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 ANSWER = "answer"
+AGAIN = "The task was: "
 NO_ROOM = "[... left out: the task takes the room ...]"
 
 RULES = (
@@ -210,7 +212,7 @@ def result_text(tool: str, ok: bool, quoted: str) -> str:
 def next_question(task: str) -> str:
     """Asks for the tool after a result, with the task again, since small models forget it."""
     return (
-        f"The task was: {task}\n"
+        f"{AGAIN}{task}\n"
         f"If the result says what the task asks for, reply: {ANSWER}. "
         "Else reply with the name of the next tool."
     )
@@ -321,7 +323,7 @@ def restate_question(task: str, result: str) -> str:
 def repeated_question(tool: str, task: str) -> str:
     """Asks for another tool, after the same call was made again."""
     return (
-        f"{tool} was called like that before; it would give the same. The task was: {task}\n"
+        f"{tool} was called like that before; it would give the same. {AGAIN}{task}\n"
         "Which other tool is needed? Reply with its name alone."
     )
 

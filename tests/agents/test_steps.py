@@ -176,6 +176,17 @@ async def test_where_the_model_says_nothing_what_was_found_is_the_answer(loop: L
     assert "The model answered with nothing." in result.failures
 
 
+async def test_an_answer_that_repeats_the_question_is_asked_for_once_more(loop: Loop) -> None:
+    replies = iter(["The task was: Calculate 3 * 4\nIf the result says so, reply: answer.", "12"])
+
+    def echoes(ask: Ask) -> str:
+        return calculates(ask) if ask.choices or "as one expression" in ask.text else next(replies)
+
+    result = await loop("Calculate 3 * 4", Scripted(echoes))
+    assert result.answer == "12"
+    assert "The model answered with the question." in result.failures
+
+
 async def test_where_nothing_was_found_either_the_run_fails_and_is_kept_so(loop: Loop) -> None:
     with pytest.raises(InferenceError, match="answered with nothing"):
         await loop("Say hello", Scripted(silent(calculates)), tools=False)
