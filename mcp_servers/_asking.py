@@ -29,7 +29,7 @@ from ryzanstein.mcp_servers._rounds import Rounds
 
 if TYPE_CHECKING:
     from ryzanstein.agents.backends.sampling import Question, Sampled, Sampler
-    from ryzanstein.agents.run import Approve
+    from ryzanstein.agents.running.run import Approve
 
 __all__ = ["approver", "sampler"]
 

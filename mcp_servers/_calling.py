@@ -263,7 +263,7 @@ async def ask_server(server: str, tool: str, arguments: dict[str, Any]) -> dict[
     Raises:
         RyzansteinError: What that server raised, or what went wrong on the way to it.
     """
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
 
     async with Services(shared().registry, names=(server,)) as services:
         return await services.call(server, tool, arguments)

@@ -10,7 +10,7 @@ from ryzanstein.errors import RyzansteinError
 from ryzanstein.mcp_servers._shared import Shared
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.health import Seen
+    from ryzanstein.agents.clients.health import Seen
 
 __all__ = ["checks"]
 

@@ -118,7 +118,7 @@ async def rate(run_id: str, rating: float) -> str:
     Raises:
         InvalidRequest: There is no such run, or it left no experience.
     """
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
 
     run = found(run_id)
     async with Services(shared().registry, names=("memory",)) as services:

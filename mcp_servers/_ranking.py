@@ -15,8 +15,8 @@ from ryzanstein.errors import RyzansteinError
 from ryzanstein.mcp_servers._shared import shared
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.route import Router
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
+    from ryzanstein.agents.routing.route import Router
     from ryzanstein.memory.prototypes import AgentExamples
     from ryzanstein.memory.records import AgentPrototypes
 
@@ -28,7 +28,7 @@ _REGRESSION_FROM = 20
 
 async def ranked(task: str, top_k: int) -> dict[str, Any]:
     """Ranks the agents for a task, with what past runs taught."""
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
 
     async with Services(shared().registry, names=("memory",)) as services:
         router = await current_router(services)

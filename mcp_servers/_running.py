@@ -36,7 +36,7 @@ from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.resilience import retried
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
 
 __all__ = ["Asked", "cancel", "resume", "run", "state"]
 
@@ -226,8 +226,8 @@ async def _tend(live: Live) -> None:
 
 
 async def _work(live: Live) -> dict[str, Any]:
-    from ryzanstein.agents.loop import run_task
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
+    from ryzanstein.agents.running.loop import run_task
     from ryzanstein.agents.team.run import run_team
     from ryzanstein.registry import Limits
 

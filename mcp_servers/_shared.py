@@ -15,9 +15,9 @@ from ryzanstein.config import Settings, load_settings
 from ryzanstein.resilience import PARTIES
 
 if TYPE_CHECKING:
+    from ryzanstein.agents.clients.health import Health
     from ryzanstein.agents.external import External
-    from ryzanstein.agents.health import Health
-    from ryzanstein.agents.route import Router
+    from ryzanstein.agents.routing.route import Router
     from ryzanstein.inference.catalogue import Catalogue
     from ryzanstein.inference.engine import Engine
     from ryzanstein.mcp_servers._audit import Audit
@@ -153,7 +153,7 @@ class Shared:
         """Looks after backends and servers."""
 
         def make() -> Health:
-            from ryzanstein.agents.health import Health
+            from ryzanstein.agents.clients.health import Health
 
             return Health(lambda: self.registry)
 
@@ -195,7 +195,7 @@ class Shared:
         """Routing without past experience; `route_task` gives it the prototypes of the moment."""
 
         def make() -> Router:
-            from ryzanstein.agents.route import Router
+            from ryzanstein.agents.routing.route import Router
             from ryzanstein.memory.embed import get_embedder
 
             return Router(self.registry, get_embedder(self.settings.embedding), None)

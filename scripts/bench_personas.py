@@ -30,8 +30,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ryzanstein.agents.persona import system_message, window_of
-from ryzanstein.agents.prompting import plain_question
+from ryzanstein.agents.running.persona import system_message, window_of
+from ryzanstein.agents.running.prompting import plain_question
 from ryzanstein.config import load_settings
 from ryzanstein.inference.engine import Engine
 from ryzanstein.inference.generate import Generation, Plan

@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from ryzanstein.agents.bench.routing import Remembered
-from ryzanstein.agents.route import Router, RoutingWeights
+from ryzanstein.agents.routing.route import Router, RoutingWeights
 from ryzanstein.machine import cpu_name
 from ryzanstein.memory.embed import Embedder, get_embedder
 from ryzanstein.registry import Registry, load_registry

@@ -120,7 +120,7 @@ async def _solve(task: EverydayTask, home: Path, options: argparse.Namespace) ->
 
 
 async def _ask(text: str, model: str | None, home: Path) -> dict[str, Any]:
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
 
     arguments = {"task": text, "model": model}
     async with Services(names=("orchestrator",)) as services:

@@ -20,7 +20,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
 from ryzanstein.agents.bench.data import read_lines
-from ryzanstein.agents.step import Call
+from ryzanstein.agents.running.step import Call
 from ryzanstein.errors import InvalidRequest
 
 __all__ = ["SUITES", "Checker", "Function", "Problem", "load"]

@@ -26,7 +26,7 @@ from ryzanstein.agents.bench.data import read_lines
 from ryzanstein.agents.bench.intervals import wilson
 from ryzanstein.agents.calls.decode import MOST, Decoded, Way, decode_calls
 from ryzanstein.agents.calls.schema import decodable
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
 
 if TYPE_CHECKING:

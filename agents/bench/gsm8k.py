@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ryzanstein.agents.bench.data import read_lines
-from ryzanstein.agents.conversation import Conversation
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.running.conversation import Conversation
 from ryzanstein.agents.verification.candidates import Plan, plans
 from ryzanstein.agents.verification.checks import numbers
 from ryzanstein.agents.verification.code import run_programs

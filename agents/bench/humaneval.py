@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ryzanstein.agents import coding, prompting
 from ryzanstein.agents.bench.data import read_lines
-from ryzanstein.agents.complexity import estimate
-from ryzanstein.agents.conversation import Conversation
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.routing.complexity import estimate
+from ryzanstein.agents.running import coding, prompting
+from ryzanstein.agents.running.conversation import Conversation
 from ryzanstein.agents.verification.candidates import Candidate
 from ryzanstein.agents.verification.code import run_programs
 

@@ -21,9 +21,9 @@ import anyio
 from ryzanstein.agents.bench import gsm8k, humaneval
 from ryzanstein.agents.bench.data import find_data, read_lines
 from ryzanstein.agents.bench.intervals import difference, mcnemar, wilson
-from ryzanstein.agents.conversation import Budget, Conversation
-from ryzanstein.agents.persona import system_message, window_of
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.running.conversation import Budget, Conversation
+from ryzanstein.agents.running.persona import system_message, window_of
 from ryzanstein.agents.verification.checks import verdict
 from ryzanstein.errors import InvalidRequest
 

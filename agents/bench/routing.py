@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ryzanstein.agents.bench.routing_data import Fold, RoutingData, read_data, registry_tasks
-from ryzanstein.agents.route import Router, RouteResult
+from ryzanstein.agents.routing.route import Router, RouteResult
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.embed import Embedder, get_embedder
 from ryzanstein.memory.prototypes import AgentExamples, add_up

@@ -18,8 +18,8 @@ from typing import Any, Final, Literal, Protocol
 
 from ryzanstein.agents.calls.schema import decodable, fitted, outline, scoped
 from ryzanstein.agents.calls.stated import stated
-from ryzanstein.agents.services import Completion
-from ryzanstein.agents.step import Call
+from ryzanstein.agents.clients.services import Completion
+from ryzanstein.agents.running.step import Call
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
 
 __all__ = ["MOST", "CallableTool", "Decoded", "Way", "decode_calls"]

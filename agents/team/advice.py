@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ryzanstein.agents.conversation import Budget, Conversation
-from ryzanstein.agents.persona import system_message, window_of
-from ryzanstein.agents.sections import KNOWN_SHARE
+from ryzanstein.agents.running.conversation import Budget, Conversation
+from ryzanstein.agents.running.persona import system_message, window_of
+from ryzanstein.agents.running.sections import KNOWN_SHARE
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
     from ryzanstein.registry import Registry
 
 __all__ = ["Advice", "ask_advice"]

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ryzanstein.agents.conversation import clipped
+from ryzanstein.agents.running.conversation import clipped
 from ryzanstein.errors import RyzansteinError
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
     from ryzanstein.agents.team.parts import Part
 
 __all__ = ["Board"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from ryzanstein.agents.run import Checkpoint
+from ryzanstein.agents.running.run import Checkpoint
 from ryzanstein.agents.team.merge import LEAD
 from ryzanstein.agents.team.work import Done
 from ryzanstein.errors import InvalidRequest, RyzansteinError

@@ -12,7 +12,7 @@ from ryzanstein.errors import InvalidRequest
 from ryzanstein.nearest import did_you_mean
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.route import Router
+    from ryzanstein.agents.routing.route import Router
     from ryzanstein.registry import Registry
 
 __all__ = ["AUTO", "best_of", "consulted", "members_of", "successor"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ryzanstein.agents import plan, prompting
-from ryzanstein.agents.menu import FILE
+from ryzanstein.agents.running import plan, prompting
+from ryzanstein.agents.running.menu import FILE
 
 __all__ = ["Part", "split"]
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ryzanstein.agents.loop import RunResult
-from ryzanstein.agents.step import Step
+from ryzanstein.agents.running.loop import RunResult
+from ryzanstein.agents.running.step import Step
 from ryzanstein.agents.team.merge import LEAD, merged, verdict
 from ryzanstein.agents.team.work import Done
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.errors import RyzansteinError
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
 
 __all__ = ["TeamResult", "remember", "result_of"]
 

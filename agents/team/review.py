@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ryzanstein.agents.conversation import Budget, Conversation
-from ryzanstein.agents.menu import FILE
-from ryzanstein.agents.persona import system_message, window_of
-from ryzanstein.agents.sections import TASK_SHARE
+from ryzanstein.agents.running.conversation import Budget, Conversation
+from ryzanstein.agents.running.menu import FILE
+from ryzanstein.agents.running.persona import system_message, window_of
+from ryzanstein.agents.running.sections import TASK_SHARE
 from ryzanstein.agents.team.members import members_of
 from ryzanstein.errors import InvalidRequest, RyzansteinError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
     from ryzanstein.registry import Registry
 
 __all__ = ["TEAM", "Finding", "Review", "code_of", "review", "shown"]

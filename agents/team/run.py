@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ryzanstein.agents.loop import checked
-from ryzanstein.agents.run import Approve, Checkpoint
+from ryzanstein.agents.running.loop import checked
+from ryzanstein.agents.running.run import Approve, Checkpoint
 from ryzanstein.agents.team import members as membership
 from ryzanstein.agents.team import review as panel
 from ryzanstein.agents.team.advice import Advice, ask_advice
@@ -34,8 +34,8 @@ from ryzanstein.errors import RyzansteinError, TimedOut
 from ryzanstein.events import EventSink, new_id
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.route import Router
-    from ryzanstein.agents.services import Sampler, Services
+    from ryzanstein.agents.clients.services import Sampler, Services
+    from ryzanstein.agents.routing.route import Router
     from ryzanstein.registry import Limits, Registry
 
 __all__ = ["run_team"]

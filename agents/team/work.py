@@ -16,16 +16,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ryzanstein.agents.loop import RunResult, run_task
-from ryzanstein.agents.run import Checkpoint
+from ryzanstein.agents.running.loop import RunResult, run_task
+from ryzanstein.agents.running.run import Checkpoint
 from ryzanstein.agents.team import members
 from ryzanstein.agents.team.advice import ask_advice
 from ryzanstein.errors import RyzansteinError
 from ryzanstein.events import EventSink
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.route import Router
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
+    from ryzanstein.agents.routing.route import Router
     from ryzanstein.agents.team.parts import Part
     from ryzanstein.registry import Limits, Registry
 

@@ -8,7 +8,7 @@ data          JSON and CSV that a task asks for                                s
 
 from __future__ import annotations
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.agents.verification.data import check_data
 from ryzanstein.agents.verification.logic import check_constraints

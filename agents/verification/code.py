@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.verification.checks import Check, last_line
 
 __all__ = ["RUNS", "Trial", "run_asserts", "run_programs"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.agents.verification.statements import Relation, assignments, relations
 

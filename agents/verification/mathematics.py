@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.verification.checks import Check, numbers, same
 from ryzanstein.agents.verification.statements import Relation, relations, values
 

@@ -19,7 +19,7 @@ def teams(model: str | None, limit: int | None, seconds: float) -> dict[str, Any
     import anyio
 
     from ryzanstein.agents.bench.teams import measure
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
     from ryzanstein.config import load_settings
     from ryzanstein.mcp_servers._shared import shared
 

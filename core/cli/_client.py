@@ -13,7 +13,7 @@ from ryzanstein.errors import InvalidRequest
 __all__ = ["call", "read_json", "read_text"]
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.services import Progress
+    from ryzanstein.agents.clients.services import Progress
 
 
 def call(
@@ -39,7 +39,7 @@ def call(
     """
     import anyio
 
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
     from ryzanstein.mcp_servers._shared import shared
 
     async def run() -> dict[str, Any]:
@@ -59,7 +59,7 @@ def read_json(server: str, uri: str) -> dict[str, Any]:
     """
     import anyio
 
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
     from ryzanstein.mcp_servers._shared import shared
 
     async def run() -> dict[str, Any]:

@@ -108,8 +108,8 @@ def warm(out: Output, codenames: tuple[str, ...], model: str | None) -> None:
 def _warmed(agents: list[AgentProfile], model: str | None, steps: Steps) -> list[dict[str, Any]]:
     import anyio
 
-    from ryzanstein.agents.persona import warm
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
+    from ryzanstein.agents.running.persona import warm
     from ryzanstein.mcp_servers._shared import shared
 
     async def run() -> list[dict[str, Any]]:

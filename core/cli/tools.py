@@ -90,7 +90,7 @@ def call_one(out: Output, name: str, arguments: str, yes: bool) -> None:
     """Call the tool NAME with ARGUMENTS, a JSON object."""
     import anyio
 
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
     from ryzanstein.mcp_servers._shared import shared
 
     try:

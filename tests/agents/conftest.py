@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ryzanstein.agents.route import Router
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.routing.route import Router
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.memory.embed import get_embedder
 from ryzanstein.registry import Registry, load_registry

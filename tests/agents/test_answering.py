@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ryzanstein.agents.answering import cut_repeats
-from ryzanstein.agents.language import foreign
+from ryzanstein.agents.running.answering import cut_repeats
+from ryzanstein.agents.running.language import foreign
 
 ENGLISH = "How many rows are in the table of the orders?"
 

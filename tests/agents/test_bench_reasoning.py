@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ryzanstein.agents.bench import data, gsm8k, humaneval, intervals, reasoning
-from ryzanstein.agents.conversation import Budget, Conversation
+from ryzanstein.agents.running.conversation import Budget, Conversation
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.registry import Registry
 from tests.agents.test_coding import RIGHT, WRONG, Scripted

@@ -14,7 +14,7 @@ import pytest
 from ryzanstein.agents.calls.decode import Decoded, Way, decode_calls, system_text
 from ryzanstein.agents.calls.schema import decodable, fitted, outline
 from ryzanstein.agents.calls.stated import stated
-from ryzanstein.agents.services import Completion
+from ryzanstein.agents.clients.services import Completion
 from ryzanstein.config import Settings
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
 from ryzanstein.inference import Engine

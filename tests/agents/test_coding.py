@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ryzanstein.agents import coding
-from ryzanstein.agents.complexity import Complexity
-from ryzanstein.agents.conversation import Budget, Conversation
-from ryzanstein.agents.services import Completion, Services
+from ryzanstein.agents.clients.services import Completion, Services
+from ryzanstein.agents.routing.complexity import Complexity
+from ryzanstein.agents.running import coding
+from ryzanstein.agents.running.conversation import Budget, Conversation
 from ryzanstein.agents.verification.candidates import Candidate, agreement, best_of, plans
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.agents.verification.examples import stub

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ryzanstein.agents.complexity import estimate
+from ryzanstein.agents.routing.complexity import estimate
 
 TASKS: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parent / "data" / "complexity_tasks.yaml").read_text(encoding="utf-8")

@@ -4,8 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ryzanstein.agents.conversation import Budget, Conversation, OutOfBudget, clipped, closed
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.running.conversation import (
+    Budget,
+    Conversation,
+    OutOfBudget,
+    clipped,
+    closed,
+)
 from ryzanstein.errors import InvalidRequest
 
 MODEL = "smollm2-135m"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from ryzanstein.agents import experience
-from ryzanstein.agents.step import Call, Step
+from ryzanstein.agents.running import experience
+from ryzanstein.agents.running.step import Call, Step
 from ryzanstein.agents.verification.checks import Check
 
 GOOD = Step("tool", "query_sqlite", {"sql": "SELECT 1", "database": "a.db"}, "1")

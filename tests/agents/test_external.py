@@ -18,9 +18,9 @@ import yaml
 from mcp.server.mcpserver import MCPServer
 
 from ryzanstein.agents.bench import hostile_server
+from ryzanstein.agents.clients.services import Services, ToolOutcome
 from ryzanstein.agents.external import hub
 from ryzanstein.agents.external.definitions import Definition, Pins, own_name
-from ryzanstein.agents.services import Services, ToolOutcome
 from ryzanstein.agents.trust import Caller
 from ryzanstein.errors import InvalidRequest, StorageError
 from ryzanstein.mcp_servers._shared import shared

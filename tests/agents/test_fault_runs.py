@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ryzanstein.agents.loop import RunResult, run_task
-from ryzanstein.agents.route import Router
-from ryzanstein.agents.run import Run
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.routing.route import Router
+from ryzanstein.agents.running.loop import RunResult, run_task
+from ryzanstein.agents.running.run import Run
 from ryzanstein.config import load_settings
 from ryzanstein.errors import (
     InferenceError,
@@ -29,6 +29,8 @@ from ryzanstein.memory import MemoryStore
 from ryzanstein.registry import BackendSpec, Limits, Registry
 from tests.agents.backend_server import BackendServer
 from tests.agents.test_backends import QUICK, spec
+
+LOOP = "ryzanstein.agents.running.loop"
 
 TASK = "Which colour does the word green name?"
 MODEL = "smollm2-135m"
@@ -232,8 +234,10 @@ async def test_no_other_agent_does_again_what_one_has_changed(
         run.changed = len(tried) == 2
         raise InferenceError("The model is gone.")
 
-    monkeypatch.setattr("ryzanstein.agents.loop._bounded", changes_and_fails)
-    monkeypatch.setattr("ryzanstein.agents.loop._substitutes", lambda *_: declared.agents[:3])
+    monkeypatch.setattr(f"{LOOP}._bounded", changes_and_fails)
+    monkeypatch.setattr(
+        "ryzanstein.agents.running.loop._substitutes", lambda *_: declared.agents[:3]
+    )
     async with Services(declared) as services:
         with pytest.raises(InferenceError, match="gone"):
             await run_task(TASK, services=services, registry=declared, router=router, model=MODEL)

@@ -5,8 +5,8 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from ryzanstein.agents import ground
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.running import ground
 
 
 async def test_a_named_database_shows_tables_rows_and_the_spelling_of_values(

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ryzanstein.agents.backends.openai import OpenAIBackend
-from ryzanstein.agents.health import Health, Seen
+from ryzanstein.agents.clients.health import Health, Seen
 from ryzanstein.registry import BackendSpec, Registry, ServerSpec
 from ryzanstein.resilience import Parties
 from tests.agents.backend_server import BackendServer
@@ -98,7 +98,7 @@ def test_a_thread_looks_again_and_again_and_ends(
 def test_a_backend_that_never_answers_holds_no_look_up(
     declared: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ryzanstein.agents.health.LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("ryzanstein.agents.clients.health.LOOK_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         looking = health(declared, spec(url))

@@ -6,9 +6,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ryzanstein.agents.loop import MOST_CHARACTERS, RunResult, run_task
-from ryzanstein.agents.route import Router
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.routing.route import Router
+from ryzanstein.agents.running.loop import MOST_CHARACTERS, RunResult, run_task
 from ryzanstein.errors import AgentNotFound, InvalidRequest, TimedOut
 from ryzanstein.events import Event
 from ryzanstein.registry import Limits, Registry
@@ -175,7 +175,7 @@ async def test_cancellation_takes_effect_at_once_and_leaves_no_experience(
 
 
 async def test_a_run_that_spends_its_tokens_says_so(services: Services, declared: Registry) -> None:
-    from ryzanstein.agents.conversation import OutOfBudget
+    from ryzanstein.agents.running.conversation import OutOfBudget
 
     task = "Write a Python function triple(n) that returns three times n."
     limits = Limits(steps=3, tokens=16, seconds=100)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ryzanstein.agents import menu, prompting
-from ryzanstein.agents.ground import Named, look
-from ryzanstein.agents.services import Services, ToolSpec
-from ryzanstein.agents.telling import spoken_of
+from ryzanstein.agents.clients.services import Services, ToolSpec
+from ryzanstein.agents.running import menu, prompting
+from ryzanstein.agents.running.ground import Named, look
+from ryzanstein.agents.running.telling import spoken_of
 from ryzanstein.registry import Registry
 
 FAMILIES = (

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ryzanstein.agents.conversation import Budget, Conversation
-from ryzanstein.agents.loop import run_task
-from ryzanstein.agents.persona import system_message, warm, window_of
-from ryzanstein.agents.prompting import plain_question
-from ryzanstein.agents.services import NEEDED, Services
+from ryzanstein.agents.clients.services import NEEDED, Services
+from ryzanstein.agents.running.conversation import Budget, Conversation
+from ryzanstein.agents.running.loop import run_task
+from ryzanstein.agents.running.persona import system_message, warm, window_of
+from ryzanstein.agents.running.prompting import plain_question
 from ryzanstein.inference import load_model
 from ryzanstein.inference.prompts import chat_prompt, persona_ids
 from ryzanstein.inference.requests import ChatRequest

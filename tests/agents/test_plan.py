@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ryzanstein.agents.plan import MOST_PARTS, parts
+from ryzanstein.agents.running.plan import MOST_PARTS, parts
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ryzanstein.agents import prompting, step
-from ryzanstein.agents.ground import Place, find_names, head
+from ryzanstein.agents.running import prompting, step
+from ryzanstein.agents.running.ground import Place, find_names, head
 
 
 @pytest.mark.parametrize(

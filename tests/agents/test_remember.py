@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ryzanstein.agents.conversation import Budget
-from ryzanstein.agents.loop import _remember
-from ryzanstein.agents.run import Run
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.running.conversation import Budget
+from ryzanstein.agents.running.loop import _remember
+from ryzanstein.agents.running.run import Run
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.events import Event
 from ryzanstein.registry import Registry

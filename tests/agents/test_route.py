@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryzanstein.agents.bench.routing_data import registry_tasks
-from ryzanstein.agents.cues import read_cues
-from ryzanstein.agents.route import Router
+from ryzanstein.agents.routing.cues import read_cues
+from ryzanstein.agents.routing.route import Router
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.embed import get_embedder
 from ryzanstein.memory.records import AgentPrototypes

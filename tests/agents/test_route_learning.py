@@ -9,10 +9,10 @@ import pytest
 
 from ryzanstein.agents.bench.routing import auroc
 from ryzanstein.agents.bench.routing_data import registry_tasks
-from ryzanstein.agents.grams import Grams
-from ryzanstein.agents.logistic import fit
-from ryzanstein.agents.route import Router
-from ryzanstein.agents.scope import REFUSED_BELOW
+from ryzanstein.agents.routing.grams import Grams
+from ryzanstein.agents.routing.logistic import fit
+from ryzanstein.agents.routing.route import Router
+from ryzanstein.agents.routing.scope import REFUSED_BELOW
 from ryzanstein.memory.embed import get_embedder
 from ryzanstein.memory.prototypes import AgentExamples, add_up
 from ryzanstein.memory.store import MemoryStore

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mcp import StdioServerParameters
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.trust import Caller
 from ryzanstein.errors import ConnectionFailed, ServerUnavailable, TimedOut
 from ryzanstein.resilience import Parties

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.errors import (
     ConnectionFailed,
     InvalidRequest,

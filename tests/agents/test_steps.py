@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ryzanstein.agents.loop import RunResult, run_task
-from ryzanstein.agents.route import Router
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.routing.route import Router
+from ryzanstein.agents.running.loop import RunResult, run_task
 from ryzanstein.errors import AgentNotFound, InferenceError, InvalidRequest, StorageError
 from ryzanstein.events import Event
 from ryzanstein.registry import Limits, Registry
@@ -349,7 +349,7 @@ async def test_an_answer_that_there_is_no_time_to_check_is_given_all_the_same(
     async def out_of_time(*_: object) -> list[object]:
         raise TimeoutError  # as the run's own limit raises it
 
-    monkeypatch.setattr("ryzanstein.agents.loop.verify", out_of_time)
+    monkeypatch.setattr("ryzanstein.agents.running.loop.verify", out_of_time)
     result = await loop("Say hello", Scripted(lambda ask: "Hello."), tools=False)
     assert result.answer == "Hello."
     assert result.failures == ("No time was left to check the answer.",)

@@ -11,8 +11,8 @@ from typing import Any
 import anyio.lowlevel
 import pytest
 
-from ryzanstein.agents.route import Router
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.routing.route import Router
 from ryzanstein.agents.team.result import TeamResult
 from ryzanstein.agents.team.review import code_of
 from ryzanstein.agents.team.run import run_team

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ryzanstein.agents.route import Router
+from ryzanstein.agents.routing.route import Router
 from ryzanstein.agents.team.members import best_of, consulted, members_of, successor
 from ryzanstein.agents.team.merge import merged, verdict
 from ryzanstein.agents.team.parts import split

@@ -11,7 +11,7 @@ from mcp import Client
 from mcp.client import ClientRequestContext
 from mcp_types import ElicitRequestParams, ElicitResult, ListRootsResult, Root
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.trust import Caller
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._tools import make, mcp

@@ -173,7 +173,7 @@ async def test_a_fault_of_ours_ends_a_run_as_failed_and_not_as_cancelled(
     async def broken(*_: object, **__: object) -> None:
         raise ExceptionGroup("tasks", [KeyError("a bug")])
 
-    monkeypatch.setattr("ryzanstein.agents.loop.run_task", broken)
+    monkeypatch.setattr("ryzanstein.agents.running.loop.run_task", broken)
     monkeypatch.setattr("ryzanstein.mcp_servers._running._bring_model", broken)
     error = await fault("orchestrator", "run_agent", codename="APEX", task="Say hello")
     assert error["code"] == "INTERNAL_ERROR"

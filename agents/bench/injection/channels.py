@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 
 from ryzanstein.agents.bench.injection.world import OUTSIDE, PRIVATE, World
-from ryzanstein.agents.services import Services, ToolOutcome
+from ryzanstein.agents.clients.services import Services, ToolOutcome
 from ryzanstein.errors import RyzansteinError
 
 __all__ = ["BREACHES", "CHANNELS"]

@@ -11,8 +11,8 @@ from ryzanstein.agents.bench.injection.channels import BREACHES, CHANNELS
 from ryzanstein.agents.bench.injection.obedient import Obedient
 from ryzanstein.agents.bench.injection.verdicts import Verdict, directive, guard
 from ryzanstein.agents.bench.injection.world import AGENT, World, opened
-from ryzanstein.agents.loop import run_task
-from ryzanstein.agents.services import Services, ToolOutcome
+from ryzanstein.agents.clients.services import Services, ToolOutcome
+from ryzanstein.agents.running.loop import run_task
 from ryzanstein.errors import RyzansteinError
 
 __all__ = ["attempted"]

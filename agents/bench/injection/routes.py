@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from ryzanstein.agents.bench.injection.world import World
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 
 __all__ = ["rerouted"]
 

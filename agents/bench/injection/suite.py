@@ -22,7 +22,7 @@ from ryzanstein.agents.bench.injection.obedient import DIRECTIVE
 from ryzanstein.agents.bench.injection.routes import rerouted
 from ryzanstein.agents.bench.injection.verdicts import Verdict, directive, filled, guard
 from ryzanstein.agents.bench.injection.world import AGENT, PRIVATE, World, opened
-from ryzanstein.agents.services import Services, ToolOutcome
+from ryzanstein.agents.clients.services import Services, ToolOutcome
 from ryzanstein.agents.trust import Caller
 
 __all__ = ["obey", "run"]

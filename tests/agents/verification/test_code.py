@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.verification.checks import verdict
 from ryzanstein.agents.verification.code import run_asserts, run_programs
 from ryzanstein.agents.verification.harness import equal

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.verification import verify
 from ryzanstein.agents.verification.data import check_data
 from ryzanstein.agents.verification.statements import assignments, relations, values

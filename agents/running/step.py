@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ryzanstein.agents.calls.schema import decodable, fitted, outline, rooted
-from ryzanstein.agents.conversation import Conversation
-from ryzanstein.agents.services import ToolSpec
+from ryzanstein.agents.clients.services import ToolSpec
+from ryzanstein.agents.running.conversation import Conversation
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
 
 __all__ = ["OTHER", "Call", "Step", "Unfilled", "choose", "fill"]

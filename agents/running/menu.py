@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ryzanstein.agents import prompting, telling
-from ryzanstein.agents.ground import GIT, Named, Surroundings
-from ryzanstein.agents.services import Services, ToolSpec
-from ryzanstein.agents.step import OTHER, Step
+from ryzanstein.agents.clients.services import Services, ToolSpec
+from ryzanstein.agents.running import prompting, telling
+from ryzanstein.agents.running.ground import GIT, Named, Surroundings
+from ryzanstein.agents.running.step import OTHER, Step
 
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ryzanstein.agents.backends.openai import OpenAIBackend
-from ryzanstein.agents.connections import Connections
+from ryzanstein.agents.clients.connections import Connections
 from ryzanstein.errors import RyzansteinError, TimedOut
 from ryzanstein.resilience import PARTIES, Parties, Party
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ryzanstein.agents.learnt import Rows, unit
+from ryzanstein.agents.routing.learnt import Rows, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ryzanstein.agents import prompting, state
-from ryzanstein.agents.complexity import Complexity, estimate
-from ryzanstein.agents.conversation import Budget, Conversation
-from ryzanstein.agents.ground import Surroundings
-from ryzanstein.agents.services import Services
-from ryzanstein.agents.step import Step
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.routing.complexity import Complexity, estimate
+from ryzanstein.agents.running import prompting, state
+from ryzanstein.agents.running.conversation import Budget, Conversation
+from ryzanstein.agents.running.ground import Surroundings
+from ryzanstein.agents.running.step import Step
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.errors import RyzansteinError
 from ryzanstein.events import Event, EventSink, new_id

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ryzanstein.agents.complexity import Complexity
-from ryzanstein.agents.conversation import Conversation, OutOfBudget
-from ryzanstein.agents.run import Run
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
+from ryzanstein.agents.routing.complexity import Complexity
+from ryzanstein.agents.running.conversation import Conversation, OutOfBudget
+from ryzanstein.agents.running.run import Run
 from ryzanstein.agents.verification import candidates, code, examples, inputs, properties
 from ryzanstein.agents.verification.candidates import Candidate, Plan
 from ryzanstein.agents.verification.checks import Check

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ryzanstein.agents import experience
-from ryzanstein.agents.run import Run
+from ryzanstein.agents.running import experience
+from ryzanstein.agents.running.run import Run
 from ryzanstein.errors import RyzansteinError
 
 __all__ = ["feed_back", "recall"]

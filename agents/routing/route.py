@@ -11,7 +11,7 @@ ryzanstein.memory.records.experience_weight: successes pull by their fitness, fa
 gently. Averaged word vectors alone miss names, so the words of the profiles (BM25) join in; t falls
 from 1 as experience grows (1/2 at ten good ones an agent). `learnt` is what logistic regression
 over single experiences adds to their sum; it takes the place of the nearest example. A mention or a
-slash command decides; a file's kind tips. Whether any agent fits is ryzanstein.agents.scope's.
+slash command decides; a file's kind tips. Whether any agent fits is what `scope` says.
 `ryzanstein bench routing` measures it; scripts/bench_routing.py prints how each part does alone.
 """
 
@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ryzanstein.agents.complexity import Complexity, estimate
-from ryzanstein.agents.cues import Cues, read_cues
-from ryzanstein.agents.learnt import Learnt, Rows, unit
-from ryzanstein.agents.scope import REFUSED_BELOW, Scope, sampled, without_own
-from ryzanstein.agents.vocabulary import Vocabulary
+from ryzanstein.agents.routing.complexity import Complexity, estimate
+from ryzanstein.agents.routing.cues import Cues, read_cues
+from ryzanstein.agents.routing.learnt import Learnt, Rows, unit
+from ryzanstein.agents.routing.scope import REFUSED_BELOW, Scope, sampled, without_own
+from ryzanstein.agents.routing.vocabulary import Vocabulary
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.records import Reason
 from ryzanstein.memory.text import distinct_words

@@ -22,9 +22,9 @@ from ryzanstein.agents.backends.local import LocalBackend
 from ryzanstein.agents.backends.openai import OpenAIBackend
 from ryzanstein.agents.backends.pool import Pool
 from ryzanstein.agents.backends.sampling import Sampler, SamplingBackend
-from ryzanstein.agents.connections import Connections
-from ryzanstein.agents.servers import Servers
-from ryzanstein.agents.tool_spec import ToolOutcome, ToolSpec
+from ryzanstein.agents.clients.connections import Connections
+from ryzanstein.agents.clients.servers import Servers
+from ryzanstein.agents.clients.tool_spec import ToolOutcome, ToolSpec
 from ryzanstein.agents.trust import Caller
 from ryzanstein.errors import (
     APPROVAL_REQUIRED,

@@ -18,13 +18,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ryzanstein.agents.ground import Named, Place, Surroundings
-from ryzanstein.agents.step import Step
+from ryzanstein.agents.running.ground import Named, Place, Surroundings
+from ryzanstein.agents.running.step import Step
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.run import Run
+    from ryzanstein.agents.running.run import Run
 
 __all__ = ["VERSION", "agent_of", "restore", "to_json"]
 
@@ -73,7 +73,7 @@ def restore(run: Run, state: Mapping[str, Any]) -> None:
     Raises:
         InvalidRequest: The state is damaged.
     """
-    from ryzanstein.agents.run import Acting
+    from ryzanstein.agents.running.run import Acting
 
     try:
         for name in _PLAIN:

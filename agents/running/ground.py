@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ryzanstein.agents.services import Services
+from ryzanstein.agents.clients.services import Services
 
 __all__ = ["GIT", "Named", "Place", "find_names", "head", "look"]
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 
-from ryzanstein.agents import language, prompting
-from ryzanstein.agents.run import Run
-from ryzanstein.agents.services import Completion
+from ryzanstein.agents.clients.services import Completion
+from ryzanstein.agents.running import language, prompting
+from ryzanstein.agents.running.run import Run
 from ryzanstein.agents.verification.checks import Check
 from ryzanstein.errors import InferenceError
 

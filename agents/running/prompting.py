@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from ryzanstein.agents.services import ToolSpec
+from ryzanstein.agents.clients.services import ToolSpec
 
 __all__ = [
     "AGAIN",

@@ -11,11 +11,20 @@ behind the last finished step.
 
 from __future__ import annotations
 
-from ryzanstein.agents import answering, coding, confirm, ground, menu, plan, prompting, sections
-from ryzanstein.agents.act import use_tools
-from ryzanstein.agents.run import Run
-from ryzanstein.agents.services import ToolSpec
-from ryzanstein.agents.step import Step
+from ryzanstein.agents.clients.services import ToolSpec
+from ryzanstein.agents.running import (
+    answering,
+    coding,
+    confirm,
+    ground,
+    menu,
+    plan,
+    prompting,
+    sections,
+)
+from ryzanstein.agents.running.act import use_tools
+from ryzanstein.agents.running.run import Run
+from ryzanstein.agents.running.step import Step
 from ryzanstein.errors import ConnectionFailed, InferenceError, ServerUnavailable, TimedOut
 
 __all__ = ["work"]

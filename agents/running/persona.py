@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ryzanstein.agents import prompting, sections
 from ryzanstein.agents.profile import system_prompt
+from ryzanstein.agents.running import prompting, sections
 from ryzanstein.config import load_settings
 from ryzanstein.errors import RyzansteinError
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
     from ryzanstein.registry import AgentProfile, Registry
 
 __all__ = ["default_model", "system_message", "warm", "window_of"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from ryzanstein.agents.services import Completion, Progress, Services
+from ryzanstein.agents.clients.services import Completion, Progress, Services
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
 
 __all__ = ["Budget", "Conversation", "OutOfBudget", "clipped"]

@@ -6,10 +6,10 @@ that does not state the number that was found is asked for once more.
 
 from __future__ import annotations
 
-from ryzanstein.agents import answering, prompting, step
-from ryzanstein.agents.act import LEAST_TOKENS
-from ryzanstein.agents.run import Run
-from ryzanstein.agents.step import Step
+from ryzanstein.agents.running import answering, prompting, step
+from ryzanstein.agents.running.act import LEAST_TOKENS
+from ryzanstein.agents.running.run import Run
+from ryzanstein.agents.running.step import Step
 from ryzanstein.agents.verification.checks import Check, agrees, close, numbers
 
 __all__ = ["answer"]

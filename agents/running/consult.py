@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ryzanstein.errors import RyzansteinError
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.route import Ranked
-    from ryzanstein.agents.services import Services
+    from ryzanstein.agents.clients.services import Services
+    from ryzanstein.agents.routing.route import Ranked
 
 __all__ = ["consulted"]
 

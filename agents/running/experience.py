@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ryzanstein.agents.step import Step
+from ryzanstein.agents.running.step import Step
 from ryzanstein.agents.verification.checks import Check
 
 __all__ = ["MOST", "as_used", "chosen", "experience", "reminder"]

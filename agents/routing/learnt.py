@@ -3,7 +3,7 @@
     features = [ task - m | w·words and pairs | 1 ]
     prior    = s·[ prototypes | w·prototypes of words | 0 ]
 
-Logistic regression over these features is drawn to the prior (ryzanstein.agents.logistic), so that
+Logistic regression over these features is drawn to the prior (`logistic`), so that
 it begins as the prototypes do and departs from them only as far as examples ask for it. Words
 count for the more, the more experience there is: w² = 1.4·(1 - trust in what is declared).
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ryzanstein.agents.grams import Grams
-from ryzanstein.agents.logistic import fit
+from ryzanstein.agents.routing.grams import Grams
+from ryzanstein.agents.routing.logistic import fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ryzanstein.agents.conversation import Conversation
-from ryzanstein.agents.services import ToolSpec
+from ryzanstein.agents.clients.services import ToolSpec
+from ryzanstein.agents.running.conversation import Conversation
 from ryzanstein.errors import InvalidRequest
 
 __all__ = ["LEAST_WINDOW", "known_room", "require_window", "tool_lines"]

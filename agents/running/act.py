@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ryzanstein.agents import menu, prompting, sections, step
-from ryzanstein.agents.conversation import OutOfBudget
-from ryzanstein.agents.run import Acting, Run
-from ryzanstein.agents.services import ToolOutcome, ToolSpec
-from ryzanstein.agents.step import Call, Step, Unfilled
+from ryzanstein.agents.clients.services import ToolOutcome, ToolSpec
+from ryzanstein.agents.running import menu, prompting, sections, step
+from ryzanstein.agents.running.conversation import OutOfBudget
+from ryzanstein.agents.running.run import Acting, Run
+from ryzanstein.agents.running.step import Call, Step, Unfilled
 from ryzanstein.agents.verification.checks import rounded
 from ryzanstein.errors import (
     APPROVAL_REQUIRED,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from ryzanstein.agents import prompting
+from ryzanstein.agents.running import prompting
 
 __all__ = ["MOST_PARTS", "before", "parts"]
 

@@ -23,21 +23,21 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ryzanstein.agents import experience, state
-from ryzanstein.agents.complexity import estimate
-from ryzanstein.agents.consult import consulted
-from ryzanstein.agents.conversation import Budget, OutOfBudget
-from ryzanstein.agents.persona import default_model, system_message, window_of
-from ryzanstein.agents.plan import parts
-from ryzanstein.agents.recalling import feed_back, recall
-from ryzanstein.agents.run import Approve, Checkpoint, Run
-from ryzanstein.agents.sections import TASK_SHARE, require_window
-from ryzanstein.agents.services import Sampler, Services
-from ryzanstein.agents.step import Step
+from ryzanstein.agents.clients.services import Sampler, Services
+from ryzanstein.agents.routing.complexity import estimate
+from ryzanstein.agents.running import experience, state
+from ryzanstein.agents.running.consult import consulted
+from ryzanstein.agents.running.conversation import Budget, OutOfBudget
+from ryzanstein.agents.running.persona import default_model, system_message, window_of
+from ryzanstein.agents.running.plan import parts
+from ryzanstein.agents.running.recalling import feed_back, recall
+from ryzanstein.agents.running.run import Approve, Checkpoint, Run
+from ryzanstein.agents.running.sections import TASK_SHARE, require_window
+from ryzanstein.agents.running.step import Step
+from ryzanstein.agents.running.working import work
 from ryzanstein.agents.trust import Caller
 from ryzanstein.agents.verification import verify
 from ryzanstein.agents.verification.checks import Check, verdict
-from ryzanstein.agents.working import work
 from ryzanstein.errors import (
     AgentInvocationError,
     AgentNotFound,
@@ -49,7 +49,7 @@ from ryzanstein.errors import (
 from ryzanstein.events import EventSink, new_id
 
 if TYPE_CHECKING:
-    from ryzanstein.agents.route import Router
+    from ryzanstein.agents.routing.route import Router
     from ryzanstein.registry import AgentProfile, Limits, Registry
 
 __all__ = ["RunResult", "checked", "run_task"]

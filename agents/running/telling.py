@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ryzanstein.agents.services import ToolSpec
+from ryzanstein.agents.clients.services import ToolSpec
 
 __all__ = ["spoken_of"]
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ryzanstein.agents.backends.base import Progress, reporting
-from ryzanstein.agents.connections import Connections, protocol_error, transport_errors
+from ryzanstein.agents.clients.connections import Connections, protocol_error, transport_errors
 from ryzanstein.errors import (
     ConnectionFailed,
     RyzansteinError,

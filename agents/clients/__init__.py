@@ -1,0 +1,1 @@
+"""The platform's servers as an agent sees them: MCP clients that may lose their server."""

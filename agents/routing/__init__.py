@@ -1,0 +1,1 @@
+"""Which agent fits a task, and how much work it is."""

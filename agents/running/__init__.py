@@ -1,0 +1,1 @@
+"""Running one task: the loop and its stages."""
