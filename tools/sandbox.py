@@ -245,7 +245,13 @@ def _proportional(processes: list[psutil.Process]) -> int:
 
 
 def _disk_full(pid: int, limits: Limits) -> bool:
-    """Looks at the in-memory directories from outside; also where bubblewrap sets no size."""
+    """Looks at the in-memory directories from outside; also where bubblewrap sets no size.
+
+    A process that is still being put into the sandbox has this machine's own directories.
+    """
+    with contextlib.suppress(OSError):
+        if os.path.samefile(f"/proc/{pid}/root", "/"):
+            return False
     for name in (WORK, "/tmp"):
         with contextlib.suppress(OSError):
             found = os.statvfs(f"/proc/{pid}/root{name}")

@@ -187,7 +187,9 @@ class Conversation:
         asks = await self.count(text) + await self.count(prefix) + 2 * MESSAGE_OVERHEAD
         free = self.budget.tokens_left if final else self.spare
         limit = min(max_tokens, free, self.room - asks)
-        self._require(limit)
+        self._require(
+            limit, self.room - (asks if final else max(asks, self.reserve + self.closing))
+        )
         text = self._heard + text
         asked = [*self._messages, {"role": "user", "content": text}]
         found = await self._services.chat(
@@ -206,13 +208,14 @@ class Conversation:
         self.model = found.model if self.model is None else self.model
         return found
 
-    def _require(self, limit: int) -> None:
+    def _require(self, limit: int, room: int) -> None:
+        """Raises what leaves no tokens for an answer: time, the window, or the budget."""
         if self.budget.seconds_left <= 0:
             raise OutOfBudget(
                 f"The run took longer than its {self.budget.seconds:g} seconds.",
                 hint="Raise the agent's limit of seconds, or ask for less at once.",
             )
-        if limit <= 0 < self.room - self.reserve:
+        if limit <= 0 < room:
             raise OutOfBudget(
                 f"The run used up its {self.budget.tokens} tokens.",
                 hint="Raise the agent's limit of tokens, or ask for less at once.",

@@ -17,11 +17,10 @@ from functools import cache
 from typing import Any
 
 from ryzanstein.agents.clients.services import Services
-from ryzanstein.agents.verification.checks import Check, last_line
+from ryzanstein.agents.verification.checks import RUNS, Check, last_line
 
-__all__ = ["RUNS", "Trial", "run_asserts", "run_programs"]
+__all__ = ["Trial", "run_asserts", "run_programs"]
 
-RUNS = "the code runs"
 SECONDS = 2.0
 _MOST_SECONDS = 120
 

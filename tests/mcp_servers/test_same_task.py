@@ -46,6 +46,7 @@ def same(result: dict[str, Any], told: list[str]) -> None:
         "steps",
         "experiences",
         "failures",
+        "parts",
         "tokens",
         "seconds",
         "model",

@@ -467,3 +467,7 @@ def test_another_system_is_told_where_it_runs(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(bubblewrap.sys, "platform", "darwin")
     with pytest.raises(ServerUnavailable, match="virtual machine"):
         bubblewrap.find_setup.__wrapped__()
+
+
+def test_a_process_that_is_not_inside_yet_is_not_taken_for_one_that_fills_the_disk() -> None:
+    assert not sandbox._disk_full(os.getpid(), Limits(disk_bytes=0))
