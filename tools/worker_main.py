@@ -8,6 +8,8 @@ import os
 import sys
 from typing import Any
 
+import psutil
+
 from ryzanstein.errors import ToolError
 
 _MEMORY_BYTES = 2 << 30
@@ -75,13 +77,11 @@ def _limit_memory() -> None:
 
 
 def _is_large() -> bool:
-    """Whether more memory was ever taken than a worker that is kept may hold."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return False
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > _KEPT_BYTES
+    """Whether it holds more memory than a worker that is kept may hold.
+
+    Not the peak that the system counts: after a fork that begins as the parent's.
+    """
+    return psutil.Process().memory_info().rss > _KEPT_BYTES
 
 
 if __name__ == "__main__":

@@ -293,7 +293,7 @@ async def test_one_that_hangs_at_its_start_is_not_waited_for_and_joins_late(
     waits = (
         f"import os, runpy, sys, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
     )
-    late = f"{waits} time.sleep(0.01)\nsys.argv = {['x', plain['args'][-1]]!r}\n"
+    late = f"{waits}\nsys.argv = {['x', plain['args'][-1]]!r}\n"
     late += f"runpy.run_path({str(SERVER)!r}, run_name='__main__')"
     join({**plain, "name": "late", "args": ["-I", "-c", late]})
     (tmp_path / "behaviour.json").write_text(json.dumps({"tools": [ECHO]}), encoding="utf-8")

@@ -214,6 +214,14 @@ async def test_the_worker_is_kept_and_ends_with_its_parent(call: Call) -> None:
     assert not any(child.is_running() for child in first)
 
 
+async def test_a_worker_of_a_large_process_is_kept(call: Call) -> None:
+    worker.close_workers()
+    held = b"x" * (700 << 20)
+    await call("evaluate_expression", "1 + 1")
+    assert len(held) == 700 << 20
+    assert len(worker._idle) == 1
+
+
 async def test_a_worker_that_died_idle_is_replaced(call: Call) -> None:
     worker.close_workers()
     await call("evaluate_expression", "1 + 1")

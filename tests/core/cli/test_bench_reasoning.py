@@ -14,7 +14,7 @@ Run = Callable[..., Done]
     ("arguments", "code", "says"),
     [
         (("--suite", "gsm8k"), 1, "gsm8k-test.jsonl is not here"),
-        (("--data", "none.jsonl"), 1, "no file none.jsonl"),
+        (("--data", "none.jsonl"), 1, "none.jsonl does not exist"),
         (("--suite", "mmlu"), 2, "'mmlu' is not one of"),
         (("--limit", "0"), 2, "0 is not in the range"),
     ],
