@@ -7,7 +7,6 @@ grammar it is all of them, whatever the model.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections import Counter
@@ -22,12 +21,12 @@ import anyio
 import jsonschema
 
 from ryzanstein.agents.bench.bfcl import SUITES, Checker, Problem, load
-from ryzanstein.agents.bench.data import read_lines
+from ryzanstein.agents.bench.data import Log
 from ryzanstein.agents.bench.intervals import wilson
 from ryzanstein.agents.calls.decode import MOST, Decoded, Way, decode_calls
 from ryzanstein.agents.calls.schema import decodable
 from ryzanstein.agents.clients.services import Services
-from ryzanstein.errors import AgentInvocationError, InvalidRequest
+from ryzanstein.errors import AgentInvocationError
 
 if TYPE_CHECKING:
     from ryzanstein.registry import Registry
@@ -103,14 +102,15 @@ async def _measured(
     log: Path | None,
     servers: Mapping[str, Any] | None,
 ) -> list[Outcome]:
-    known = _logged(log, head)
+    kept = Log(log, head)
+    known = {line["id"]: Outcome(**line) for line in kept.lines(*Outcome.__slots__)}
     outcomes: list[Outcome] = []
     async with Services(registry, servers=servers, names=("inference",)) as services:
         for number, problem in enumerate(problems, 1):
             outcome = known.get(problem.id)
             if outcome is None:
                 outcome = await _solved(problem, checker, services, head)
-                _write(log, {**head, **asdict(outcome)})
+                kept.add(asdict(outcome))
             outcomes.append(outcome)
             _tell(number, len(problems), outcomes)
     return outcomes
@@ -149,25 +149,6 @@ def _fits(problem: Problem, found: Decoded) -> bool:
         and jsonschema.Draft202012Validator(schemas[call.tool]).is_valid(dict(call.arguments))
         for call in found.calls
     )
-
-
-def _logged(log: Path | None, head: Mapping[str, Any]) -> dict[str, Outcome]:
-    if log is None or not log.exists():
-        return {}
-    found = {}
-    for line in read_lines(log, *head, *Outcome.__slots__):
-        if any(line.pop(key) != value for key, value in head.items()):
-            raise InvalidRequest(
-                f"{log} is the log of another suite, model or way.", hint="Name another --log."
-            )
-        found[line["id"]] = Outcome(**line)
-    return found
-
-
-def _write(log: Path | None, line: Mapping[str, Any]) -> None:
-    if log is not None:
-        with log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _tell(number: int, total: int, outcomes: Sequence[Outcome]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ryzanstein.errors import InvalidRequest
 
-__all__ = ["find_data", "read_lines"]
+__all__ = ["Log", "find_data", "read_lines"]
 
 _FOLDERS = ("", "data", "shared/data", "../shared/data")
 
@@ -71,3 +71,39 @@ def read_lines(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
         raise InvalidRequest(
             f"{path}, line {at}: {reason}.", hint="Each line has to be one JSON object."
         ) from error
+
+
+class Log:
+    """A line of JSON for each problem that was solved, so that a run that was stopped goes on.
+
+    Args:
+        path: The file; None keeps nothing.
+        head: What the lines are of, such as suite and model; stands in each of them.
+    """
+
+    def __init__(self, path: Path | None, head: Mapping[str, Any]) -> None:
+        self._path = path
+        self._head = dict(head)
+
+    def lines(self, *needed: str) -> Iterator[dict[str, Any]]:
+        """Reads what was written, without the head.
+
+        Raises:
+            InvalidRequest: It is of something else, or a line has not the needed keys.
+        """
+        if self._path is None or not self._path.exists():
+            return
+        for line in read_lines(self._path, *self._head, *needed):
+            if any(line.pop(key) != value for key, value in self._head.items()):
+                *names, last = self._head
+                raise InvalidRequest(
+                    f"{self._path} is the log of another {', '.join(names)} or {last}.",
+                    hint="Name another --log.",
+                )
+            yield line
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Writes a line behind the others."""
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**self._head, **line}, ensure_ascii=False) + "\n")

@@ -6,7 +6,6 @@ a run with the same log goes on after the last of them.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ryzanstein.agents.bench import gsm8k, humaneval
-from ryzanstein.agents.bench.data import find_data, read_lines
+from ryzanstein.agents.bench.data import Log, find_data
 from ryzanstein.agents.bench.intervals import difference, mcnemar, wilson
 from ryzanstein.agents.clients.services import Services
 from ryzanstein.agents.running.conversation import Budget, Conversation
@@ -183,8 +182,11 @@ async def _measured(
     log: Path | None,
     servers: dict[str, Any] | None,
 ) -> list[Outcome]:
-    head = {"suite": suite, "model": model}
-    known = _logged(log, head)
+    kept = Log(log, {"suite": suite, "model": model})
+    known = {
+        line["id"]: Outcome(**{**line, "answers": tuple(line["answers"])})
+        for line in kept.lines(*Outcome.__slots__)
+    }
     window = window_of(model, registry)
     system = system_message(registry.agent(AGENTS[suite]), window)
     outcomes = []
@@ -196,29 +198,10 @@ async def _measured(
                 talk = Conversation(services, Budget(TOKENS, SECONDS), window=window, model=model)
                 await talk.system(system)
                 outcome = await solve(talk, services)
-                _write(log, {**head, **asdict(outcome)})
+                kept.add(asdict(outcome))
             outcomes.append(outcome)
             _tell(number, len(problems), outcomes)
     return outcomes
-
-
-def _logged(log: Path | None, head: dict[str, Any]) -> dict[str, Outcome]:
-    if log is None or not log.exists():
-        return {}
-    found = {}
-    for line in read_lines(log, *head, *Outcome.__slots__):
-        if any(line.pop(key) != value for key, value in head.items()):
-            raise InvalidRequest(
-                f"{log} is the log of another suite or model.", hint="Name another --log."
-            )
-        found[line["id"]] = Outcome(**{**line, "answers": tuple(line["answers"])})
-    return found
-
-
-def _write(log: Path | None, line: dict[str, Any]) -> None:
-    if log is not None:
-        with log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _tell(number: int, total: int, outcomes: Sequence[Outcome]) -> None:
