@@ -95,6 +95,9 @@ class Health:
 
     def look(self) -> None:
         """Looks at everything once, all at the same time; blocks for at most some seconds."""
+        registry = self._registry()
+        if not (_remote_backends(registry) or _remote_servers(registry)):
+            return  # all is in this process: no event loop every few seconds for nothing
         with self._looking:
             anyio.run(self._look)
 
