@@ -93,8 +93,17 @@ async def run_team(
     desk = Desk(run_id, team, model, on_event, checkpoint, resume or {})
     hear = desk.heard if on_event else None
     work = Work(
-        *(services, registry, router, members, run_id, model, given, options),
-        *(desk.say, desk.within, hear),
+        services=services,
+        registry=registry,
+        router=router,
+        members=members,
+        run_id=run_id,
+        model=model,
+        limits=given,
+        options=options,
+        tell=desk.say,
+        within=desk.within,
+        on_event=hear,
     )
     await desk.tell("plan", f"{len(parts)} parts", team=team, parts=[part.text for part in parts])
     began = monotonic()
