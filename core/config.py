@@ -17,6 +17,7 @@ import platformdirs
 
 from ryzanstein.errors import ConfigError
 from ryzanstein.nearest import did_you_mean
+from ryzanstein.subject import current, own_folder
 
 __all__ = ["PREFIX", "Settings", "load_settings"]
 
@@ -85,18 +86,29 @@ class Settings:
         return self.models_dir or self.data_dir / "models"
 
     @property
+    def own_dir(self) -> Path:
+        """Directory of what the current subject keeps; data_dir for the owner."""
+        return own_folder(self.data_dir)
+
+    @property
     def states_path(self) -> Path:
-        """Directory of the states that are kept."""
-        return self.data_dir / "states"
+        """Directory of the states that are kept for the current subject."""
+        return self.own_dir / "states"
 
     @property
     def database(self) -> str:
-        """SQLAlchemy URL of the store."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'ryzanstein.db'}"
+        """SQLAlchemy URL of the current subject's store: a file, or a schema, of its own."""
+        key, url = current().key, self.database_url or ""
+        if key and url.startswith("postgres"):
+            return f"{url}{'&' if '?' in url else '?'}schema=subject_{key}"
+        file = f"sqlite:///{self.own_dir / 'ryzanstein.db'}"
+        return file if key else url or file
 
     @property
     def tool_roots(self) -> tuple[Path, ...]:
-        """Directories that file tools may touch."""
+        """Directories that file tools may touch for the current subject."""
+        if current().key:
+            return (self.own_dir / "files",)
         return self.roots or (Path.cwd(),)
 
 

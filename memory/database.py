@@ -37,6 +37,7 @@ class Backend(Protocol):
 
     Attributes:
         name: What to call the database in messages; no password in it.
+        schema: Where its tables are, among others of the same database; None: its default one.
         engine: Its connections.
         shared_connection: All threads have one connection and must take turns.
         reading: Execution options of a transaction that sees one state.
@@ -44,6 +45,7 @@ class Backend(Protocol):
     """
 
     name: str
+    schema: str | None
     engine: Engine
     shared_connection: bool
     reading: dict[str, Any]
@@ -189,9 +191,10 @@ class Database:
     def _version(self) -> str | None:
         with self.engine.connect() as connection:
             # Asked for first: another process may make all tables between two looks.
-            filled = inspect(connection).has_table(MemoryRow.__tablename__)
+            schema = self._backend.schema
+            filled = inspect(connection).has_table(MemoryRow.__tablename__, schema)
             version: str | None = None
-            if inspect(connection).has_table("alembic_version"):
+            if inspect(connection).has_table("alembic_version", schema):
                 found = connection.execute(text("SELECT version_num FROM alembic_version"))
                 version = found.scalars().first()
         if version is None and filled:
@@ -209,8 +212,7 @@ class Database:
         hint = f"Leave it as it is and {_ANOTHER}."
         return StorageError(f"{self.name} is not a Ryzanstein database: {why}.", hint=hint)
 
-    @staticmethod
-    def _upgrade(connection: Connection) -> None:
+    def _upgrade(self, connection: Connection) -> None:
         # Alembic takes a third of a second to import and is needed once in a database's life.
         from alembic import command
         from alembic.config import Config
@@ -219,6 +221,7 @@ class Database:
         config.set_main_option("script_location", str(files("ryzanstein.memory") / "migrations"))
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
+        config.attributes["schema"] = self._backend.schema
         command.upgrade(config, "head")
 
     def _full_text(self) -> bool:

@@ -8,11 +8,12 @@ Vectors are kept in pgvector's type, any version of it; elsewhere they are float
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, func, text
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, func, inspect, text
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import UserDefinedType
@@ -32,6 +33,7 @@ _INSTALL = "Install it: pip install 'ryzanstein[postgres]'."
 _HEADER = struct.Struct(">HH")  # what vector_send writes first: the dimension, and a zero
 # Two processes that open a new database at once must not both make its tables.
 _MIGRATION_LOCK = 0x72797A61
+_SCHEMA = re.compile("[a-z_][a-z0-9_]{0,62}")
 
 
 class PgVector(UserDefinedType[bytes]):
@@ -76,11 +78,12 @@ class Postgres:
     """One database on a PostgreSQL server.
 
     Args:
-        url: SQLAlchemy URL.
+        url: SQLAlchemy URL; with `schema=NAME` in its query, one schema of the database, which is
+            made where it is missing.
         busy_seconds: How long a writer waits for another one.
 
     Raises:
-        ConfigError: The driver is not installed.
+        ConfigError: The driver is not installed, or the schema's name is none.
     """
 
     shared_connection = False
@@ -89,19 +92,36 @@ class Postgres:
 
     def __init__(self, url: URL, busy_seconds: float) -> None:
         self.name = url.render_as_string(hide_password=True)
+        self.schema = _schema_of(url)
         self._busy_seconds = busy_seconds
-        self.engine = self._engine(url)
+        self.engine = self._engine(url.difference_update_query(["schema"]))
 
     @property
     def bytes(self) -> int | None:
-        """Size of the database on the server."""
+        """Size of the database, or of the schema, on the server."""
+        query = "SELECT pg_database_size(current_database())"
+        if self.schema is not None:
+            query = (
+                "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class "
+                "WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
+            )
         with self.engine.connect() as connection:
-            query = text("SELECT pg_database_size(current_database())")
-            size: int = connection.execute(query).scalar_one()
+            size: int = connection.execute(text(query)).scalar_one()
         return size
 
     def open(self) -> None:
-        """Nothing: the first query tells whether the server can be reached."""
+        """Makes the schema; without one the first query tells whether the server is there."""
+        if self.schema is None:
+            return
+        with self.engine.connect() as connection, connection.begin():
+            if inspect(connection).has_schema(self.schema):
+                return
+            self._alone(connection)
+            # Its type is everybody's, so it must not end up in the schema of whoever comes first.
+            connection.execute(
+                text(f"CREATE EXTENSION IF NOT EXISTS {_EXTENSION} WITH SCHEMA public")
+            )
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {self.schema}"))
 
     def refresh(self) -> None:
         """Nothing: the server shows every transaction the newest state."""
@@ -111,8 +131,12 @@ class Postgres:
 
     def migrating(self, connection: Connection) -> None:
         """Keeps other processes from migrating and makes sure that the database has pgvector."""
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        self._alone(connection)
         connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {_EXTENSION}"))
+
+    @staticmethod
+    def _alone(connection: Connection) -> None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
 
     def scrub(self, *full_text: str) -> None:
         """Frees the space of deleted rows and drops their words from the full text index."""
@@ -160,7 +184,20 @@ class Postgres:
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {int(self._busy_seconds * 1000)}")
             cursor.execute("SET client_min_messages = warning")
+            if self.schema is not None:
+                # First of all, so that whatever is made or asked for without a schema is its own.
+                path = "quote_ident(%s) || ', ' || current_setting('search_path')"
+                cursor.execute(f"SELECT set_config('search_path', {path}, false)", (self.schema,))
         connection.autocommit = before
+
+
+def _schema_of(url: URL) -> str | None:
+    name = url.query.get("schema")
+    if name is not None and not (isinstance(name, str) and _SCHEMA.fullmatch(name)):
+        raise ConfigError(
+            f"{name!r} is no name of a schema.", hint="Small letters, digits and _, at most 63."
+        )
+    return name
 
 
 def _unreachable_hint(said: str) -> str:

@@ -7,6 +7,7 @@ from ryzanstein.memory.schema import Base
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
+    version_table_schema=context.config.attributes.get("schema"),
     # SQLite alters tables by copying them.
     render_as_batch=True,
 )

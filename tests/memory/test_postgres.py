@@ -173,3 +173,38 @@ def test_vectors_are_pgvectors(postgres_url: str, administrator: Connection) -> 
     length = administrator.execute(text("SELECT vector <#> vector FROM embeddings")).scalar()
     assert kind == "vector" and length == pytest.approx(-1.0, abs=1e-5)
     assert PgVector().get_col_spec() == "VECTOR"
+
+
+def test_a_schema_of_its_own_keeps_one_store_from_another_in_one_database(
+    postgres_url: str, administrator: Connection
+) -> None:
+    stores = [f"{postgres_url}?schema=subject_{name}" for name in ("ada", "bob")]
+    for number, url in enumerate([postgres_url, *stores]):
+        with MemoryStore(url) as store:
+            assert store.stats().memories == 0
+            kept = store.remember(f"The number of this store is {number}.")
+            assert [hit.memory.id for hit in store.recall("number of this store")] == [kept.id]
+    with MemoryStore(stores[0]) as again:
+        assert [one.text for one in again.list().memories] == ["The number of this store is 1."]
+        assert again.stats().bytes > 0
+        again.forget(again.list().memories[0].id)
+    count = "SELECT count(*) FROM {}.memories"
+    schemas = ("public", "subject_ada", "subject_bob")
+    found = [administrator.execute(text(count.format(name))).scalar_one() for name in schemas]
+    assert found == [1, 0, 1]
+
+
+def test_the_first_to_come_with_a_schema_leaves_pgvector_to_all(server: Server) -> None:
+    empty = server.make("template0")
+    for query in ({"schema": "subject_ada"}, {"schema": "subject_bob"}, {}):
+        with MemoryStore(shown(empty.update_query_dict(query))) as store:
+            store.remember("Pelicans eat fish.")
+            assert store.recall("What do pelicans eat?")
+    server.drop(empty)
+
+
+@pytest.mark.parametrize("name", ["", "Upper", 'a"; DROP SCHEMA public', "a" * 64])
+def test_a_schema_has_a_plain_name(postgres_url: str, name: str) -> None:
+    url = make_url(postgres_url).update_query_dict({"schema": name})
+    with pytest.raises(ConfigError, match="no name of a schema"):
+        MemoryStore(shown(url))
