@@ -33,6 +33,7 @@ from pydantic import BaseModel, ValidationError
 from ryzanstein import __version__
 from ryzanstein.errors import AgentNotFound, InvalidRequest, ModelNotFound, RyzansteinError
 from ryzanstein.mcp_servers._metrics import METRICS
+from ryzanstein.mcp_servers._published import published
 
 __all__ = [
     "ADDS",
@@ -125,13 +126,14 @@ class Server(MCPServer[Any]):
         super().add_tool(_replying(fn), *args, **options)
 
     async def list_tools(self) -> list[WireTool]:
-        """Lists the tools in the order of registration, without pydantic's generated titles."""
+        """Lists the tools in the order of registration, their schemas in compact form."""
         tools = await super().list_tools()
         return [
             tool.model_copy(
                 update={
-                    "input_schema": _untitled(tool.input_schema),
-                    "output_schema": tool.output_schema and _untitled(tool.output_schema),
+                    "input_schema": published(tool.input_schema, answer=False),
+                    "output_schema": tool.output_schema
+                    and published(tool.output_schema, answer=True),
                 }
             )
             for tool in tools
@@ -156,6 +158,12 @@ class Server(MCPServer[Any]):
             return await super().read_resource(uri, context)
         except UnexpectedResourceError as error:
             _reraise_resource(error)
+
+    async def run_stdio_async(self) -> None:
+        """Serves over this process's stdin and stdout, as `mcp run` does."""
+        from ryzanstein.mcp_servers._stdio import serve_stdio
+
+        await serve_stdio(self)
 
     def _cause(self, name: str, error: ToolError) -> RyzansteinError:
         cause = error.__cause__
@@ -229,19 +237,6 @@ def _replying(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _sent(value: Any) -> Any:
     return value.to_result() if isinstance(value, Reply) else value
-
-
-def _untitled(schema: Any, inside_properties: bool = False) -> Any:
-    """Copies a schema without generated titles, which cost a reader tokens and say nothing."""
-    if isinstance(schema, list):
-        return [_untitled(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: _untitled(value, inside_properties=key in {"properties", "$defs"})
-        for key, value in schema.items()
-        if inside_properties or key != "title" or not isinstance(value, str)
-    }
 
 
 def _faults(error: ValidationError) -> str:

@@ -6,32 +6,51 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
-from mcp import Client
+import pytest
 
-SNAPSHOT = Path(__file__).parent / "data" / "surface.json"
+SCRIPT = run_path(str(Path(__file__).parents[2] / "scripts" / "surface"))
+RECORDED = json.loads(SCRIPT["SNAPSHOT"].read_text(encoding="utf-8"))
 SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
-
-
-async def surface(mcp: Any) -> dict[str, Any]:
-    async with Client(mcp) as client:
-        tools = (await client.list_tools()).tools
-        resources = (await client.list_resources()).resources
-        templates = (await client.list_resource_templates()).resource_templates
-    return {
-        "tools": [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools],
-        "resources": [str(resource.uri) for resource in resources],
-        "templates": [template.uri_template for template in templates],
-    }
 
 
 async def test_the_surface_is_the_recorded_one(
     server_name: str, server: Callable[[str], Any]
 ) -> None:
-    recorded = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-    found = await surface(server(server_name))
-    assert found == recorded[server_name], "run scripts/surface --write if this change is meant"
+    found = await SCRIPT["surface"](server_name)
+    assert found == RECORDED[server_name], "run scripts/surface --write if this change is meant"
+
+
+def test_a_server_costs_its_clients_few_tokens() -> None:
+    # Counted by scripts/surface with a Qwen tokenizer, which is not here: the digest tells whether
+    # what was counted is what is recorded, and so what the servers list.
+    tokens = RECORDED["tokens"]
+    for name in SERVERS:
+        print(f"{name}: {tokens[name]['shown']} tokens shown, {tokens[name]['whole']} in all")
+        assert tokens[name]["of"] == SCRIPT["digest"](RECORDED[name]["tools"]), name
+    for name, ceiling in SCRIPT["CEILINGS"].items():
+        assert tokens[name]["whole"] <= ceiling, name
+    for kind in ("shown", "whole"):
+        assert tokens["total"][kind] == sum(tokens[name][kind] for name in SERVERS)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tokens: tokens["total"].update(whole=99999), "total costs 99999 tokens, more than"),
+        (lambda tokens: tokens["memory"].update(of=""), "the record is old"),
+    ],
+)
+def test_too_many_tokens_and_an_old_record_are_told(
+    change: Callable[[Any], None], said: str
+) -> None:
+    tokens = json.loads(json.dumps(RECORDED["tokens"]))
+    found = {name: RECORDED[name] for name in SERVERS}
+    assert SCRIPT["faults"](tokens, found) == []
+    change(tokens)
+    assert SCRIPT["faults"](tokens, found)[0].startswith(said)
 
 
 async def test_tool_names_are_unique_across_servers(server: Callable[[str], Any]) -> None:
