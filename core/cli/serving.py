@@ -35,6 +35,13 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 @click.option("--host", default="127.0.0.1", show_default=True, help="For HTTP.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True)
 @click.option("--allow-remote", is_flag=True, help="Let --host be another than this machine.")
+@click.option(
+    "--era",
+    type=click.Choice(["auto", "legacy"]),
+    default="auto",
+    show_default=True,
+    help="Over stdio: legacy knows `initialize` only, for clients that a newer answer confuses.",
+)
 @click.option("--toolset", metavar="A,B", help="Families that the tools server shows directly.")
 @read_only
 @root
@@ -45,6 +52,7 @@ def mcp(
     host: str,
     port: int,
     allow_remote: bool,
+    era: str,
     toolset: str | None,
     read_only: bool,
     root: tuple[Path, ...],
@@ -62,16 +70,18 @@ def mcp(
     log_to_stderr()
     permit(read_only=read_only, roots=root)
     shared().stay()
+    from ryzanstein.mcp_servers._stdio import run_stdio, take_wire
+
+    # Before the server is imported: what a library prints then is no message either.
+    wire = take_wire() if transport == "stdio" else None
     if toolset:
         from ryzanstein.mcp_servers._tools import make
 
         running = make(tuple(name.strip() for name in toolset.split(",") if name.strip()))
     else:
         running = importlib.import_module(f"ryzanstein.mcp_servers.{server}").mcp
-    if transport == "stdio":
-        from ryzanstein.cli._stdio import run_stdio
-
-        run_stdio(running)
+    if wire is not None:
+        run_stdio(running, "legacy" if era == "legacy" else "auto", wire)
         return
     require_local(host, allow_remote)
     from ryzanstein.mcp_servers.httpd import run_one
