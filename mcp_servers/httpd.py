@@ -16,27 +16,28 @@ from __future__ import annotations
 import importlib
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import uvicorn
 from mcp.server.mcpserver import MCPServer
-from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Lifespan
 
 from ryzanstein import __version__
 from ryzanstein.errors import ConnectionFailed
+from ryzanstein.mcp_servers._auth import Auth, Authenticated, is_admin
+from ryzanstein.mcp_servers._guard import LOCAL, Guard, machine_names
+from ryzanstein.mcp_servers._limits import Limited, Limits
 from ryzanstein.mcp_servers._metrics import METRICS
 from ryzanstein.mcp_servers._openai import routes as openai_routes
 from ryzanstein.mcp_servers._shared import shared
@@ -44,57 +45,27 @@ from ryzanstein.mcp_servers._shared import shared
 __all__ = ["SERVERS", "app", "run_all", "run_one"]
 
 SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
-LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
-MAX_BODY = 8 << 20
 GRACE_SECONDS = 5
 
 
-class Guard:
-    """Answers only requests whose Host, and Origin where there is one, are this server's own.
-
-    Without it any page in a local browser could reach a local port through a name that it makes
-    resolve to 127.0.0.1.
-
-    Args:
-        inner: What to protect.
-        local: It listens on this machine only, so Host must be a local name.
-    """
-
-    def __init__(self, inner: ASGIApp, local: bool) -> None:
-        self._inner = inner
-        self._local = local
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, or answers 421 (Host) or 403 (Origin)."""
-        if scope["type"] != "http":
-            await self._inner(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        host = _name(f"//{headers.get('host', '')}")
-        refusal = None
-        if not host or (self._local and host not in LOCAL):
-            refusal = PlainTextResponse("This is not the host you asked for.", 421)
-        elif "origin" in headers and not self._same(_name(headers["origin"]), host):
-            refusal = PlainTextResponse("Pages of other origins have no access.", 403)
-        await (refusal or self._inner)(scope, receive, send)
-
-    def _same(self, origin: str, host: str) -> bool:
-        return origin in LOCAL if self._local else origin == host
-
-
-def _name(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def app(servers: dict[str, MCPServer[Any]] | None = None, *, local: bool = True) -> Starlette:
+def app(
+    servers: dict[str, MCPServer[Any]] | None = None,
+    *,
+    local: bool = True,
+    hosts: Collection[str] = (),
+    auth: Auth | None = None,
+    limits: Limits | None = None,
+    stateless: bool = False,
+) -> Starlette:
     """Makes the application.
 
     Args:
         servers: By the name in their path; None means all seven.
         local: It listens on this machine only.
+        hosts: Further names and addresses that requests may call it by.
+        auth: How requests are authenticated; None means that whoever reaches it is the owner.
+        limits: How much one subject may ask for.
+        stateless: Keep no sessions for clients of the older protocol.
     """
     chosen = servers or {
         name: importlib.import_module(f"ryzanstein.mcp_servers.{name}").mcp for name in SERVERS
@@ -104,22 +75,36 @@ def app(servers: dict[str, MCPServer[Any]] | None = None, *, local: bool = True)
         Route("/metrics", _metrics),
         *openai_routes(),
     ]
+    limits = limits or Limits()
     for name, server in chosen.items():
-        routes += _mcp_routes(server, f"/mcp/{name}")
-    return _application(routes, list(chosen.values()), local)
+        routes += _mcp_routes(server, f"/mcp/{name}", limits, stateless)
+    guards = _guards({*LOCAL, *hosts, *(() if local else machine_names())}, auth, limits)
+    return Starlette(routes=routes, lifespan=_lifespan(list(chosen.values())), middleware=guards)
 
 
-def _mcp_routes(server: MCPServer[Any], path: str) -> Sequence[BaseRoute]:
+def _mcp_routes(
+    server: MCPServer[Any], path: str, limits: Limits, stateless: bool
+) -> Sequence[BaseRoute]:
     # Guard has looked at Host and Origin before; the SDK's own check knows local names only.
     open_ = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     return server.streamable_http_app(
-        streamable_http_path=path, transport_security=open_, max_request_body_size=MAX_BODY
+        streamable_http_path=path,
+        stateless_http=stateless,
+        transport_security=open_,
+        max_request_body_size=limits.body,
     ).routes
 
 
-def _application(
-    routes: Sequence[BaseRoute], servers: Sequence[MCPServer[Any]], local: bool
-) -> Starlette:
+def _guards(hosts: Collection[str], auth: Auth | None, limits: Limits) -> list[Middleware]:
+    """What stands before every route, outermost first."""
+    return [
+        Middleware(Guard, hosts=hosts),
+        Middleware(Authenticated, auth=auth),
+        Middleware(Limited, limits=limits),
+    ]
+
+
+def _lifespan(servers: Sequence[MCPServer[Any]]) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -127,19 +112,18 @@ def _application(
                 await stack.enter_async_context(server.session_manager.run())
             yield
 
-    guards = [
-        Middleware(Guard, local=local),
-        Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY),
-    ]
-    return Starlette(routes=list(routes), lifespan=lifespan, middleware=guards)
+    return lifespan
 
 
 async def _health(request: Request) -> Response:
-    loaded = shared().engine.loaded() if shared().has("engine") else []
     parts = await anyio.to_thread.run_sync(shared().health.seen)
+    status = "ok" if all(one.usable for one in parts) else "degraded"
+    if not is_admin(request.scope):
+        return JSONResponse({"status": status})
+    loaded = shared().engine.loaded() if shared().has("engine") else []
     return JSONResponse(
         {
-            "status": "ok" if all(one.usable for one in parts) else "degraded",
+            "status": status,
             "version": __version__,
             "loaded": [str(name) for name in loaded],
             "parts": [asdict(one) for one in parts],
@@ -157,7 +141,7 @@ def run_all(host: str, port: int) -> None:
     Raises:
         ConnectionFailed: The port cannot be listened on.
     """
-    _serve(app(local=host in LOCAL), host, port, "")
+    _serve(app(local=host in LOCAL, hosts=(host,)), host, port, "")
 
 
 def run_one(server: MCPServer[Any], host: str, port: int) -> None:
@@ -166,8 +150,13 @@ def run_one(server: MCPServer[Any], host: str, port: int) -> None:
     Raises:
         ConnectionFailed: The port cannot be listened on.
     """
-    routes = _mcp_routes(server, "/mcp")
-    _serve(_application(routes, [server], local=host in LOCAL), host, port, "/mcp")
+    limits = Limits()
+    routes = _mcp_routes(server, "/mcp", limits, stateless=False)
+    hosts = {*LOCAL, host, *(() if host in LOCAL else machine_names())}
+    made = Starlette(
+        routes=routes, lifespan=_lifespan([server]), middleware=_guards(hosts, None, limits)
+    )
+    _serve(made, host, port, "/mcp")
 
 
 def _serve(application: Starlette, host: str, port: int, path: str) -> None:

@@ -73,14 +73,32 @@ def fault(call: Call) -> Callable[..., Awaitable[dict[str, str]]]:
     return run
 
 
+Serve = Callable[..., Awaitable[str]]
+
+
 @pytest.fixture
-async def base_url() -> AsyncIterator[str]:
+async def serving() -> AsyncIterator[Serve]:
+    """Serves httpd.app(**options) over real sockets of this machine, until the test ends."""
+    running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
+
+    async def start(*args: Any, **options: Any) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        made = httpd.app(*args, **options)
+        server = uvicorn.Server(uvicorn.Config(made, log_level="warning", lifespan="on"))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        running.append((server, task))
+        while not server.started:
+            assert not task.done(), "the server did not start"
+            await asyncio.sleep(0.001)
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for server, task in running:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def base_url(serving: Serve) -> str:
     """Everything served over a real socket of this machine."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(httpd.app(), log_level="warning", lifespan="on"))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.001)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    await task
+    return await serving()

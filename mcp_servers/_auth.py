@@ -1,0 +1,198 @@
+"""Who sends a request: the bearer token is checked here, and goes no further.
+
+    Authorization: Bearer …  ->  a verifier  ->  scope["user"], an AuthenticatedUser of the SDK
+
+                     client_id     subject             claims         scopes
+    owner's token    "ryzanstein"  ""                  None           admin
+    added token      "ryzanstein"  its name            None           its own
+    OAuth            the client's  sub, never empty    {"iss": …}     the token's
+
+Behind this nobody sees a token: the header is taken out of the request and the user's
+`access_token.token` is empty, so that no tool could pass it on. Without authentication there is no
+`scope["user"]`; whoever can reach the server is its owner then.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from starlette.authentication import AuthCredentials, UnauthenticatedUser
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ryzanstein.errors import RyzansteinError
+from ryzanstein.tokens import ADMIN, Tokens
+
+__all__ = ["CLIENT_ID", "Auth", "Authenticated", "OwnTokens", "Verifier", "is_admin", "user_of"]
+
+log = logging.getLogger("ryzanstein.mcp_servers")
+
+CLIENT_ID = "ryzanstein"
+METADATA = "/.well-known/oauth-protected-resource"
+# What anybody may read: that the server is there, and where tokens come from.
+_OPEN = frozenset({"/health", METADATA})
+_ADMIN_ONLY = frozenset({"/metrics"})
+_SECRET_HEADERS = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
+_MCP_PATH = re.compile(r"/mcp(/[a-z]+)?")
+_MAX_TOKEN = 16_384
+
+
+class Verifier(Protocol):
+    """Knows tokens of one kind."""
+
+    async def verify(self, token: str, path: str) -> AccessToken | None:
+        """Returns whose a token is, with an empty `token`; None where it is not valid here.
+
+        Args:
+            token: As it was sent.
+            path: What is asked for; a token may be for a part of the server only.
+        """
+
+
+class OwnTokens:
+    """The tokens that this program made itself."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    async def verify(self, token: str, path: str) -> AccessToken | None:
+        """Returns whose a token is; they hold everywhere."""
+        try:
+            found = self._tokens.find(token)
+        except RyzansteinError as error:
+            log.error("No token can be checked: %s", error)
+            return None
+        if found is None:
+            return None
+        return AccessToken(
+            token="",
+            client_id=CLIENT_ID,
+            scopes=list(found.scopes),
+            expires_at=found.expires,
+            subject=found.name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How requests are authenticated.
+
+    Attributes:
+        verifiers: Asked in this order.
+        resource: The public URL of the server, where an OAuth server gives out tokens for it.
+        scopes: Without all of these a token of such a server is not enough.
+    """
+
+    verifiers: Sequence[Verifier]
+    resource: str = ""
+    scopes: Sequence[str] = ()
+
+    async def user(self, token: str, path: str) -> AuthenticatedUser | None:
+        """Returns the user of a token, None where it is not valid."""
+        if not token or len(token) > _MAX_TOKEN:
+            return None
+        for verifier in self.verifiers:
+            found = await verifier.verify(token, path)
+            if found is not None and (found.expires_at or time.time() + 1) > time.time():
+                return AuthenticatedUser(found.model_copy(update={"token": ""}))
+        return None
+
+
+class Authenticated:
+    """Lets only requests with a valid token through, and takes the token out of them.
+
+    Args:
+        inner: What to protect.
+        auth: None lets everybody through, as the owner.
+    """
+
+    def __init__(self, inner: ASGIApp, auth: Auth | None) -> None:
+        self._inner = AuthContextMiddleware(inner)
+        self._auth = auth
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on with `scope["user"]`, or answers 401 or 403."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        sent = Headers(scope=scope).getlist("authorization")
+        kept = [pair for pair in scope["headers"] if pair[0].lower() not in _SECRET_HEADERS]
+        scope = {**scope, "headers": kept}
+        refusal = None
+        if self._auth is not None:
+            refusal = await self._refusal(self._auth, sent, scope)
+        await (refusal or self._inner)(scope, receive, send)
+
+    async def _refusal(self, auth: Auth, sent: list[str], scope: Scope) -> Response | None:
+        path = str(scope["path"])
+        user = await auth.user(_bearer(sent), path)
+        scope["user"] = user or UnauthenticatedUser()
+        scope["auth"] = AuthCredentials(user.scopes if user else ())
+        if path in _OPEN or path.startswith(f"{METADATA}/"):
+            return None
+        if user is None:
+            return _answer(auth, path, 401, "invalid_token" if sent else "")
+        needed = [ADMIN] if path in _ADMIN_ONLY else _needed(auth, user)
+        missing = [one for one in needed if one not in user.scopes]
+        return _answer(auth, path, 403, "insufficient_scope", missing) if missing else None
+
+
+def user_of(scope: Any) -> AccessToken | None:
+    """Returns whose request it is; None without authentication, which means the owner."""
+    user = scope.get("user")
+    return user.access_token if isinstance(user, AuthenticatedUser) else None
+
+
+def is_admin(scope: Any) -> bool:
+    """Whether a request may do what concerns everybody."""
+    user = scope.get("user")
+    return user is None or (isinstance(user, AuthenticatedUser) and ADMIN in user.scopes)
+
+
+def _bearer(sent: list[str]) -> str:
+    """The token of a request that names exactly one."""
+    scheme, _, token = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _needed(auth: Auth, user: AuthenticatedUser) -> Sequence[str]:
+    """The scopes that a user must have; our own tokens carry no foreign ones."""
+    return auth.scopes if user.access_token.claims is not None else ()
+
+
+_TOLD = {
+    "": "This server wants a bearer token.",
+    "invalid_token": "The bearer token is not valid here.",
+    "insufficient_scope": "The bearer token does not allow this.",
+}
+_HINT = "`ryzanstein token show` prints the owner's; `ryzanstein token add NAME` makes another."
+
+
+def _answer(
+    auth: Auth, path: str, status: int, error: str, missing: Sequence[str] = ()
+) -> Response:
+    """A refusal as RFC 6750 and RFC 9728 have it; below /v1 as OpenAI's clients read it."""
+    told = _TOLD[error]
+    said = {"error": error, "error_description": told} if error else {"realm": CLIENT_ID}
+    if missing or auth.scopes:
+        said["scope"] = " ".join(missing or auth.scopes)
+    if auth.resource:
+        # A path is written into a header only where it can do no harm there.
+        suffix = path if _MCP_PATH.fullmatch(path) else ""
+        said["resource_metadata"] = f"{auth.resource}{METADATA}{suffix}"
+    challenge = ", ".join(f'{key}="{value}"' for key, value in said.items())
+    body: dict[str, Any] = {"error": error or "invalid_token", "error_description": told}
+    if path.startswith("/v1/"):
+        body = {"error": {"message": told, "type": "authentication_error", "code": status}}
+    elif not auth.resource:
+        body["hint"] = _HINT
+    return JSONResponse(body, status, {"WWW-Authenticate": f"Bearer {challenge}"})

@@ -1,0 +1,170 @@
+"""How much one subject may ask for: requests in a time, requests at once, bytes of a body.
+
+    too many in a time     429 with Retry-After; the owner is not limited
+    too many at once       429 with Retry-After, the owner too
+    wrong tokens           429 for the address that they come from
+    a body too large       413
+    a body that drags on   408
+
+The counts are those of this process; `limits` counts them, in windows that slide.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+from mcp.server.auth.provider import AccessToken
+from mcp.server.transport_security import RequestBodyLimitMiddleware
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ryzanstein.errors import ConfigError
+from ryzanstein.mcp_servers._auth import user_of
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+
+__all__ = ["Limited", "Limits", "Rate", "too_many"]
+
+MAX_BODY = 8 << 20
+BODY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one subject may ask for.
+
+    Attributes:
+        rate: Requests in a time, such as "600/minute"; "" means no limit.
+        requests: Requests under way at once.
+        body: Bytes of one request.
+        body_seconds: A request's body must be here by then.
+    """
+
+    rate: str = "600/minute"
+    requests: int = 256
+    body: int = MAX_BODY
+    body_seconds: float = BODY_SECONDS
+
+
+class Rate:
+    """Counts what each key did in a time.
+
+    Args:
+        text: Such as "600/minute" or "10 per 5 seconds".
+
+    Raises:
+        ConfigError: It says no rate.
+    """
+
+    def __init__(self, text: str) -> None:
+        from limits.aio.storage import MemoryStorage
+        from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+        self._item = _rate(text)
+        self._counted = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def hit(self, key: str) -> float | None:
+        """Counts one more; returns how many seconds to wait where that is too many."""
+        return None if await self._counted.hit(self._item, key) else await self._wait(key)
+
+    async def over(self, key: str) -> float | None:
+        """Returns how many seconds to wait where one more would be too many."""
+        return None if await self._counted.test(self._item, key) else await self._wait(key)
+
+    async def _wait(self, key: str) -> float:
+        stats = await self._counted.get_window_stats(self._item, key)
+        return max(stats.reset_time - time.time(), 1.0)
+
+
+class Limited:
+    """Lets a subject ask for so much and no more; stands behind authentication.
+
+    Args:
+        inner: What to protect.
+        limits: How much.
+
+    Raises:
+        ConfigError: The rate says none.
+    """
+
+    def __init__(self, inner: ASGIApp, limits: Limits) -> None:
+        self._inner = RequestBodyLimitMiddleware(inner, limits.body)
+        self._limits = limits
+        self._rate = Rate(limits.rate) if limits.rate else None
+        self._under_way: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or answers 429, 413 or 408."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        user = user_of(scope)
+        key = _key(user)
+        wait = await self._rate.hit(key) if self._rate and user and user.subject else None
+        if wait is None and self._under_way[key] >= self._limits.requests:
+            wait = 1.0
+        if wait is not None:
+            await too_many(wait)(scope, receive, send)
+            return
+        self._under_way[key] += 1
+        try:
+            await self._inner(scope, _in_time(receive, self._limits.body_seconds), send)
+        except _Late:  # all of a body is read before anything is answered
+            await JSONResponse({"error": "request_timeout"}, 408)(scope, receive, send)
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
+
+
+def too_many(wait: float) -> Response:
+    """The answer to a request that is one too many."""
+    seconds = math.ceil(wait)
+    body = {"error": "too_many_requests", "error_description": f"Try again in {seconds} s."}
+    return JSONResponse(body, 429, {"Retry-After": str(seconds)})
+
+
+class _Late(Exception):
+    """A body was not here in time."""
+
+
+def _in_time(receive: Receive, seconds: float) -> Receive:
+    """Gives up on a body that is not here in time, so that slow senders do not add up."""
+    deadline = anyio.current_time() + seconds
+    complete = False
+
+    async def received() -> Message:
+        nonlocal complete
+        if complete:
+            return await receive()
+        with anyio.CancelScope(deadline=deadline) as waiting:
+            message = await receive()
+        if waiting.cancelled_caught:
+            raise _Late
+        complete = not message.get("more_body", False)
+        return message
+
+    return received
+
+
+def _key(user: AccessToken | None) -> str:
+    """Whose requests are counted together; issuers cannot make each other's names."""
+    issuer = str((user.claims or {}).get("iss", "")) if user else ""
+    return f"{issuer}\n{(user.subject or '') if user else ''}"
+
+
+def _rate(text: str) -> RateLimitItem:
+    from limits import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is no rate.", hint='Write it like "600/minute", or leave it empty.'
+        ) from error
