@@ -144,6 +144,8 @@ class SyncedIndex:
                 # It is of a database that was here before, and nobody else would delete it.
                 with suppress(OSError):
                     index.file.discard()
+            elif not opened:
+                self.index.ignore_file()  # damaged: not one of a process that builds now
         finally:
             index.close()
         if not fits:

@@ -204,11 +204,13 @@ class Upkeep:
         return len(live.table) >= self._graph_from and time.monotonic() >= self._retry_at
 
     def _wants_save(self) -> bool:
-        if self._file is None or self._live.graph is None or time.monotonic() < self._retry_at:
+        live = self._live
+        if self._file is None or live.graph is None or time.monotonic() < self._retry_at:
             return False
-        return self.unsaved < 0 or self.unsaved > max(
-            self._pending, _SAVE_SHARE * len(self._live.table)
-        )
+        # While all is still being read for the first time nothing says what a file would hold.
+        if live.revision < 0:
+            return False
+        return self.unsaved < 0 or self.unsaved > max(self._pending, _SAVE_SHARE * len(live.table))
 
     def _work(self) -> None:
         while True:
@@ -361,7 +363,9 @@ class Upkeep:
             self._retry_at = time.monotonic() + _LOOK_SECONDS
             return
         if file.stamp() not in (None, self.stamp) and file.revision() >= live.revision:
-            self.stamp, self.unsaved, self._saved = file.stamp(), 0, True
+            if live.graph is not None:  # else the graph in it is worth taking over
+                self.stamp = file.stamp()
+            self.unsaved, self._saved = 0, True
             file.release()
             return
         with live.lock.write():

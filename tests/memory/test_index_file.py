@@ -88,6 +88,7 @@ def test_a_flipped_bit_is_seen_and_the_index_is_built_anew(folder: Path, at: flo
     opened = index.open()
     if not opened:
         assert str(path) in index.stats()["trouble"]
+        index.revision = 7
         index.add(np.arange(COUNT), VECTORS)
     assert_right(index)
     index.wait()
@@ -153,6 +154,7 @@ def test_a_folder_that_cannot_be_made_is_told_and_searches_go_on(tmp_path: Path)
     (tmp_path / "file").write_text("x", encoding="utf-8")
     index = new_index(tmp_path / "file" / "folder")
     assert not index.open()
+    index.revision = 7
     index.add(np.arange(COUNT), VECTORS)
     index.wait()
     assert index.form == "hnsw" and "cannot be written" in index.stats()["trouble"]
@@ -223,6 +225,7 @@ def test_a_forgotten_vector_is_in_no_file_and_not_in_the_graph(folder: Path) -> 
 
 def test_forgetting_reaches_the_files_of_every_model(folder: Path) -> None:
     other = new_index(folder, model="other")
+    other.revision = 7
     other.add(np.arange(COUNT), VECTORS)
     other.wait()
     other.close()
@@ -263,6 +266,7 @@ def test_what_is_removed_while_the_file_is_written_is_not_in_it(
             index.add(np.array([500]), QUERIES[:1])  # takes the slot
 
     monkeypatch.setattr(upkeep.Upkeep, "_until_stopped", removing)
+    index.revision = 7
     index.add(np.arange(COUNT), VECTORS)
     index.wait()
     assert traces(tmp_path / "index", VECTORS[11]) == []
@@ -280,10 +284,12 @@ def test_only_one_of_two_builds_and_the_other_sees_that_there_is_a_file(
 
     first, second = (new_index(tmp_path / "index") for _ in range(2))
     assert first.file is not None and first.file.hold()
+    second.revision = 7
     second.add(np.arange(COUNT), VECTORS)
     second.wait()
     assert second.form != "hnsw" and not second.replaced()
     assert_right(second)
+    first.revision = 7
     first.add(np.arange(COUNT), VECTORS)
     first.wait()
     assert first.form == "hnsw" and second.replaced()

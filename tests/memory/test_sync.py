@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from ryzanstein.errors import InvalidRequest, TimedOut
 from ryzanstein.memory.embed import get_embedder
@@ -151,7 +151,8 @@ def test_a_damaged_file_costs_no_answer(sqlite_url: str, part: str) -> None:
         filled(store)
     (path,) = index_file(sqlite_url).parent.glob(part)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    # A byte of a vector, in an index file behind as much padding as makes pages of its parts.
+    content[-len(content) // 8] ^= 1
     path.write_bytes(content)
     with opened(sqlite_url) as store:
         assert store.recall("note 30 about thing")[0].memory.text.startswith("note 30 ")
@@ -159,6 +160,25 @@ def test_a_damaged_file_costs_no_answer(sqlite_url: str, part: str) -> None:
         synced(store).wait()
         assert synced(store).index.form == "hnsw"
         assert_as_the_database(store)
+
+
+def test_a_file_is_written_only_when_it_is_known_what_it_holds(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = SyncedIndex._same
+
+    def late(self: SyncedIndex, connection: Connection, index: VectorIndex) -> bool:
+        index.wait()  # the graph is built before the revision is known
+        return same(self, connection, index)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(SyncedIndex, "_same", late)
+        with opened(sqlite_url) as store:
+            filled(store)
+    with opened(sqlite_url) as store:
+        store.recall("note")
+        synced(store).wait()
+        assert synced(store).index.form == "hnsw"  # nothing had to be read again
 
 
 def test_a_process_that_waits_for_anothers_graph_takes_it_over(
