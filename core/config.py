@@ -55,6 +55,7 @@ class Settings:
         context_tokens: Largest context, in tokens, the engine makes room for; models whose state
             does not grow with the context have no such limit.
         states_mb: At most so many megabytes of models' states are kept on disk.
+        responses_mb: At most so many megabytes of answers are kept for the cache server.
         log_level: debug, info, warning or error.
     """
 
@@ -78,6 +79,7 @@ class Settings:
     tune: bool = True
     context_tokens: int = 8192
     states_mb: int = 2048
+    responses_mb: int = 256
     log_level: str = "warning"
 
     @property

@@ -1,19 +1,32 @@
-"""The cache server: the states that the engine keeps, so that a known prompt is not read again.
+"""The cache server: states and answers that are kept, so that nothing is worked out twice.
 
-memory   after the latest prompts of each loaded model; gone when the model is
-disk     after system prompts, personas above all; they outlive the process
+states in memory   after the latest prompts of each loaded model; gone when the model is
+states on disk     after system prompts, personas above all; they outlive the process
+responses          whole answers, which a client looks up before it asks a model
 """
 
 from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from ryzanstein.errors import InvalidRequest
-from ryzanstein.mcp_servers._factory import ADDS, CHANGES, DESTROYS, READS, Reply, make_server, page
+from ryzanstein.mcp_servers._cache_replies import (
+    CacheStats,
+    Cleared,
+    Kept,
+    Looked,
+    Place,
+    StateBrief,
+    StatePage,
+    StoredResponse,
+)
+from ryzanstein.mcp_servers._factory import ADDS, CHANGES, DESTROYS, READS, make_server, page
+from ryzanstein.mcp_servers._responses import ResponseCache
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._work import in_thread
 
@@ -24,120 +37,91 @@ if TYPE_CHECKING:
 
 __all__ = ["mcp"]
 
-INSTRUCTIONS = """The engine keeps the model's state after the latest prompts of each loaded
-model in memory; a prompt that continues one of them costs only its new tokens. States after system
-prompts, an agent's persona for instance, are also kept on disk and found there by every later
-conversation that begins so.
+INSTRUCTIONS = """Two caches on this machine.
 
-cache_stats says how well that works, list_states what is kept and where. save_state runs a system
-prompt and keeps the state after it, or writes one from memory to disk; restore_state brings one
-back. evict_entries drops chosen ones or the least recently used, clear_cache everything in memory
-(answers stay the same, the next one is slower)."""
+States: after the latest prompts of each loaded model the engine keeps its state in memory; a prompt
+that continues one of them costs only its new tokens. That works by itself. save_state keeps the
+state after a system prompt on disk, where every later conversation that begins so finds it,
+restore_state brings one back, list_states shows them.
+
+Answers: lookup_response before a question to any model that may have been asked before,
+store_response after it. An answer counts for its model and parameters and goes when its time is
+over. cache_stats says how well both work, evict_entries makes room, clear_cache drops the states
+in memory."""
 
 mcp = make_server("cache", "Ryzanstein cache", INSTRUCTIONS)
 
 ModelName = Annotated[
     str | None, Field(max_length=500, description="Name or path; none: the default.")
 ]
+AnyModel = Annotated[str | None, Field(max_length=500, description="None: of every model.")]
 StateName = Annotated[str, Field(min_length=1, max_length=200)]
 Label = Annotated[
     str, Field(max_length=200, description="What to call it; none: how its text begins.")
 ]
-Place = Literal["memory", "disk"]
-
-
-class CacheStats(Reply):
-    """How well the prefix cache works."""
-
-    states: int
-    bytes: int
-    hits: int
-    misses: int
-    prompt_tokens: int
-    cached_tokens: int
-    hit_share: float
-    saved_states: int = 0
-    saved_bytes: int = 0
-
-    def brief(self) -> str:
-        """Returns the main numbers in a sentence."""
-        return (
-            f"{self.states} states, {self.bytes / 1e6:.1f} MB; "
-            f"{self.hits} hits, {self.misses} misses; "
-            f"{100 * self.hit_share:.0f} % of the prompt tokens came from the cache; "
-            f"{self.saved_states} states on disk, {self.saved_bytes / 1e6:.1f} MB."
-        )
-
-
-class StateBrief(Reply):
-    """One state that is kept."""
-
-    id: str
-    label: str
-    model: str
-    place: Place
-    tokens: int
-    bytes: int
-    idle_seconds: float | None = None
-
-    def brief(self) -> str:
-        """Returns one line."""
-        return (
-            f"{self.id} ({self.place}) {self.model}: {self.tokens} tokens, "
-            f"{self.bytes / 1e6:.1f} MB, {self.label}"
-        )
-
-
-class StatePage(Reply):
-    """States in memory, then on disk, the latest used first."""
-
-    states: list[StateBrief]
-    next_cursor: str | None = None
-
-    def brief(self) -> str:
-        """Returns one line a state."""
-        return "\n".join(state.brief() for state in self.states) or "No states are kept."
-
-
-class Kept(StateBrief):
-    """A state that was saved or restored."""
-
-    seconds: float
-
-    def brief(self) -> str:
-        """Returns one line."""
-        return f"{super().brief()} ({self.seconds:.3f} s)"
-
-
-class Cleared(Reply):
-    """What was given back."""
-
-    states: int
-    bytes: int
-
-    def brief(self) -> str:
-        """Returns one sentence."""
-        return f"{self.states} states are dropped, {self.bytes / 1e6:.1f} MB are free."
+Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+Asked = Annotated[dict[str, Any], Field(description="Whatever else decides the answer.")]
 
 
 @mcp.tool(title="Cache statistics", annotations=READS)
 def cache_stats() -> CacheStats:
-    """Show how much the prefix cache holds and how much reading it saved."""
+    """Show what both caches hold and how much work they saved."""
     names = ("states", "bytes", "hits", "misses", "prompt_tokens", "cached_tokens")
     loaded = shared().has("engine")
     stats = shared().engine.cache_stats() if loaded else dict.fromkeys(names, 0)
-    seen, saved = stats["prompt_tokens"], _store().entries()
+    seen, saved, kept = stats["prompt_tokens"], _store().entries(), _responses().stats()
     return CacheStats(
         **{name: stats[name] for name in names},
         hit_share=round(stats["cached_tokens"] / seen, 4) if seen else 0.0,
         saved_states=len(saved),
         saved_bytes=sum(one.bytes for one in saved),
+        responses=kept.responses,
+        response_bytes=kept.bytes,
+        response_hits=kept.exact + kept.near,
+        response_misses=kept.missed,
     )
+
+
+@mcp.tool(title="Look up a response", annotations=READS)
+def lookup_response(
+    prompt: Text,
+    model: Annotated[str, Field(max_length=500)] = "",
+    parameters: Asked = {},  # noqa: B006
+    min_similarity: Annotated[
+        float, Field(ge=0.5, le=1, description="1: only this very prompt.")
+    ] = 0.9,
+) -> Looked:
+    """Find the kept answer to a prompt, or to one that says the same, before asking a model."""
+    found = _responses().lookup(prompt, model or _default(), parameters, min_similarity)
+    if found is None:
+        return Looked(found=False)
+    return Looked(
+        found=True,
+        id=found.id,
+        response=found.response,
+        prompt=found.prompt,
+        similarity=found.similarity,
+        age_seconds=round(max(0.0, time.time() - found.created), 1),
+    )
+
+
+@mcp.tool(title="Store a response", annotations=CHANGES)
+def store_response(
+    prompt: Text,
+    response: Text,
+    model: Annotated[str, Field(max_length=500)] = "",
+    parameters: Asked = {},  # noqa: B006
+    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 86_400,
+) -> StoredResponse:
+    """Keep a model's answer for lookup_response. Not for what changes by the minute."""
+    kept = _responses().store(prompt, response, model or _default(), parameters, ttl_seconds)
+    expires = datetime.fromtimestamp(kept.expires, UTC).isoformat(timespec="seconds")
+    return StoredResponse(id=kept.id, expires=expires)
 
 
 @mcp.tool(title="List states", annotations=READS)
 def list_states(
-    model: Annotated[str | None, Field(max_length=500)] = None,
+    model: AnyModel = None,
     place: Annotated[Place | None, Field(description="None: both.")] = None,
     limit: Annotated[int, Field(ge=1, le=100)] = 20,
     cursor: Annotated[str, Field(max_length=20)] = "",
@@ -196,24 +180,23 @@ async def restore_state(
     return _kept(await in_thread(work), started)
 
 
-@mcp.tool(title="Evict states", annotations=DESTROYS)
+@mcp.tool(title="Evict entries", annotations=DESTROYS)
 def evict_entries(
     states: Annotated[
-        list[StateName], Field(max_length=1000, description="Ids or labels; none: the oldest.")
+        list[StateName], Field(max_length=1000, description="Ids, or labels of states.")
     ] = [],  # noqa: B006
     keep_bytes: Annotated[
-        int | None,
-        Field(ge=0, description="Drop the least recently used until at most so many are left."),
+        int | None, Field(ge=0, description="Instead: keep the latest used, at most so much.")
     ] = None,
-    model: Annotated[str | None, Field(max_length=500, description="None: of every model.")] = None,
-    place: Place = "memory",
+    model: AnyModel = None,
+    place: Literal["memory", "disk", "responses"] = "memory",
 ) -> Cleared:
-    """Drop chosen states, or the least recently used ones beyond keep_bytes.
-
-    Answers stay the same; the next one that needed them is slower.
-    """
+    """Drop chosen states or kept responses, or those used the longest ago."""
     if bool(states) == (keep_bytes is not None):
         raise InvalidRequest("Give either states or keep_bytes.")
+    if place == "responses":
+        sizes = _responses().evict(states, keep_bytes, model)
+        return Cleared(states=len(sizes), bytes=sum(sizes))
     if place == "memory":
         held = [(_in_memory(loaded, one), (loaded, one)) for loaded, one in _cached(model)]
         cached = _evicted(held, states, keep_bytes)
@@ -227,7 +210,7 @@ def evict_entries(
 
 @mcp.tool(title="Clear the cache", annotations=DESTROYS)
 def clear_cache(
-    model: Annotated[str | None, Field(max_length=500, description="None: of every model.")] = None,
+    model: AnyModel = None,
 ) -> Cleared:
     """Drop the states in memory; those on disk stay. Answers stay the same; the next is slower."""
     if not shared().has("engine"):
@@ -249,8 +232,28 @@ def policy() -> str:
             "context_tokens": settings.context_tokens,
             "disk_folder": str(settings.states_path),
             "disk_megabytes": settings.states_mb,
+            "responses": {
+                "finds": "the same prompt, model and parameters, or a prompt that says the same",
+                "evicts": "what is out of date, then the answer that was used the longest ago",
+                "megabytes": settings.responses_mb,
+            },
         }
     )
+
+
+def _responses() -> ResponseCache:
+    def make() -> ResponseCache:
+        from ryzanstein.memory.embed import get_embedder
+
+        settings = shared().settings
+        file, most = settings.own_dir / "responses.db", settings.responses_mb << 20
+        return ResponseCache(file, most, lambda: get_embedder(settings.embedding))
+
+    return shared().own("responses", make)
+
+
+def _default() -> str:
+    return shared().catalogue.default()
 
 
 def _store() -> StateStore:
@@ -321,7 +324,7 @@ def _chosen_in_memory(state: str, model: str | None) -> tuple[LoadedModel, Cache
 
 def _chosen_on_disk(state: str, model: str | None) -> SavedState:
     """The latest used one of the model with this id or label, or of another for the error."""
-    for found in (_saved(model or shared().catalogue.default()), _saved(None)):
+    for found in (_saved(model or _default()), _saved(None)):
         for one in found:
             if state in (one.id, one.label):
                 return one
