@@ -259,6 +259,14 @@ class Experiences:
             found = load_experiences(connection, [ExperienceRow.id == id])
         return next(iter(found.values()), None)
 
+    def newest(self, limit: int) -> list[Experience]:
+        """Returns the newest experiences."""
+        query = select(ExperienceRow.row).order_by(ExperienceRow.row.desc())
+        with self._database.read() as connection:
+            rows = connection.execute(query.limit(checked_limit(limit))).scalars().all()
+            found = experiences_of(connection, rows)
+        return [found[row] for row in rows]
+
     def find(
         self, task: str, *, agent: str | None = None, tier: int | None = None, limit: int = 2
     ) -> list[ExperienceHit]:

@@ -7,7 +7,7 @@ disk. Searches catch up first with what other processes wrote.
                 + Learning      record_experience, find_experiences, consult, …
                 + Consolidation consolidate, unmerge, calibrate, start_background
                 + Transfer      import_conversation, import_document, export_jsonl, …
-                + forget and stats, which are about all of them
+                + forget, names and stats, which are about all of them
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ryzanstein.memory.facade.memories import Memories
 from ryzanstein.memory.facade.transfer import Transfer
 from ryzanstein.memory.facade.upkeep import Consolidation
 from ryzanstein.memory.facts import Facts
+from ryzanstein.memory.names import Named, names_beginning
 from ryzanstein.memory.records import StoreStats
 from ryzanstein.memory.runs import RunStore
 from ryzanstein.memory.stats import count_store
@@ -119,6 +120,14 @@ class MemoryStore(Memories, Learning, Consolidation, Transfer):
             InvalidRequest: It was merged into another, which says the same; nothing was deleted.
         """
         return self._facts.forget(id) or self._experiences.forget(id)
+
+    def names(self, what: Named, beginning: str = "", limit: int = 100) -> tuple[list[str], int]:
+        """Returns ids or tags that begin so, newest or most used first, and how many there are.
+
+        Raises:
+            InvalidRequest: `what` or the limit is out of bounds.
+        """
+        return names_beginning(self._database, what, beginning, limit)
 
     def stats(self) -> StoreStats:
         """Counts what is stored, and says where it is and how it is searched."""

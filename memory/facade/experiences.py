@@ -117,6 +117,14 @@ class Learning:
         """Returns an experience by its id; None where there is none."""
         return self._experiences.get(id)
 
+    def list_experiences(self, limit: int = 50) -> list[Experience]:
+        """Returns the newest experiences.
+
+        Raises:
+            InvalidRequest: The limit is out of bounds.
+        """
+        return self._experiences.newest(limit)
+
     def rate_experience(self, id: str, rating: float) -> Experience:
         """Keeps a person's rating, 0 to 1; it outweighs what the run thought of itself.
 
