@@ -31,6 +31,7 @@ from ryzanstein.inference.sources import Progress, Report, from_hub, from_wheels
 from ryzanstein.machine import available_memory
 from ryzanstein.nearest import did_you_mean
 from ryzanstein.registry import HubSource, ModelEntry, PackageSource, WheelSource
+from ryzanstein.subject import current
 
 __all__ = ["Catalogue", "Listed", "verify_file"]
 
@@ -95,7 +96,8 @@ class Catalogue:
             ModelNotFound: Neither a file nor a catalogue name.
         """
         name = name or self.default()
-        if name not in self._entries and _looks_like_path(name):
+        # Whether there is a file, and what is in it, is nobody's business but the owner's.
+        if name not in self._entries and current().admin and _looks_like_path(name):
             path = Path(name).expanduser()
             if path.exists():
                 return path

@@ -24,7 +24,7 @@ from ryzanstein.inference.generate import Cancel, Plan
 from ryzanstein.inference.load import load_model
 from ryzanstein.inference.loaded import LoadedModel, Opening
 from ryzanstein.inference.personas import SavedState, StateStore
-from ryzanstein.inference.prefix import CachedState, PrefixCache
+from ryzanstein.inference.prefix import CachedState, PrefixCaches
 from ryzanstein.inference.prompts import chat_prompt, completion_prompt, require_room
 from ryzanstein.inference.requests import (
     ChatRequest,
@@ -70,7 +70,7 @@ class Engine:
             default.
             registry: Its `models` are the catalogue; read by default.
             max_models: At most so many models stay loaded.
-            cache_bytes: Bound on the states each model keeps of past prompts.
+            cache_bytes: Bound on the states each model keeps of past prompts, of all subjects.
         """
         self._settings = settings
         self._registry = registry
@@ -179,7 +179,7 @@ class Engine:
         return len(chat_prompt(loaded.tokenizer, request))
 
     def cache_stats(self) -> dict[str, int]:
-        """Returns states, bytes, hits and misses of all loaded models together."""
+        """Returns the current subject's states, bytes, hits and misses of all loaded models."""
         with self._table:
             caches = [loaded.cache for loaded in self._models.values()]
         return {
@@ -212,18 +212,18 @@ class Engine:
 
     @property
     def store(self) -> StateStore:
-        """The states on disk."""
+        """The current subject's states on disk."""
         settings = self._configured()
         return StateStore(settings.states_path, settings.states_mb << 20)
 
     def cached(self) -> list[tuple[LoadedModel, CachedState]]:
-        """Returns every state in memory with its model, least recently used first in each."""
+        """Returns the current subject's states with their models, least recently used first."""
         with self._table:
             models = list(self._models.values())
         return [(loaded, entry) for loaded in models for entry in loaded.cache.entries()]
 
     def clear_cache(self, model: str | None = None) -> int:
-        """Drops the kept states of one model, or of all; returns how many."""
+        """Drops the current subject's states of one model, or of all; returns how many."""
         with self._table:
             models = [loaded for loaded in self._models.values() if model in (None, loaded.name)]
         dropped = 0
@@ -316,9 +316,9 @@ class Engine:
             except MemoryLimitError:
                 if not self._drop_idle():
                     raise
-        cache = PrefixCache(self._cache_bytes)
+        caches = PrefixCaches(self._cache_bytes)
         grammars = Grammars(model.tokenizer)
-        loaded = LoadedModel(asked, path, model, grammars, cache, self.store)
+        loaded = LoadedModel(asked, path, model, grammars, caches, lambda: self.store)
         with self._table:
             self._models[path] = loaded
         return loaded
@@ -339,7 +339,7 @@ class Engine:
     def _drop(self, loaded: LoadedModel) -> None:
         with self._table:
             self._models.pop(loaded.path, None)
-        loaded.cache.clear()
+        loaded.caches.clear()
         loaded.model.close()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ryzanstein.errors import InferenceError, ValidationError
 from ryzanstein.inference.generate import Cancel, Generation, Plan
 from ryzanstein.inference.personas import SavedState, StateStore, state_id
-from ryzanstein.inference.prefix import MIN_TOKENS, CachedState, PrefixCache
+from ryzanstein.inference.prefix import MIN_TOKENS, CachedState, PrefixCache, PrefixCaches
 from ryzanstein.inference.prompts import persona_ids, require_room
 from ryzanstein.inference.requests import ChatRequest, GenerateResult
 from ryzanstein.inference.state import State
@@ -60,8 +60,8 @@ class LoadedModel:
     Attributes:
         name: Name it was asked for by: of the catalogue, or a path.
         path: Its file or directory.
-        cache: States of past prompts, in memory.
-        store: States on disk.
+        caches: States of past prompts, in memory.
+        stores: Gives the current subject's states on disk.
         lock: Held by the one generation that runs on it.
     """
 
@@ -69,8 +69,8 @@ class LoadedModel:
     path: Path
     model: Model
     grammars: Grammars
-    cache: PrefixCache
-    store: StateStore
+    caches: PrefixCaches
+    stores: Callable[[], StateStore]
     lock: threading.Lock = field(default_factory=threading.Lock)
     _openings: OrderedDict[tuple[str, str], list[int]] = field(default_factory=OrderedDict)
 
@@ -78,6 +78,16 @@ class LoadedModel:
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer."""
         return self.model.tokenizer
+
+    @property
+    def cache(self) -> PrefixCache:
+        """The current subject's states in memory."""
+        return self.caches.own()
+
+    @property
+    def store(self) -> StateStore:
+        """The current subject's states on disk."""
+        return self.stores()
 
     def opening(self, request: ChatRequest, prompt: Sequence[int]) -> Opening | None:
         """Returns what a conversation's prompt begins with, where it has a system message."""
@@ -102,7 +112,7 @@ class LoadedModel:
             generation.run(plan)
         finally:
             for kept in (*generation.kept, state):
-                self.cache.put(generation.ids, kept)
+                self.caches.put(generation.ids, kept)
         self._save(opening, generation.kept)
         return GenerateResult(
             text=generation.text,
@@ -133,7 +143,7 @@ class LoadedModel:
             shape = self.model.state_shape
             state = self.store.load(shape, ids, self.model.context_tokens)
             if state is not None:
-                self.cache.put(ids, state)
+                self.caches.put(ids, state)
                 saved = self._saved(ids)
                 if label in ("", saved.label):
                     return saved
@@ -162,7 +172,7 @@ class LoadedModel:
         if len(ids) < MIN_TOKENS:
             raise InferenceError(f"The state {saved.path} was saved without its tokens.")
         with self.lock:
-            self.cache.put(ids.tolist(), state)
+            self.caches.put(ids.tolist(), state)
             self.store.touch(saved)
         return CachedState(ids, state)
 
@@ -186,7 +196,7 @@ class LoadedModel:
             shape, capacity = self.model.state_shape, self.model.context_tokens
             saved = self.store.load(shape, opening.ids, capacity)
             if saved is not None:
-                self.cache.put(opening.ids, saved)
+                self.caches.put(opening.ids, saved)
         return self.cache.take(prompt) or self.model.new_state()
 
     def _points(self, state: State, prompt: Sequence[int], opening: Opening | None) -> list[int]:
@@ -207,7 +217,7 @@ class LoadedModel:
     def _computed(self, ids: Sequence[int], cancel: Cancel | None) -> State:
         held = self.cache.take(ids) or self.model.new_state()
         self.model.feed(ids[held.length :], held, cancel)
-        self.cache.put(ids, held)
+        self.caches.put(ids, held)
         return held
 
     def _save(self, opening: Opening | None, kept: Sequence[State]) -> None:

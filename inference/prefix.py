@@ -7,10 +7,14 @@ the most tokens.
     recurrent         used where all its tokens begin the prompt; kept beside longer ones
 
 States share pages when copied (`state.py`), so keeping a branch costs only its own pages.
+
+Every subject has a cache of its own: how many tokens were cached, and how fast an answer came,
+would else tell one what another had asked.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +23,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from ryzanstein.subject import current
+
 if TYPE_CHECKING:
     from ryzanstein.inference.model import State
 
-__all__ = ["CachedState", "PrefixCache"]
+__all__ = ["CachedState", "PrefixCache", "PrefixCaches"]
 
 MAX_STATES: Final = 32
 # Below this, computing the tokens again is about as quick as copying the first page.
@@ -144,6 +150,40 @@ class PrefixCache:
             if usable > best[1]:
                 best = (key, usable)
         return best if best[0] is not None else (None, 0)
+
+
+class PrefixCaches:
+    """The prefix caches of one model, one a subject, within one bound.
+
+    Attributes:
+        max_bytes: Bound on the bytes of all of them.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._caches: OrderedDict[str, PrefixCache] = OrderedDict()
+
+    def own(self) -> PrefixCache:
+        """Returns the current subject's."""
+        with self._lock:
+            cache = self._caches.setdefault(current().key, PrefixCache(self.max_bytes))
+            self._caches.move_to_end(current().key)
+            return cache
+
+    def put(self, ids: Sequence[int], state: State) -> None:
+        """Keeps a state of the current subject; beyond the bound the others' oldest go first."""
+        self.own().put(ids, state)
+        with self._lock:
+            taken = {key: cache.nbytes for key, cache in self._caches.items()}
+            for key in list(taken)[:-1]:
+                if sum(taken.values()) > self.max_bytes:
+                    del self._caches[key], taken[key]
+
+    def clear(self) -> None:
+        """Drops every state of everybody."""
+        with self._lock:
+            self._caches.clear()
 
 
 def _common(left: _Ids, right: _Ids) -> int:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ryzanstein.mcp_servers import _kept_runs
 from ryzanstein.mcp_servers._factory import READS, Reply, make_server, page
-from ryzanstein.mcp_servers._metrics import METRICS
+from ryzanstein.mcp_servers._metrics import shown
 from ryzanstein.mcp_servers._shared import shared
 
 if TYPE_CHECKING:
@@ -212,6 +212,7 @@ def query_metrics(
     tool: Annotated[str, Field(max_length=64, description="Only names with this in them.")] = "",
 ) -> MetricsAnswer:
     """Show how often and how fast each tool ran in this process, and the tokens of each model."""
+    metrics = shown()
     tools = [
         ToolMetric(
             server=server,
@@ -221,14 +222,14 @@ def query_metrics(
             mean_ms=round(1000 * tally.seconds / tally.calls, 3),
             max_ms=round(1000 * tally.longest, 3),
         )
-        for (server, name), tally in METRICS.tools().items()
+        for (server, name), tally in metrics.tools().items()
         if tool in name
     ]
     tokens = [
         TokenMetric(model=model, kind=kind, tokens=count)
-        for (model, kind), count in METRICS.token_counts().items()
+        for (model, kind), count in metrics.token_counts().items()
     ]
-    started = datetime.fromtimestamp(METRICS.started, UTC)
+    started = datetime.fromtimestamp(metrics.started, UTC)
     return MetricsAnswer(started=_time(started), tools=tools, tokens=tokens)
 
 

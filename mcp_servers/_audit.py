@@ -1,7 +1,8 @@
 """The record of tool calls: one JSON line each, in the data directory, bounded in size.
 
-A line is written whether the call succeeded, failed or was refused. It is appended with one write,
-so that several processes may keep the same file; a full file becomes `tool_calls.1.jsonl`.
+A line is written whether the call succeeded, failed or was refused, and names the subject where
+that is not the owner. It is appended with one write, so that several processes may keep the same
+file; a full file becomes `tool_calls.1.jsonl`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ryzanstein.subject import current
 
 if TYPE_CHECKING:
     from ryzanstein.tools import CallRecord
@@ -39,7 +42,10 @@ class Audit:
 
     def keep(self, record: CallRecord) -> None:
         """Appends a record; a full disk is logged, and no reason to fail the call."""
-        line = json.dumps(asdict(record), ensure_ascii=True, default=str) + "\n"
+        values = asdict(record)
+        if current().key:
+            values |= {"subject": current().key, "subject_name": current().name}
+        line = json.dumps(values, ensure_ascii=True, default=str) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists() and self._path.stat().st_size > _LARGEST:

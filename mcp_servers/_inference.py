@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers._factory import READS, Reply, make_server
-from ryzanstein.mcp_servers._metrics import METRICS
+from ryzanstein.mcp_servers._metrics import counting
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._work import Ticker, in_thread
 
@@ -310,7 +310,8 @@ async def generated(
         return run(request, on_token=on_token, cancel=stop)
 
     result = await in_thread(work, tick.beat)
-    METRICS.tokens(result.model, result.prompt_tokens - result.cached_tokens, result.tokens)
+    for one in counting():
+        one.tokens(result.model, result.prompt_tokens - result.cached_tokens, result.tokens)
     return Generated(**{name: getattr(result, name) for name in Generated.model_fields})
 
 

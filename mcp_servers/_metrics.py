@@ -1,16 +1,19 @@
 """What this process counted: tool calls and tokens, for `/metrics` and the analytics server.
 
-Counters only grow and live as long as the process; what must last is in the runs table.
+Counters only grow and live as long as the process; what must last is in the runs table. METRICS
+counts everybody's calls; a subject that is not the owner has counters of its own besides.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from time import time
 
-__all__ = ["METRICS", "Metrics", "ToolTally"]
+from ryzanstein.subject import current
+
+__all__ = ["METRICS", "Metrics", "ToolTally", "counting", "shown"]
 
 BUCKETS = (0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0)  # seconds
 
@@ -101,3 +104,24 @@ def _escape(label: str) -> str:
 
 
 METRICS = Metrics()
+_MOST_SUBJECTS = 256
+_SUBJECTS: OrderedDict[str, Metrics] = OrderedDict()
+_LOCK = threading.Lock()
+
+
+def counting() -> tuple[Metrics, ...]:
+    """Returns what counts the work at hand: the process's counters, and its subject's."""
+    key = current().key
+    if not key:
+        return (METRICS,)
+    with _LOCK:
+        own = _SUBJECTS.setdefault(key, Metrics())
+        _SUBJECTS.move_to_end(key)
+        while len(_SUBJECTS) > _MOST_SUBJECTS:
+            _SUBJECTS.popitem(last=False)
+    return METRICS, own
+
+
+def shown() -> Metrics:
+    """Returns the counters that the current subject may see."""
+    return METRICS if current().admin else counting()[-1]

@@ -55,7 +55,7 @@ async def current_router(services: Services) -> Router:
         await services.failed(f"Routed without experience: {error}")
         return await anyio.to_thread.run_sync(lambda: shared().router)
     seen = hashlib.sha256(json.dumps(wire).encode()).hexdigest()
-    known = shared().once("router_knows", _Known)
+    known = shared().own("router_knows", _Known)
     if known.fingerprint == seen:
         return shared().router
     prototypes, examples = _prototypes(wire), None
@@ -77,7 +77,7 @@ async def current_router(services: Services) -> Router:
 
 @dataclass(slots=True)
 class _Known:
-    """Which experience the shared router was last given."""
+    """Which experience the router was last given."""
 
     fingerprint: str = ""
 

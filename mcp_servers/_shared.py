@@ -1,18 +1,28 @@
-"""What the servers of one process share: settings, registry, one engine, one store, one router.
+"""What the servers of one process share: settings, registry and one engine for all.
 
 Each is made on first use, because a client's first `tools/list` must not wait for a model, a
 database or an embedding table that it may never need.
+
+    once   of the process      settings registry engine catalogue health audit
+    own    of each subject     store runs router tool_context: whatever holds or knows its data
+
+The owner's own parts live as long as the process. Those of another subject are closed when enough
+others were served since, and opened again for its next request.
 """
 
 from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ryzanstein.config import Settings, load_settings
 from ryzanstein.resilience import PARTIES
+from ryzanstein.subject import current
 
 if TYPE_CHECKING:
     from ryzanstein.agents.clients.health import Health
@@ -29,6 +39,39 @@ if TYPE_CHECKING:
 __all__ = ["Shared", "shared"]
 
 _Made = TypeVar("_Made")
+MAX_SUBJECTS: Final = 16
+
+
+@dataclass(eq=False)
+class _Parts:
+    """The parts of one subject.
+
+    Attributes:
+        users: Requests and runs that are at work with them.
+    """
+
+    made: dict[str, Any] = field(default_factory=dict)
+    users: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def own(self, name: str, make: Callable[[], Any]) -> Any:
+        with self.lock:
+            if name not in self.made:
+                self.made[name] = make()
+            return self.made[name]
+
+    def close(self) -> None:
+        with self.lock:
+            made, self.made = self.made, {}
+        _close(made.values())
+
+
+def _close(parts: Iterable[Any]) -> None:
+    """Closes what can be, the latest made first, since it may use what was made before."""
+    for part in reversed(list(parts)):
+        close = getattr(part, "close", None)
+        if callable(close):
+            close()
 
 
 class Shared:
@@ -37,6 +80,7 @@ class Shared:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._made: dict[str, Any] = {}
+        self._subjects: OrderedDict[str, _Parts] = OrderedDict()
 
     def once(self, name: str, make: Callable[[], _Made]) -> _Made:
         """Returns the part of that name, made by the first caller."""
@@ -45,9 +89,45 @@ class Shared:
                 self._made[name] = make()
             return cast(_Made, self._made[name])
 
+    def own(self, name: str, make: Callable[[], _Made]) -> _Made:
+        """Returns the current subject's part of that name, made by the first caller."""
+        key = current().key
+        return self.once(name, make) if not key else cast(_Made, self._parts(key).own(name, make))
+
     def has(self, name: str) -> bool:
-        """Says whether a part was made already."""
+        """Says whether a part of the process was made already."""
         return name in self._made
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps what belongs to the current subject open while work goes on with it."""
+        key = current().key
+        if not key:
+            yield
+            return
+        with self._lock:
+            parts = self._parts(key)
+            parts.users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                parts.users -= 1
+                idle = self._idle()
+            for one in idle:
+                one.close()
+
+    def _parts(self, key: str) -> _Parts:
+        with self._lock:
+            parts = self._subjects.setdefault(key, _Parts())
+            self._subjects.move_to_end(key)
+            return parts
+
+    def _idle(self) -> list[_Parts]:
+        """Takes out the least recently served subjects beyond the bound at which nobody works."""
+        keys = [key for key, parts in self._subjects.items() if not parts.users]
+        beyond = max(0, len(self._subjects) - MAX_SUBJECTS)
+        return [self._subjects.pop(key) for key in keys[:beyond]]
 
     def stay(self) -> None:
         """Says that this process is a server.
@@ -57,24 +137,25 @@ class Shared:
         self.once("stays", lambda: True)
         self.health.start()
 
-    def close_store(self) -> None:
+    def close_stores(self) -> None:
         """Writes what was counted since the last write, when the process ends."""
         with self._lock:
             store = self._made.pop("store", None)
-        if store is not None:
-            store.close()
+            subjects, self._subjects = self._subjects, OrderedDict()
+        for parts in (store, *subjects.values()):
+            if parts is not None:
+                parts.close()
 
     def reset(self, settings: Settings | None = None, keep: Collection[str] = ()) -> None:
         """Closes and forgets everything but the parts to keep, for another configuration."""
         with self._lock:
-            parts = self._made
+            parts, subjects = self._made, self._subjects
             self._made = {name: part for name, part in parts.items() if name in keep}
-            for name, part in reversed(list(parts.items())):
-                close = None if name in keep else getattr(part, "close", None)
-                if callable(close):
-                    close()
+            self._subjects = OrderedDict()
+            _close(part for name, part in parts.items() if name not in keep)
             if settings is not None:
                 self._made["settings"] = settings
+        _close(subjects.values())
         PARTIES.clear()
 
     @property
@@ -117,7 +198,7 @@ class Shared:
 
     @property
     def store(self) -> MemoryStore:
-        """The one memory store of this process."""
+        """The current subject's memory store; no other is open on its database here."""
 
         def make() -> MemoryStore:
             from ryzanstein.memory import open_store
@@ -127,7 +208,7 @@ class Shared:
                 store.start_background()
             return store
 
-        return self.once("store", make)
+        return self.own("store", make)
 
     @property
     def runs(self) -> RunStore:
@@ -136,7 +217,11 @@ class Shared:
 
     @property
     def external(self) -> External:
-        """The MCP servers of others whose tools join ours."""
+        """The MCP servers of others whose tools join ours; none for who may not use them.
+
+        They run with the rights, the files and the accounts of the owner.
+        """
+        allowed = current().admin
 
         def make() -> External:
             from ryzanstein.agents.external import External
@@ -144,9 +229,10 @@ class Shared:
 
             folder = self.settings.data_dir / "external"
             registry = self.registry
-            return External(registry.servers, folder, registry.resilience, family_names())
+            servers = registry.servers if allowed else ()
+            return External(servers, folder, registry.resilience, family_names())
 
-        return self.once("external", make)
+        return self.once("external", make) if allowed else self.own("no_external", make)
 
     @property
     def health(self) -> Health:
@@ -178,8 +264,11 @@ class Shared:
             from ryzanstein.mcp_servers._calling import ask_server, keep
             from ryzanstein.tools import ToolContext
 
+            roots = self.settings.tool_roots
+            if current().key:
+                roots[0].mkdir(parents=True, exist_ok=True, mode=0o700)
             return ToolContext(
-                roots=self.settings.tool_roots,
+                roots=roots,
                 read_only=self.settings.read_only,
                 search_url=self.settings.search_url,
                 search_header=self.settings.search_header,
@@ -188,11 +277,11 @@ class Shared:
                 on_call=keep,
             )
 
-        return self.once("tool_context", make)
+        return self.own("tool_context", make)
 
     @property
     def router(self) -> Router:
-        """Routing without past experience; `route_task` gives it the prototypes of the moment."""
+        """Routing for the current subject; `route_task` gives it the prototypes of the moment."""
 
         def make() -> Router:
             from ryzanstein.agents.routing.route import Router
@@ -200,11 +289,12 @@ class Shared:
 
             return Router(self.registry, get_embedder(self.settings.embedding), None)
 
-        return self.once("router", make)
+        router = self.once("router", make)
+        return self.own("own_router", router.apart) if current().key else router
 
 
 _SHARED = Shared()
-atexit.register(_SHARED.close_store)
+atexit.register(_SHARED.close_stores)
 
 
 def shared() -> Shared:

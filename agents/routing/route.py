@@ -17,6 +17,7 @@ slash command decides; a file's kind tips. Whether any agent fits is what `scope
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -133,6 +134,12 @@ class Router:
         self._vocabulary = Vocabulary(self._profiles)
         self._embed_profiles()
         self.use(prototypes, examples)
+
+    def apart(self) -> Router:
+        """Returns a router for the same profiles that has no experience yet."""
+        other = copy.copy(self)
+        other.use(None)
+        return other
 
     def use(
         self, prototypes: AgentPrototypes | None, examples: AgentExamples | None = None
