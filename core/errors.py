@@ -28,6 +28,7 @@ from typing import ClassVar
 
 __all__ = [
     "APPROVAL_REQUIRED",
+    "ERROR_META",
     "AgentInvocationError",
     "AgentNotFound",
     "ApprovalRequired",
@@ -50,6 +51,9 @@ __all__ = [
     "ValidationError",
     "from_wire",
 ]
+
+ERROR_META = "ryzanstein/error"
+"""Where a failed tool call carries `to_wire()`, in the `_meta` of its result."""
 
 APPROVAL_REQUIRED = "approval_required"
 MEMORY_SHORT = "memory_short"

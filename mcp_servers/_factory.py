@@ -3,7 +3,7 @@
 A tool is a typed function that returns a `Reply`. What reaches the client:
 
     returned Reply        content: Reply.brief() as text    structuredContent: the model's fields
-    raised RyzansteinError   isError, "CODE: message hint"  structuredContent: {"error": {...}}
+    raised RyzansteinError   isError, "CODE: message hint"  _meta: {"ryzanstein/error": {...}}
     bad arguments            isError, "INVALID_REQUEST: limit: Input should be ..."
     anything else            isError, "INTERNAL_ERROR: ..." and the traceback in the log
 """
@@ -31,7 +31,13 @@ from mcp_types import Tool as WireTool
 from pydantic import BaseModel, ValidationError
 
 from ryzanstein import __version__
-from ryzanstein.errors import AgentNotFound, InvalidRequest, ModelNotFound, RyzansteinError
+from ryzanstein.errors import (
+    ERROR_META,
+    AgentNotFound,
+    InvalidRequest,
+    ModelNotFound,
+    RyzansteinError,
+)
 from ryzanstein.mcp_servers._metrics import METRICS
 from ryzanstein.mcp_servers._published import published
 
@@ -88,12 +94,16 @@ class Reply(BaseModel):
 
 
 def failure(error: RyzansteinError) -> CallToolResult:
-    """Returns an error as the wire form of a failed tool call."""
+    """Returns an error as the wire form of a failed tool call.
+
+    Its fields go into `_meta`: clients hold structured content against the tool's output schema,
+    also that of an error, and where it does not fit they show that instead of what failed.
+    """
     wire = error.to_wire()
     return CallToolResult(
         content=[TextContent(type="text", text=f"{wire['code']}: {error}")],
-        structured_content={"error": wire},
         is_error=True,
+        _meta={ERROR_META: wire},
     )
 
 

@@ -8,8 +8,8 @@ library prints, at import or at exit, misses the protocol. Descriptor 0 is empty
 Input comes through a socket because a thread that waits for a line cannot be woken: an interrupt
 ends the server at once.
 
-A client's first request settles the protocol's revision for the connection, except `server/discover`:
-clients ask that to find out, and those that then go on with `initialize` would be refused.
+A client's first request settles the protocol's revision for the connection, but `server/discover`
+does not: clients ask that to find out, and those that go on with `initialize` would be refused.
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ def run_stdio(server: MCPServer[Any], era: Era = "auto", wire: Wire | None = Non
     anyio.run(serve_stdio, server, era, wire)
 
 
-async def serve_stdio(
-    server: MCPServer[Any], era: Era = "auto", wire: Wire | None = None
-) -> None:
+async def serve_stdio(server: MCPServer[Any], era: Era = "auto", wire: Wire | None = None) -> None:
     """Serves until stdin ends; see `run_stdio`."""
     wire = wire or take_wire()
     connection = _Connection(server._lowlevel_server, wire)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ryzanstein.agents.backends.base import Progress, reporting
 from ryzanstein.agents.clients.connections import Connections, protocol_error, transport_errors
 from ryzanstein.errors import (
+    ERROR_META,
     ConnectionFailed,
     RyzansteinError,
     TimedOut,
@@ -180,9 +181,8 @@ class Servers:
 
 
 def _wire_error(result: CallToolResult) -> RyzansteinError:
-    """The error a server put into a failed result: structured, or CODE: message in the text."""
-    content = result.structured_content
-    details = content.get("error") if isinstance(content, dict) else None
+    """The error a server put into a failed result: its fields, or CODE: message in the text."""
+    details = (result.meta or {}).get(ERROR_META)
     if isinstance(details, dict):
         return from_wire(**{"code": "", "message": "", **details})
     text = " ".join(getattr(part, "text", "") for part in result.content).strip()

@@ -14,6 +14,7 @@ import uvicorn
 from mcp import Client
 from mcp_types import CallToolResult
 
+from ryzanstein.errors import ERROR_META
 from ryzanstein.mcp_servers import httpd
 from ryzanstein.mcp_servers._shared import shared
 
@@ -64,9 +65,7 @@ def fault(call: Call) -> Callable[..., Awaitable[dict[str, str]]]:
     async def run(name: str, tool: str, /, **arguments: Any) -> dict[str, str]:
         result = await call(name, tool, **arguments)
         assert result.is_error
-        content = result.structured_content
-        assert isinstance(content, dict)
-        error: dict[str, str] = content["error"]
+        error: dict[str, str] = (result.meta or {})[ERROR_META]
         assert result.content[0].text.startswith(f"{error['code']}: {error['message']}")  # type: ignore[union-attr]
         return error
 

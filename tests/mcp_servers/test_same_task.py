@@ -12,6 +12,7 @@ import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 
+from ryzanstein.errors import ERROR_META
 from ryzanstein.mcp_servers._shared import shared
 
 TASK = "What is 12 times 12? Answer with the number."
@@ -127,7 +128,7 @@ async def test_a_cancelled_run_ends_and_is_kept_as_cancelled(
             while not results:
                 await anyio.sleep(0.01)
     assert results[0].is_error
-    assert results[0].structured_content["error"]["code"] == "AGENT_INVOCATION_FAILED"
+    assert results[0].meta[ERROR_META]["code"] == "AGENT_INVOCATION_FAILED"
     assert (await answer("orchestrator", "get_run", run_id=ids[0]))["status"] == "cancelled"
     assert shared().store.stats().experiences == 0
 
@@ -155,6 +156,6 @@ async def test_a_failed_run_is_kept_with_its_error(
     call: Callable[..., Awaitable[Any]],
 ) -> None:
     result = await call("orchestrator", "run_task", task="Say hello.", model="no-such-model")
-    assert result.structured_content["error"]["code"] == "MODEL_NOT_FOUND"
+    assert result.meta[ERROR_META]["code"] == "MODEL_NOT_FOUND"
     kept = shared().runs.list()[0]
     assert (kept.status, kept.result["error"]["code"]) == ("failed", "MODEL_NOT_FOUND")
