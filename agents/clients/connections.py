@@ -25,6 +25,7 @@ from ryzanstein.errors import (
     ServerUnavailable,
     TimedOut,
 )
+from ryzanstein.subject import current
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 
     from ryzanstein.registry import Registry, ServerSpec
 
-__all__ = ["Connections", "protocol_error", "target_of", "transport_errors"]
+__all__ = ["Connections", "first_cause", "protocol_error", "target_of", "transport_errors"]
 
 log = logging.getLogger("ryzanstein.agents")
 
 CONNECT_SECONDS = 60.0
+# What they answer depends on who asks; models are the same for all.
+_PERSONAL = frozenset({"analytics", "cache", "memory", "orchestrator", "tools"})
 
 
 @dataclass
@@ -119,7 +122,7 @@ class Connections:
             raise
         except transport_errors() as error:
             raise ConnectionFailed(
-                f"The {name} server cannot be reached: {_first(error)}.",
+                f"The {name} server cannot be reached: {first_cause(error)}.",
                 hint="Check `servers` in the registry, or leave the server out to run it here.",
             ) from error
 
@@ -144,14 +147,14 @@ async def _hold(
         if not connected:
             raise
         # Whoever called it has heard of the failure; a dead connection may end as it likes.
-        log.debug("A connection ended: %s", _first(error))
+        log.debug("A connection ended: %s", first_cause(error))
 
 
 def target_of(name: str, registry: Registry | None) -> Any:
     """What to connect to: a server object, parameters of a child, or a URL.
 
     Raises:
-        ConfigError: There is no such server.
+        ConfigError: There is no such server, or it cannot keep the current subject's data apart.
     """
     from mcp import StdioServerParameters
 
@@ -164,6 +167,12 @@ def target_of(name: str, registry: Registry | None) -> Any:
         raise ConfigError(f"No server is called '{name}'.", hint="Add it to `servers`.")
     if spec is None or spec.transport == "memory":
         return importlib.import_module(f"ryzanstein.mcp_servers.{name}").mcp
+    if current().key and name in _PERSONAL:
+        # No token is passed on, so a server elsewhere would take everybody for its owner.
+        raise ConfigError(
+            f"The {name} server runs elsewhere, where nobody's data but the owner's is kept.",
+            hint=f"Whoever runs this server can leave {name} out of `servers` in the registry.",
+        )
     if spec.transport == "stdio":
         assert spec.command is not None
         return StdioServerParameters(
@@ -194,7 +203,7 @@ def protocol_error(server: str, what: str, error: Exception) -> RyzansteinError:
     from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
 
     if not isinstance(error, MCPError):
-        return ConnectionFailed(f"The {server} server went away: {_first(error)}.")
+        return ConnectionFailed(f"The {server} server went away: {first_cause(error)}.")
     if error.code == REQUEST_TIMEOUT:
         return TimedOut(f"{what} of the {server} server took too long.", hint="Try again.")
     if error.code == CONNECTION_CLOSED:
@@ -202,8 +211,8 @@ def protocol_error(server: str, what: str, error: Exception) -> RyzansteinError:
     return ServerUnavailable(f"The {server} server refused {what}: {error}.")
 
 
-def _first(error: BaseException) -> str:
-    """The innermost first cause, in one line."""
+def first_cause(error: BaseException) -> str:
+    """Returns the innermost first cause, in one line."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
