@@ -1,0 +1,56 @@
+"""Which errors of a request reach its client, and as what.
+
+    MCPError, bad params of a method      as they are
+    this project's errors                 -32602 where the caller can mend it, else -32603; their text
+    anything else                         -32603, and no word of what it was
+
+The SDK answers connections of 2025 with the text of whatever was raised, under code 0.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
+from pydantic import ValidationError
+
+from ryzanstein.errors import (
+    ERROR_META,
+    AgentNotFound,
+    InvalidRequest,
+    ModelNotFound,
+    RyzansteinError,
+    ToolNotFound,
+)
+
+__all__ = ["within_protocol"]
+
+log = logging.getLogger("ryzanstein.mcp_servers")
+
+
+async def within_protocol(
+    ctx: ServerRequestContext[Any, Any], call_next: CallNext
+) -> HandlerResult:
+    """Turns what a handler raised into an error of the protocol.
+
+    Raises:
+        MCPError: The request failed.
+        ValidationError: Its params do not fit the method; the SDK answers that.
+    """
+    try:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):
+        raise
+    except RyzansteinError as error:
+        mendable = isinstance(error, AgentNotFound | InvalidRequest | ModelNotFound | ToolNotFound)
+        code = INVALID_PARAMS if mendable else INTERNAL_ERROR
+        data = {ERROR_META: error.to_wire()}
+        raise MCPError(code, f"{error.code}: {error}", data) from error
+    except Exception as error:
+        log.exception("%s failed", ctx.method)
+        raise MCPError(
+            INTERNAL_ERROR, f"{ctx.method} failed; the server's log says why."
+        ) from error
