@@ -13,19 +13,22 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
 from mcp.server.caching import CacheHint
-from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.extension import Extension
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import (
     ResourceError,
     ResourceNotFoundError,
     ToolError,
     UnexpectedResourceError,
 )
+from mcp.server.request_state import RequestStateSecurity
 from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from mcp_types import Tool as WireTool
 from pydantic import BaseModel, ValidationError
@@ -38,8 +41,12 @@ from ryzanstein.errors import (
     ModelNotFound,
     RyzansteinError,
 )
-from ryzanstein.mcp_servers._metrics import METRICS
+from ryzanstein.mcp_servers._faults import within_protocol
+from ryzanstein.mcp_servers._metrics import counting
+from ryzanstein.mcp_servers._notices import announce
+from ryzanstein.mcp_servers._offers import Offers
 from ryzanstein.mcp_servers._published import published
+from ryzanstein.mcp_servers._subject import principal, require_allowed, within_subject
 
 __all__ = [
     "ADDS",
@@ -127,7 +134,7 @@ def page(items: Iterable[_Item], limit: int, cursor: str = "") -> tuple[list[_It
     return everything[start:end], str(end) if end < len(everything) else None
 
 
-class Server(MCPServer[Any]):
+class Server(Offers):
     """An MCP server whose tools return `Reply` and raise this project's errors."""
 
     def add_tool(self, fn: Callable[..., Any], *args: Any, **options: Any) -> None:
@@ -155,11 +162,19 @@ class Server(MCPServer[Any]):
         """Calls a tool; every failure becomes a result with its code."""
         started = perf_counter()
         try:
+            require_allowed(name)
             result = await super().call_tool(name, arguments, context)
         except ToolError as error:
             result = failure(self._cause(name, error))
+        except InvalidRequest as error:
+            result = failure(error)
         failed = isinstance(result, CallToolResult) and bool(result.is_error)
-        METRICS.tool_call(self.name, name, perf_counter() - started, failed)
+        if isinstance(result, CallToolResult) and not failed:
+            announce(name, arguments, result.structured_content or {})
+        # A name that a client made up would be a counter of its own, for ever.
+        counted = name if self._tool_manager.get_tool(name) is not None else "unknown"
+        for one in counting():
+            one.tool_call(self.name, counted, perf_counter() - started, failed)
         return result
 
     async def read_resource(self, uri: Any, context: Context[Any, Any] | None = None) -> Any:
@@ -195,7 +210,13 @@ class Server(MCPServer[Any]):
         )
 
 
-def make_server(name: str, title: str, instructions: str, kind: type[Server] = Server) -> Server:
+def make_server(
+    name: str,
+    title: str,
+    instructions: str,
+    kind: type[Server] = Server,
+    extensions: Sequence[Extension] = (),
+) -> Server:
     """Makes an empty server with logging on stderr; stdout belongs to the protocol.
 
     Args:
@@ -203,6 +224,7 @@ def make_server(name: str, title: str, instructions: str, kind: type[Server] = S
         title: For people.
         instructions: Order across tools and limits, below 2,000 characters.
         kind: A subclass, for a server that lists or calls in its own way.
+        extensions: What goes beyond the protocol, for clients that know of it.
     """
     if len(instructions) >= MAX_INSTRUCTIONS:
         raise ValueError(f"instructions of {name}: {len(instructions)} characters")
@@ -213,7 +235,12 @@ def make_server(name: str, title: str, instructions: str, kind: type[Server] = S
         title=title,
         instructions=instructions,
         version=__version__,
+        extensions=extensions,
         log_level="WARNING",
+        middleware=[within_protocol, within_subject],
+        request_state_security=RequestStateSecurity(
+            keys=[os.urandom(32)], bind_principal=principal
+        ),
         cache_hints={
             method: CacheHint(ttl_ms=DAY_MS, scope="public")
             for method in ("tools/list", "prompts/list", "resources/templates/list")

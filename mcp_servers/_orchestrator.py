@@ -6,18 +6,19 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.prompts import Prompt
-from mcp_types import Completion, GetPromptResult, InputRequiredResult
-from mcp_types import Prompt as WirePrompt
+from mcp_types import InputRequiredResult, Resource
 from pydantic import Field
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers import _kept_runs, _running
-from ryzanstein.mcp_servers._factory import CHANGES, READS, WORKS, Reply, Server, make_server, page
+from ryzanstein.mcp_servers._completions import ANY_PROMPT
+from ryzanstein.mcp_servers._factory import CHANGES, READS, WORKS, Reply, make_server, page
+from ryzanstein.mcp_servers._prompts import Prompted, tasks_of
 from ryzanstein.mcp_servers._ranking import ranked
 from ryzanstein.mcp_servers._rounds import in_rounds
 from ryzanstein.mcp_servers._running import Asked
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._skills import Skills, agent_skills
 
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile
@@ -33,42 +34,12 @@ everything in the task: an agent does not see this conversation. Call rate_run o
 the answer was good; routing learns from it. To choose yourself: search_agents, describe_agent, then
 run_agent. route_task only ranks. Answers come from a small model: check what matters. `verified`
 says whether a check ran and passed."""
+LISTED_RUNS = 20
 
 
-class Orchestrator(Server):
-    """Makes its prompts from the registry when they are first asked for, not at start."""
+SKILLS = Skills(lambda: shared().once("skills", lambda: agent_skills(shared().registry)))
 
-    def _load_prompts(self) -> None:
-        if not shared().has("prompts"):
-            from ryzanstein.mcp_servers._prompts import prompts
-
-            shared().once("prompts", lambda: {one.name: one for one in prompts(shared().registry)})
-
-    @property
-    def _prompts(self) -> dict[str, Prompt]:
-        self._load_prompts()
-        found: dict[str, Prompt] = shared().once("prompts", dict)
-        return found
-
-    async def list_prompts(self) -> list[WirePrompt]:
-        """Lists a prompt an agent, then the slash commands."""
-        for prompt in self._prompts.values():
-            if self._prompt_manager.get_prompt(prompt.name) is None:
-                self.add_prompt(prompt)
-        return await super().list_prompts()
-
-    async def get_prompt(
-        self,
-        name: str,
-        arguments: dict[str, Any] | None = None,
-        context: Context[Any, Any] | None = None,
-    ) -> GetPromptResult | InputRequiredResult:
-        """Renders a prompt."""
-        await self.list_prompts()
-        return await super().get_prompt(name, arguments, context)
-
-
-mcp = make_server("orchestrator", "Ryzanstein agents", INSTRUCTIONS, Orchestrator)
+mcp = make_server("orchestrator", "Ryzanstein agents", INSTRUCTIONS, Prompted, [SKILLS])
 
 Task = Annotated[
     str, Field(min_length=1, max_length=100_000, description="Everything the agent must know.")
@@ -369,16 +340,32 @@ def agent(codename: str) -> str:
     return _description(shared().registry.agent(codename)).model_dump_json()
 
 
-async def complete(ref: Any, argument: Any, context: Any) -> Completion | None:
-    """Completes the codename of `agent://{codename}`."""
-    if argument.name != "codename" or not str(getattr(ref, "uri", "")).startswith("agent://"):
-        return None
-    wanted = argument.value.upper()
-    names = [one.codename for one in shared().registry.agents if one.codename.startswith(wanted)]
-    return Completion(values=names[:100], total=len(names), has_more=len(names) > 100)
+@mcp.resource("run://{id}", mime_type="application/json", title="A run")
+async def run(id: str) -> str:
+    """Where a run is: status, what happened so far, and the answer once it has ended."""
+    return RunState(**await _running.state(id)).model_dump_json()
 
 
-mcp.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK's decorator has no types
+@mcp.lists
+def latest_runs() -> list[Resource]:
+    """The latest runs."""
+    return [
+        Resource(
+            uri=f"run://{one.id}",
+            name=" ".join(one.task.split())[:80] or one.id,
+            description=f"A run of {one.agent or 'an agent yet to be found'}, {one.status}.",
+            mime_type="application/json",
+        )
+        for one in map(_kept_runs.settled, shared().runs.list(limit=LISTED_RUNS))
+    ]
+
+
+mcp.completes(
+    "agent://{codename}", "codename", lambda *_: [one.codename for one in shared().registry.agents]
+)
+mcp.completes("run://{id}", "id", lambda typed, _: shared().store.names("run", typed))
+mcp.completes(ANY_PROMPT, "task", tasks_of)
+SKILLS.offer(mcp)
 
 
 def _brief(agent: AgentProfile) -> dict[str, Any]:
