@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from mcp_types import CompleteRequestParams, Completion, PromptReference
 
-__all__ = ["ANY_PROMPT", "Completer", "Completions", "matching"]
+__all__ = ["ANY_PROMPT", "Completer", "Completions", "Counted", "matching"]
 
 MOST_VALUES = 100  # the protocol's bound
 MOST_TYPED = 1000
 ANY_PROMPT = "prompt"
 
-# From what is typed and the other arguments to the values and how many there are; a plain list of
-# candidates is searched through here.
-Completer = Callable[[str, Mapping[str, str]], tuple[list[str], int] | Iterable[str]]
+
+class Counted(NamedTuple):
+    """The first values that fit what is typed, and how many do."""
+
+    values: list[str]
+    total: int
+
+
+# From what is typed and the other arguments; what is not Counted is searched through here.
+Completer = Callable[[str, Mapping[str, str]], Counted | Iterable[str]]
 
 
 def matching(typed: str, candidates: Iterable[str]) -> list[str]:
@@ -51,11 +58,9 @@ class Completions:
         complete = self._by_argument.get((of, params.argument.name))
         if complete is None or len(typed) > MOST_TYPED:
             return Completion(values=[], total=0, has_more=False)
-        found: Any = complete(typed, others)
-        if isinstance(found, tuple):
-            values, total = found
-        else:
+        found = complete(typed, others)
+        if not isinstance(found, Counted):
             values = matching(typed, found)
-            total = len(values)
-        shown = values[:MOST_VALUES]
-        return Completion(values=shown, total=total, has_more=total > len(shown))
+            found = Counted(values, len(values))
+        shown = found.values[:MOST_VALUES]
+        return Completion(values=shown, total=found.total, has_more=found.total > len(shown))

@@ -30,6 +30,7 @@ from ryzanstein.mcp_servers._memory_replies import (
     ranked,
     wire,
 )
+from ryzanstein.mcp_servers._memory_resources import offer
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._work import Ticker, in_thread
 from ryzanstein.memory.sources.moments import asked_moment
@@ -340,6 +341,9 @@ def experience(id: str) -> str:
     if kept is None:
         raise InvalidRequest(f"There is no experience {id}.", hint="find_experiences gives them.")
     return wire(Learnt, kept).model_dump_json()
+
+
+offer(mcp)
 
 
 def _base64(vector: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.server.mcpserver import Context
+from mcp_types import Resource
 from pydantic import Field
 
 from ryzanstein.errors import ModelNotFound
@@ -316,6 +317,25 @@ async def benchmark_model(
 def model(name: str) -> str:
     """One model of the catalogue."""
     return describe_model(shared().catalogue.entry(name).name).model_dump_json()
+
+
+@mcp.lists
+def catalogue() -> list[Resource]:
+    """The models of the catalogue."""
+    return [
+        Resource(
+            uri=f"model://{one.entry.name}",
+            name=one.entry.name,
+            description=f"{one.entry.family}, {'here' if one.present else 'not here'}.",
+            mime_type="application/json",
+        )
+        for one in shared().catalogue.entries()
+    ]
+
+
+mcp.completes(
+    "model://{name}", "name", lambda *_: [one.entry.name for one in shared().catalogue.entries()]
+)
 
 
 def _loaded() -> set[str]:

@@ -129,23 +129,16 @@ class Offers(MCPServer[Any]):
             raise MCPError(INVALID_PARAMS, f"{name}: {', '.join(missing)} is required.")
 
     async def _complete(self, ctx: ServerContext, params: CompleteRequestParams) -> CompleteResult:
-        try:
-            return CompleteResult(
-                completion=await anyio.to_thread.run_sync(self._completions.complete, params)
-            )
-        except RyzansteinError as error:
-            raise MCPError(INTERNAL_ERROR, f"{error.code}: {error}") from error
+        found = await anyio.to_thread.run_sync(self._completions.complete, params)
+        return CompleteResult(completion=found)
 
     async def _initialized(self, ctx: ServerContext, params: NotificationParams) -> None:
         self._subscriber(ctx)
 
     async def _subscribe(self, ctx: ServerContext, params: SubscribeRequestParams) -> EmptyResult:
         if len(params.uri) > MAX_URI:
-            raise MCPError(INVALID_PARAMS, f"A URI has at most {MAX_URI} characters.")
-        try:
-            self._subscriber(ctx).add(params.uri)
-        except InvalidRequest as error:
-            raise MCPError(INVALID_PARAMS, str(error)) from error
+            raise InvalidRequest(f"A URI has at most {MAX_URI} characters.")
+        self._subscriber(ctx).add(params.uri)
         return EmptyResult()
 
     async def _unsubscribe(
