@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from ryzanstein.mcp_servers import _kept_runs
-from ryzanstein.mcp_servers._factory import READS, Reply, make_server, page
+from ryzanstein.errors import InvalidRequest
+from ryzanstein.mcp_servers import _advice, _kept_runs, _traces
+from ryzanstein.mcp_servers._analytics_replies import (
+    Check,
+    Comparison,
+    Exported,
+    Health,
+    MetricsAnswer,
+    ModelRuns,
+    RunBrief,
+    RunDescription,
+    RunPage,
+    Suggestion,
+    Suggestions,
+    TokenMetric,
+    ToolMetric,
+    Usage,
+    UsageSummary,
+)
+from ryzanstein.mcp_servers._factory import CHANGES, READS, make_server, page
 from ryzanstein.mcp_servers._metrics import shown
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.subject import current
 
 if TYPE_CHECKING:
     from ryzanstein.memory.records import Run
@@ -22,148 +43,16 @@ __all__ = ["mcp"]
 INSTRUCTIONS = """What was done here and what it cost.
 
 list_runs and describe_run for single runs, summarize_usage for totals by agent, model, status or
-day, query_metrics for tool calls of this process, system_health for memory, disk, database and
-models."""
+day, compare_models for which model does best, query_metrics for tool calls of this process,
+system_health for memory, disk, database and models. suggest_optimizations looks at all of it and
+says what to change. export_traces hands runs to other tools, as OpenTelemetry traces."""
 
 mcp = make_server("analytics", "Ryzanstein analytics", INSTRUCTIONS)
 
 MAX_RUNS = 1000  # as many as the store gives at once
 Status = Literal["running", "interrupted", "done", "failed", "cancelled"]
-Days = Annotated[int, Field(ge=1, le=3650, description="Only the last so many days.")]
-
-
-class RunBrief(Reply):
-    """A run in one line."""
-
-    run_id: str
-    task: str
-    status: str
-    agent: str | None
-    model: str | None
-    verified: bool | None = None
-    tokens: int = 0
-    seconds: float = 0.0
-    created: str
-
-    def brief(self) -> str:
-        """Returns it in one line."""
-        checked = {True: ", verified", False: ", check failed", None: ""}[self.verified]
-        return f"{self.run_id} {self.status}{checked}, {self.agent or 'no agent'}: {self.task[:80]}"
-
-
-class RunPage(Reply):
-    """Runs, newest first."""
-
-    runs: list[RunBrief]
-    next_cursor: str | None = None
-
-    def brief(self) -> str:
-        """Returns one line a run."""
-        lines = [run.brief() for run in self.runs]
-        if self.next_cursor:
-            lines.append(f"More with cursor={self.next_cursor}.")
-        return "\n".join(lines) or "No runs."
-
-
-class RunDescription(RunBrief):
-    """A run with everything that was kept of it."""
-
-    updated: str
-    result: dict[str, Any]
-
-    def brief(self) -> str:
-        """Returns the line and the answer."""
-        return f"{super().brief()}\n{self.result.get('answer', '')}".strip()
-
-
-class Usage(Reply):
-    """Totals of one group."""
-
-    key: str
-    runs: int
-    done: int
-    verified: int
-    failed: int
-    tokens: int
-    seconds: float
-
-
-class UsageSummary(Reply):
-    """Totals by group, the one with most runs first."""
-
-    by: str
-    days: int
-    groups: list[Usage]
-
-    def brief(self) -> str:
-        """Returns one line a group."""
-        return (
-            "\n".join(
-                f"{g.key}: {g.runs} runs, {g.verified} verified, {g.failed} failed, "
-                f"{g.tokens} tokens, {g.seconds:.0f} s"
-                for g in self.groups
-            )
-            or f"No runs in the last {self.days} days."
-        )
-
-
-class ToolMetric(Reply):
-    """Calls of one tool in this process."""
-
-    server: str
-    tool: str
-    calls: int
-    errors: int
-    mean_ms: float
-    max_ms: float
-
-
-class TokenMetric(Reply):
-    """Tokens of one model in this process."""
-
-    model: str
-    kind: str
-    tokens: int
-
-
-class MetricsAnswer(Reply):
-    """What this process counted since it started."""
-
-    started: str
-    tools: list[ToolMetric]
-    tokens: list[TokenMetric]
-
-    def brief(self) -> str:
-        """Returns one line a tool and a model."""
-        lines = [
-            f"{t.tool}: {t.calls} calls, {t.errors} errors, "
-            f"mean {t.mean_ms:.1f} ms, max {t.max_ms:.1f} ms"
-            for t in self.tools
-        ]
-        lines += [f"{t.model}: {t.tokens} {t.kind} tokens" for t in self.tokens]
-        return "\n".join(lines) or "Nothing was called yet."
-
-
-class Check(Reply):
-    """One thing that was looked at."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
-class Health(Reply):
-    """Whether everything a run needs is in order."""
-
-    ok: bool
-    checks: list[Check]
-
-    def brief(self) -> str:
-        """Returns one line a check."""
-        return "\n".join(
-            f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}"
-            for check in self.checks
-        )
+Days = Annotated[int, Field(ge=1, le=3650)]
+Cursor = Annotated[str, Field(max_length=20)]
 
 
 @mcp.tool(title="List runs", annotations=READS)
@@ -171,7 +60,7 @@ def list_runs(
     status: Status | None = None,
     agent: Annotated[str | None, Field(max_length=32, description="Codename.")] = None,
     limit: Annotated[int, Field(ge=1, le=100)] = 20,
-    cursor: Annotated[str, Field(max_length=20)] = "",
+    cursor: Cursor = "",
 ) -> RunPage:
     """List runs, newest first, with how each ended."""
     found = [
@@ -193,18 +82,75 @@ def describe_run(run_id: Annotated[str, Field(min_length=1, max_length=64)]) -> 
 
 @mcp.tool(title="Summarise usage", annotations=READS)
 def summarize_usage(
-    by: Literal["agent", "model", "status", "day"] = "agent", days: Days = 30
+    by: Literal["agent", "model", "status", "day"] = "agent",
+    days: Days = 30,
+    limit: Annotated[int, Field(ge=1, le=100)] = 50,
+    cursor: Cursor = "",
 ) -> UsageSummary:
     """Total runs, successes, tokens and seconds by agent, model, status or day."""
-    since = datetime.now(UTC) - timedelta(days=days)
     groups: dict[str, list[Run]] = defaultdict(list)
-    for run in _runs():
-        if run.created >= since:
-            key = run.created.date().isoformat() if by == "day" else getattr(run, by)
-            groups[key or "none"].append(run)
+    for run in _since(days):
+        key = run.created.date().isoformat() if by == "day" else getattr(run, by)
+        groups[key or "none"].append(run)
     totals = [_usage(key, runs) for key, runs in groups.items()]
     totals.sort(key=lambda group: (-group.runs, group.key))
-    return UsageSummary(by=by, days=days, groups=totals)
+    listed, following = page(totals, limit, cursor)
+    return UsageSummary(by=by, days=days, groups=listed, next_cursor=following)
+
+
+@mcp.tool(title="Compare models", annotations=READS)
+def compare_models(
+    models: Annotated[
+        list[Annotated[str, Field(max_length=500)]],
+        Field(max_length=20, description="None: all that ran."),
+    ] = [],  # noqa: B006
+    days: Days = 30,
+) -> Comparison:
+    """Compare models by their runs: checks passed, failures, time. For speed, benchmark_model."""
+    known = _advice.tallies(_since(days))
+    missing = sorted(set(models) - {one.key for one in known})
+    if missing:
+        there = ", ".join(one.key for one in known) or "none"
+        raise InvalidRequest(
+            f"No runs of {', '.join(missing)[:200]} in {days} days.", hint=f"There are: {there}."
+        )
+    chosen = [one for one in known if not models or one.key in models]
+    return Comparison(models=[ModelRuns(**asdict(one)) for one in chosen])
+
+
+@mcp.tool(title="Suggest optimizations", annotations=READS)
+def suggest_optimizations(
+    days: Days = 30, limit: Annotated[int, Field(ge=1, le=20)] = 5
+) -> Suggestions:
+    """Say what would make the work here faster or better, and which call mends it."""
+    runs = _since(days)
+    found = _advice.advice(shared(), runs)[:limit]
+    return Suggestions(
+        suggestions=[
+            Suggestion(area=one.area, finding=one.finding, action=one.action) for one in found
+        ],
+        runs=len(runs),
+    )
+
+
+@mcp.tool(title="Export traces", annotations=CHANGES)
+def export_traces(
+    run_id: Annotated[str, Field(max_length=64, description="Empty: the latest.")] = "",
+    days: Days = 7,
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100,
+) -> Exported:
+    """Write runs as OpenTelemetry traces (OTLP/JSON) to a file, and link to it."""
+    runs = [_kept_runs.found(run_id)] if run_id else _since(days)[:limit]
+    if not runs:
+        raise InvalidRequest(f"There are no runs of the last {days} days.", hint="Give more days.")
+    path = _traces.keep(_traces_folder(), _traces.trace(runs))
+    return Exported(
+        uri=f"traces://{path.stem}",
+        runs=len(runs),
+        spans=sum(1 for run in runs for _ in _traces.spans(run)),
+        bytes=path.stat().st_size,
+        path="" if current().key else str(path),
+    )
 
 
 @mcp.tool(title="Query metrics", annotations=READS)
@@ -242,6 +188,12 @@ def system_health() -> Health:
     return Health(ok=all(check.ok for check in found), checks=found)
 
 
+@mcp.resource("traces://{name}", mime_type="application/json", title="Exported traces")
+def traces(name: str) -> str:
+    """Runs as OTLP/JSON, as export_traces wrote them."""
+    return _traces.kept(_traces_folder(), name)
+
+
 @mcp.resource("analytics://dashboard", mime_type="application/json", title="Dashboard")
 def dashboard() -> str:
     """Usage of the last 30 days, the latest runs and this process's metrics."""
@@ -256,6 +208,16 @@ def dashboard() -> str:
 
 def _runs() -> list[Run]:
     return [_kept_runs.settled(run) for run in shared().runs.list(limit=MAX_RUNS)]
+
+
+def _since(days: int) -> list[Run]:
+    """The runs of the last days, the latest first."""
+    since = datetime.now(UTC) - timedelta(days=days)
+    return [run for run in _runs() if run.created >= since]
+
+
+def _traces_folder() -> Path:
+    return shared().settings.own_dir / "traces"
 
 
 def _brief(run: Run) -> dict[str, Any]:

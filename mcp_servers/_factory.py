@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
 from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
 from mcp.server.extension import Extension
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import (
@@ -29,7 +30,14 @@ from mcp.server.mcpserver.exceptions import (
     UnexpectedResourceError,
 )
 from mcp.server.request_state import RequestStateSecurity
-from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from mcp_types import (
+    CallToolRequestParams,
+    CallToolResult,
+    InputRequiredResult,
+    ResourceLink,
+    TextContent,
+    ToolAnnotations,
+)
 from mcp_types import Tool as WireTool
 from pydantic import BaseModel, ValidationError
 
@@ -92,10 +100,14 @@ class Reply(BaseModel):
         """Returns everything a reader needs, for clients that ignore structured content."""
         return self.model_dump_json(exclude_none=True)
 
+    def elsewhere(self) -> list[ResourceLink]:
+        """Returns where more is than an answer should hold."""
+        return []
+
     def to_result(self) -> CallToolResult:
-        """Returns the wire form with both."""
+        """Returns the wire form with all of it."""
         return CallToolResult(
-            content=[TextContent(type="text", text=self.brief())],
+            content=[TextContent(type="text", text=self.brief()), *self.elsewhere()],
             structured_content=self.model_dump(mode="json"),
         )
 
@@ -176,6 +188,12 @@ class Server(Offers):
         for one in counting():
             one.tool_call(self.name, counted, perf_counter() - started, failed)
         return result
+
+    async def answer(
+        self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any]
+    ) -> CallToolResult | InputRequiredResult:
+        """Answers a call of a tool that no request asks for, as if one did."""
+        return await self._handle_call_tool(ctx, params)
 
     async def read_resource(self, uri: Any, context: Context[Any, Any] | None = None) -> Any:
         """Reads a resource; this project's errors keep their text."""
