@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from ryzanstein.mcp_servers._analytics_replies import (
     Usage,
     UsageSummary,
 )
+from ryzanstein.mcp_servers._dashboard import apps, look
 from ryzanstein.mcp_servers._factory import CHANGES, READS, make_server, page
 from ryzanstein.mcp_servers._metrics import shown
 from ryzanstein.mcp_servers._shared import shared
@@ -47,7 +47,7 @@ day, compare_models for which model does best, query_metrics for tool calls of t
 system_health for memory, disk, database and models. suggest_optimizations looks at all of it and
 says what to change. export_traces hands runs to other tools, as OpenTelemetry traces."""
 
-mcp = make_server("analytics", "Ryzanstein analytics", INSTRUCTIONS)
+mcp = make_server("analytics", "Ryzanstein analytics", INSTRUCTIONS, extensions=[apps()])
 
 MAX_RUNS = 1000  # as many as the store gives at once
 Status = Literal["running", "interrupted", "done", "failed", "cancelled"]
@@ -196,14 +196,8 @@ def traces(name: str) -> str:
 
 @mcp.resource("analytics://dashboard", mime_type="application/json", title="Dashboard")
 def dashboard() -> str:
-    """Usage of the last 30 days, the latest runs and this process's metrics."""
-    return json.dumps(
-        {
-            "usage": summarize_usage().model_dump(),
-            "runs": list_runs(limit=10).model_dump(),
-            "metrics": query_metrics().model_dump(),
-        }
-    )
+    """Runs of the last 30 days, tokens per second, memory, and this process's counters."""
+    return look().model_dump_json()
 
 
 def _runs() -> list[Run]:

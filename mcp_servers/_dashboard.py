@@ -51,7 +51,7 @@ class Dashboard(Reply):
                 f"{one['model']}: {one['tokens_per_second']:.1f} tokens/s over {one['runs']} runs"
                 for one in self.speeds
             ),
-            f"Memory: {self.memory['memories']} memories, {self.memory['experiences']} experiences.",
+            f"Kept: {self.memory['memories']} memories, {self.memory['experiences']} experiences.",
             f"Since {self.process['started']}: {self.process['calls']} tool calls, "
             f"{self.process['errors']} of them failed; {self.process['generated_tokens']} tokens "
             "generated.",
