@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -56,6 +56,17 @@ class Settings:
             does not grow with the context have no such limit.
         states_mb: At most so many megabytes of models' states are kept on disk.
         responses_mb: At most so many megabytes of answers are kept for the cache server.
+        public_url: The URL by which others reach the HTTP server; its name is then one of ours, and
+            OAuth tokens must be made for it.
+        allowed_hosts: Further names that the HTTP server is called by, separated by commas.
+        rate_limit: Requests that each subject but the owner may make, such as 600/minute.
+        max_requests: Requests of one subject under way at once.
+        oauth_issuers: OAuth servers whose tokens are accepted over HTTP, separated by commas.
+        oauth_jwks_url: Where the issuer's keys are; None means that its metadata say so.
+        oauth_introspection_url: Ask there about each token, as oauth_client_id with its secret.
+        oauth_client_id: Of this server at the issuer.
+        oauth_client_secret: Likewise.
+        oauth_scopes: What an OAuth token must allow at least, separated by commas.
         log_level: debug, info, warning or error.
     """
 
@@ -80,6 +91,16 @@ class Settings:
     context_tokens: int = 8192
     states_mb: int = 2048
     responses_mb: int = 256
+    public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    rate_limit: str = "600/minute"
+    max_requests: int = 256
+    oauth_issuers: tuple[str, ...] = ()
+    oauth_jwks_url: str | None = None
+    oauth_introspection_url: str | None = None
+    oauth_client_id: str | None = None
+    oauth_client_secret: str | None = field(default=None, repr=False)
+    oauth_scopes: tuple[str, ...] = ()
     log_level: str = "warning"
 
     @property

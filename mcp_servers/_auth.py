@@ -24,15 +24,29 @@ from typing import Any, Protocol
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.routes import build_resource_metadata_url
+from pydantic import AnyHttpUrl
 from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ryzanstein.errors import RyzansteinError
+from ryzanstein.mcp_servers._rates import Rate, too_many
 from ryzanstein.tokens import ADMIN, Tokens
 
-__all__ = ["CLIENT_ID", "Auth", "Authenticated", "OwnTokens", "Verifier", "is_admin", "user_of"]
+__all__ = [
+    "CLIENT_ID",
+    "MCP_PATH",
+    "METADATA",
+    "Auth",
+    "Authenticated",
+    "OwnTokens",
+    "Verifier",
+    "is_admin",
+    "user_of",
+]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
 
@@ -42,8 +56,10 @@ METADATA = "/.well-known/oauth-protected-resource"
 _OPEN = frozenset({"/health", METADATA})
 _ADMIN_ONLY = frozenset({"/metrics"})
 _SECRET_HEADERS = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
-_MCP_PATH = re.compile(r"/mcp(/[a-z]+)?")
+MCP_PATH = re.compile(r"/mcp(/[a-z]+)?")
 _MAX_TOKEN = 16_384
+# Of one address. Behind it only this server's own tokens are looked at, which nobody can guess.
+_WRONG_RATE = "60/minute"
 
 
 class Verifier(Protocol):
@@ -87,22 +103,35 @@ class Auth:
     """How requests are authenticated.
 
     Attributes:
-        verifiers: Asked in this order.
+        verifiers: Asked in this order; the first one looks at this server's own tokens.
         resource: The public URL of the server, where an OAuth server gives out tokens for it.
         scopes: Without all of these a token of such a server is not enough.
+        routes: Where clients read which server gives out tokens; open to everybody.
     """
 
     verifiers: Sequence[Verifier]
     resource: str = ""
     scopes: Sequence[str] = ()
+    routes: Sequence[Route] = ()
 
-    async def user(self, token: str, path: str) -> AuthenticatedUser | None:
-        """Returns the user of a token, None where it is not valid."""
+    async def user(
+        self, token: str, path: str, *, own_only: bool = False
+    ) -> AuthenticatedUser | None:
+        """Returns the user of a token, None where it is not valid.
+
+        Args:
+            token: As it was sent.
+            path: What is asked for.
+            own_only: Ask nobody else whether it is.
+
+        Raises:
+            ServerUnavailable: Whether it is valid cannot be found out now.
+        """
         if not token or len(token) > _MAX_TOKEN:
             return None
-        for verifier in self.verifiers:
+        for verifier in self.verifiers[:1] if own_only else self.verifiers:
             found = await verifier.verify(token, path)
-            if found is not None and (found.expires_at or time.time() + 1) > time.time():
+            if found is not None and (found.expires_at is None or found.expires_at > time.time()):
                 return AuthenticatedUser(found.model_copy(update={"token": ""}))
         return None
 
@@ -118,6 +147,7 @@ class Authenticated:
     def __init__(self, inner: ASGIApp, auth: Auth | None) -> None:
         self._inner = AuthContextMiddleware(inner)
         self._auth = auth
+        self._wrong = Rate(_WRONG_RATE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on with `scope["user"]`, or answers 401 or 403."""
@@ -134,16 +164,30 @@ class Authenticated:
 
     async def _refusal(self, auth: Auth, sent: list[str], scope: Scope) -> Response | None:
         path = str(scope["path"])
-        user = await auth.user(_bearer(sent), path)
+        is_open = path in _OPEN or path.startswith(f"{METADATA}/")
+        address = (scope.get("client") or ("",))[0]
+        wait = await self._wrong.over(address) if sent else None
+        try:
+            user = await auth.user(_bearer(sent), path, own_only=bool(wait) or is_open)
+        except RyzansteinError as error:
+            log.error("%s", error)
+            return JSONResponse({"error": "temporarily_unavailable"}, 503, {"Retry-After": "5"})
         scope["user"] = user or UnauthenticatedUser()
         scope["auth"] = AuthCredentials(user.scopes if user else ())
-        if path in _OPEN or path.startswith(f"{METADATA}/"):
+        if is_open:
             return None
         if user is None:
-            return _answer(auth, path, 401, "invalid_token" if sent else "")
+            return await self._unknown(auth, path, address, bool(sent))
         needed = [ADMIN] if path in _ADMIN_ONLY else _needed(auth, user)
         missing = [one for one in needed if one not in user.scopes]
         return _answer(auth, path, 403, "insufficient_scope", missing) if missing else None
+
+    async def _unknown(self, auth: Auth, path: str, address: str, sent: bool) -> Response:
+        """The answer to a request without a valid token; wrong ones are counted."""
+        if not sent:
+            return _answer(auth, path, 401, "")
+        wait = await self._wrong.hit(address)
+        return too_many(wait) if wait else _answer(auth, path, 401, "invalid_token")
 
 
 def user_of(scope: Any) -> AccessToken | None:
@@ -187,8 +231,9 @@ def _answer(
         said["scope"] = " ".join(missing or auth.scopes)
     if auth.resource:
         # A path is written into a header only where it can do no harm there.
-        suffix = path if _MCP_PATH.fullmatch(path) else ""
-        said["resource_metadata"] = f"{auth.resource}{METADATA}{suffix}"
+        suffix = path if MCP_PATH.fullmatch(path) else ""
+        resource = AnyHttpUrl(auth.resource + suffix)
+        said["resource_metadata"] = str(build_resource_metadata_url(resource))
     challenge = ", ".join(f'{key}="{value}"' for key, value in said.items())
     body: dict[str, Any] = {"error": error or "invalid_token", "error_description": told}
     if path.startswith("/v1/"):

@@ -2,34 +2,27 @@
 
     too many in a time     429 with Retry-After; the owner is not limited
     too many at once       429 with Retry-After, the owner too
-    wrong tokens           429 for the address that they come from
     a body too large       413
     a body that drags on   408
 
-The counts are those of this process; `limits` counts them, in windows that slide.
+Whose token is wrong has not come this far: `_auth` counts those.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import anyio
 from mcp.server.auth.provider import AccessToken
 from mcp.server.transport_security import RequestBodyLimitMiddleware
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ryzanstein.errors import ConfigError
 from ryzanstein.mcp_servers._auth import user_of
+from ryzanstein.mcp_servers._rates import Rate, too_many
 
-if TYPE_CHECKING:
-    from limits import RateLimitItem
-
-__all__ = ["Limited", "Limits", "Rate", "too_many"]
+__all__ = ["Limited", "Limits"]
 
 MAX_BODY = 8 << 20
 BODY_SECONDS = 30.0
@@ -50,36 +43,6 @@ class Limits:
     requests: int = 256
     body: int = MAX_BODY
     body_seconds: float = BODY_SECONDS
-
-
-class Rate:
-    """Counts what each key did in a time.
-
-    Args:
-        text: Such as "600/minute" or "10 per 5 seconds".
-
-    Raises:
-        ConfigError: It says no rate.
-    """
-
-    def __init__(self, text: str) -> None:
-        from limits.aio.storage import MemoryStorage
-        from limits.aio.strategies import SlidingWindowCounterRateLimiter
-
-        self._item = _rate(text)
-        self._counted = SlidingWindowCounterRateLimiter(MemoryStorage())
-
-    async def hit(self, key: str) -> float | None:
-        """Counts one more; returns how many seconds to wait where that is too many."""
-        return None if await self._counted.hit(self._item, key) else await self._wait(key)
-
-    async def over(self, key: str) -> float | None:
-        """Returns how many seconds to wait where one more would be too many."""
-        return None if await self._counted.test(self._item, key) else await self._wait(key)
-
-    async def _wait(self, key: str) -> float:
-        stats = await self._counted.get_window_stats(self._item, key)
-        return max(stats.reset_time - time.time(), 1.0)
 
 
 class Limited:
@@ -123,13 +86,6 @@ class Limited:
                 del self._under_way[key]
 
 
-def too_many(wait: float) -> Response:
-    """The answer to a request that is one too many."""
-    seconds = math.ceil(wait)
-    body = {"error": "too_many_requests", "error_description": f"Try again in {seconds} s."}
-    return JSONResponse(body, 429, {"Retry-After": str(seconds)})
-
-
 class _Late(Exception):
     """A body was not here in time."""
 
@@ -157,14 +113,3 @@ def _key(user: AccessToken | None) -> str:
     """Whose requests are counted together; issuers cannot make each other's names."""
     issuer = str((user.claims or {}).get("iss", "")) if user else ""
     return f"{issuer}\n{(user.subject or '') if user else ''}"
-
-
-def _rate(text: str) -> RateLimitItem:
-    from limits import parse
-
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise ConfigError(
-            f"{text!r} is no rate.", hint='Write it like "600/minute", or leave it empty.'
-        ) from error

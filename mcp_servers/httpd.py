@@ -5,17 +5,22 @@
     /health       200 and what is loaded
     /metrics      Prometheus text
 
+Each request goes through these, and any of them may answer it:
+
+    Guard          was it meant for this server       400 421 403
+    Authenticated  who sends it                       401 403
+    ForSubject     whose data it sees from here on
+    Limited        is it too much                     429 413 408
+    Streams        ends what has no end, when the server does
+    FrameGuard     is it a message of the protocol    400
+
 Not called http.py: `mcp run` puts this directory at the front of the module path, where that name
-would hide the standard library's. There is no password yet, so it listens on this machine only
-unless told otherwise, and answers only requests that were meant for it: a page in a browser
-cannot reach it through another name.
+would hide the standard library's.
 """
 
 from __future__ import annotations
 
 import importlib
-import socket
-import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
@@ -23,7 +28,6 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import uvicorn
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
@@ -34,52 +38,67 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Lifespan
 
 from ryzanstein import __version__
-from ryzanstein.errors import ConnectionFailed
 from ryzanstein.mcp_servers._auth import Auth, Authenticated, is_admin
+from ryzanstein.mcp_servers._frames import FrameGuard
 from ryzanstein.mcp_servers._guard import LOCAL, Guard, machine_names
 from ryzanstein.mcp_servers._limits import Limited, Limits
 from ryzanstein.mcp_servers._metrics import METRICS
 from ryzanstein.mcp_servers._openai import routes as openai_routes
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._streams import Streams
+from ryzanstein.mcp_servers._subject import ForSubject
 
-__all__ = ["SERVERS", "app", "run_all", "run_one"]
+__all__ = ["SERVERS", "app"]
 
 SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
-GRACE_SECONDS = 5
 
 
 def app(
     servers: dict[str, MCPServer[Any]] | None = None,
     *,
+    only: MCPServer[Any] | None = None,
     local: bool = True,
     hosts: Collection[str] = (),
     auth: Auth | None = None,
     limits: Limits | None = None,
     stateless: bool = False,
+    ending: anyio.Event | None = None,
 ) -> Starlette:
     """Makes the application.
 
     Args:
         servers: By the name in their path; None means all seven.
+        only: Serve this one alone, at /mcp, and without /v1.
         local: It listens on this machine only.
         hosts: Further names and addresses that requests may call it by.
         auth: How requests are authenticated; None means that whoever reaches it is the owner.
         limits: How much one subject may ask for.
         stateless: Keep no sessions for clients of the older protocol.
+        ending: Set when no more requests come and streams without an end are to end.
     """
+    limits = limits or Limits()
+    served = {"/mcp": only} if only is not None else _by_path(servers)
+    routes: list[BaseRoute] = [Route("/health", _health), Route("/metrics", _metrics)]
+    routes += () if only is not None else openai_routes()
+    routes += () if auth is None else auth.routes
+    for path, server in served.items():
+        routes += _mcp_routes(server, path, limits, stateless)
+    guards = [
+        Middleware(Guard, hosts={*LOCAL, *hosts, *(() if local else machine_names())}),
+        Middleware(Authenticated, auth=auth),
+        Middleware(ForSubject),
+        Middleware(Limited, limits=limits),
+        Middleware(Streams, ending=ending),
+        Middleware(FrameGuard),
+    ]
+    return Starlette(routes=routes, lifespan=_lifespan(served.values()), middleware=guards)
+
+
+def _by_path(servers: dict[str, MCPServer[Any]] | None) -> dict[str, MCPServer[Any]]:
     chosen = servers or {
         name: importlib.import_module(f"ryzanstein.mcp_servers.{name}").mcp for name in SERVERS
     }
-    routes: list[BaseRoute] = [
-        Route("/health", _health),
-        Route("/metrics", _metrics),
-        *openai_routes(),
-    ]
-    limits = limits or Limits()
-    for name, server in chosen.items():
-        routes += _mcp_routes(server, f"/mcp/{name}", limits, stateless)
-    guards = _guards({*LOCAL, *hosts, *(() if local else machine_names())}, auth, limits)
-    return Starlette(routes=routes, lifespan=_lifespan(list(chosen.values())), middleware=guards)
+    return {f"/mcp/{name}": server for name, server in chosen.items()}
 
 
 def _mcp_routes(
@@ -95,16 +114,7 @@ def _mcp_routes(
     ).routes
 
 
-def _guards(hosts: Collection[str], auth: Auth | None, limits: Limits) -> list[Middleware]:
-    """What stands before every route, outermost first."""
-    return [
-        Middleware(Guard, hosts=hosts),
-        Middleware(Authenticated, auth=auth),
-        Middleware(Limited, limits=limits),
-    ]
-
-
-def _lifespan(servers: Sequence[MCPServer[Any]]) -> Lifespan[Starlette]:
+def _lifespan(servers: Collection[MCPServer[Any]]) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -133,53 +143,3 @@ async def _health(request: Request) -> Response:
 
 async def _metrics(request: Request) -> Response:
     return PlainTextResponse(METRICS.prometheus(), media_type="text/plain; version=0.0.4")
-
-
-def run_all(host: str, port: int) -> None:
-    """Serves everything until it is interrupted.
-
-    Raises:
-        ConnectionFailed: The port cannot be listened on.
-    """
-    _serve(app(local=host in LOCAL, hosts=(host,)), host, port, "")
-
-
-def run_one(server: MCPServer[Any], host: str, port: int) -> None:
-    """Serves one MCP server at /mcp until it is interrupted.
-
-    Raises:
-        ConnectionFailed: The port cannot be listened on.
-    """
-    limits = Limits()
-    routes = _mcp_routes(server, "/mcp", limits, stateless=False)
-    hosts = {*LOCAL, host, *(() if host in LOCAL else machine_names())}
-    made = Starlette(
-        routes=routes, lifespan=_lifespan([server]), middleware=_guards(hosts, None, limits)
-    )
-    _serve(made, host, port, "/mcp")
-
-
-def _serve(application: Starlette, host: str, port: int, path: str) -> None:
-    listener = _listen(host, port)
-    name = f"[{host}]" if ":" in host else host
-    print(
-        f"Serving at http://{name}:{listener.getsockname()[1]}{path}", file=sys.stderr, flush=True
-    )
-    config = uvicorn.Config(
-        application,
-        log_level="warning",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        server_header=False,
-    )
-    anyio.run(lambda: uvicorn.Server(config).serve(sockets=[listener]))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise ConnectionFailed(
-            f"Port {port} of {host} cannot be listened on: {error.strerror}.",
-            hint="Choose another one with --port.",
-        ) from error

@@ -113,6 +113,7 @@ Root = LazyGroup(
         "tools": "ryzanstein.cli.tools:tools",
         "mcp": "ryzanstein.cli.serving:mcp",
         "serve": "ryzanstein.cli.serving:serve",
+        "token": "ryzanstein.cli.token:token",
         "setup": "ryzanstein.cli.setup:setup",
         "bench": "ryzanstein.cli.bench:bench",
         "doctor": "ryzanstein.cli.doctor:doctor",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ryzanstein.cli._group import command
+from ryzanstein.cli._listening import http_options, listening
 from ryzanstein.cli._output import Output
 from ryzanstein.cli._permissions import permit, read_only, root
-from ryzanstein.errors import InvalidRequest
 
 __all__ = ["SERVERS", "mcp", "serve"]
 
 SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @command(
@@ -32,9 +32,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
     default="stdio",
     show_default=True,
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="For HTTP.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True)
-@click.option("--allow-remote", is_flag=True, help="Let --host be another than this machine.")
+@http_options
 @click.option(
     "--era",
     type=click.Choice(["auto", "legacy"]),
@@ -49,13 +47,11 @@ def mcp(
     out: Output,
     server: str,
     transport: str,
-    host: str,
-    port: int,
-    allow_remote: bool,
     era: str,
     toolset: str | None,
     read_only: bool,
     root: tuple[Path, ...],
+    **http: Any,
 ) -> None:
     """Run one MCP SERVER; without a name, the orchestrator.
 
@@ -83,51 +79,34 @@ def mcp(
     if wire is not None:
         run_stdio(running, "legacy" if era == "legacy" else "auto", wire)
         return
-    require_local(host, allow_remote)
-    from ryzanstein.mcp_servers.httpd import run_one
+    from ryzanstein.mcp_servers._serve import serve as serve_http
 
-    run_one(running, host, port)
+    serve_http(listening(http), only=running)
 
 
-@command("serve", "ryzanstein serve", "ryzanstein serve --port 9000")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True)
-@click.option("--allow-remote", is_flag=True, help="Let --host be another than this machine.")
+@command(
+    "serve",
+    "ryzanstein serve",
+    "ryzanstein serve --port 9000",
+    "ryzanstein serve --host 0.0.0.0 --tls-cert box.pem --tls-key box.key",
+)
+@http_options
 @read_only
 @root
-def serve(
-    out: Output,
-    host: str,
-    port: int,
-    allow_remote: bool,
-    read_only: bool,
-    root: tuple[Path, ...],
-) -> None:
+def serve(out: Output, read_only: bool, root: tuple[Path, ...], **http: Any) -> None:
     """Serve everything over HTTP: /mcp/NAME, /v1 (OpenAI-compatible), /health, /metrics.
 
-    There is no password yet: whoever reaches the port can use it. It listens on this machine only.
+    Clients send a bearer token; `ryzanstein token` shows, adds and revokes them. An interrupt lets
+    calls under way finish and leaves longer runs where they can be gone on with.
     """
-    require_local(host, allow_remote)
+    how = listening(http)
     log_to_stderr()
     permit(read_only=read_only, roots=root)
+    from ryzanstein.mcp_servers._serve import serve as serve_http
     from ryzanstein.mcp_servers._shared import shared
-    from ryzanstein.mcp_servers.httpd import run_all
 
     shared().stay()
-    run_all(host, port)
-
-
-def require_local(host: str, allow_remote: bool) -> None:
-    """Refuses to listen to other machines unless that was asked for.
-
-    Raises:
-        InvalidRequest: The host is not this machine, and no flag allows it.
-    """
-    if host not in LOCAL and not allow_remote:
-        raise InvalidRequest(
-            f"{host} can be reached from other machines, and there is no password.",
-            hint="Use 127.0.0.1, or add --allow-remote in a network you trust.",
-        )
+    serve_http(how)
 
 
 def log_to_stderr() -> None:

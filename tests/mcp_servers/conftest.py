@@ -81,9 +81,9 @@ async def serving() -> AsyncIterator[Serve]:
     running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
 
     async def start(*args: Any, **options: Any) -> str:
-        listener = socket.create_server(("127.0.0.1", 0))
         made = httpd.app(*args, **options)
         server = uvicorn.Server(uvicorn.Config(made, log_level="warning", lifespan="on"))
+        listener = socket.create_server(("127.0.0.1", 0))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         running.append((server, task))
         while not server.started:
