@@ -1,41 +1,36 @@
 """Where MCP clients keep their configuration, and how an entry of theirs looks.
 
-    claude-desktop   claude_desktop_config.json   {"mcpServers": {NAME: {command, args}}}
-    vscode           mcp.json of the user         {"servers": {NAME: {type, command, args}}}
-    continue         mcpServers/ryzanstein.yaml   {mcpServers: [{name, command, args}]}
+    claude-desktop   claude_desktop_config.json     {"mcpServers": {NAME: {command, args, env}}}
+    vscode           mcp.json, of the user or       {"servers": {NAME: {type, command, args, env}},
+                     in .vscode/ of a folder         "inputs": […]}
+    continue         SECTION/ryzanstein.yaml, of    {mcpServers: [{name, command, args, env}]},
+                     the user or in .continue/       {models: […]} and {prompts: […]}
 
-Clients start servers with a minimal PATH, so the command is an absolute path. A file that cannot
-be read as what it should be is left alone.
+Continue takes one section only of a file in its folders, which is why there are three.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ryzanstein.errors import ConfigError, ConfigSaveError
+from ryzanstein.cli import _continue
+from ryzanstein.cli._config_files import Kind, Plan, Section
+from ryzanstein.cli._entries import Wish, server_url, servers_section, stdio_entry
 
-__all__ = ["CLIENTS", "Change", "Client", "change", "program", "read"]
+__all__ = ["CLIENTS", "TOKEN_INPUT", "Client"]
 
-
-def program() -> list[str]:
-    """Returns the absolute command that starts this program, whatever the PATH."""
-    script = Path(sys.argv[0])
-    if script.name.removesuffix(".exe") == "ryzanstein" and script.exists():
-        return [str(script.absolute())]
-    beside = Path(sys.executable).with_name("ryzanstein")
-    if beside.exists():
-        return [str(beside)]
-    found = shutil.which("ryzanstein")
-    return [found] if found else [sys.executable, "-m", "ryzanstein.cli"]
+TOKEN_INPUT = "ryzanstein-token"
+_INPUT = {
+    "type": "promptString",
+    "id": TOKEN_INPUT,
+    "description": "Token of `ryzanstein serve` (ryzanstein token show)",
+    "password": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,184 +39,117 @@ class Client:
 
     Attributes:
         title: For people.
-        path: Its configuration file on this platform.
-        key: Where in it the servers are.
-        entry: Makes an entry of a command and a server's name.
-        yaml: YAML with a list of named entries, in place of JSON with a mapping.
+        kind: How its file is written.
+        section: Where in it the servers are.
+        seconds: How long it waits for a server.
+        path: Its file: of the user's, or of the folder given.
+        plans: What its files are to hold; the file given stands for all of them.
+        by: The key that names an entry of a list; None for a mapping by name.
+        restart: What makes it see a change.
+        has_workspaces: It reads a file of the folder that is open too.
+        has_urls: It reaches servers over HTTP too.
     """
 
     title: str
-    path: Callable[[], Path]
-    key: str
-    entry: Callable[[Sequence[str], str], dict[str, Any]]
-    yaml: bool = False
+    kind: Kind
+    section: str
+    seconds: float
+    path: Callable[[Path | None], Path]
+    plans: Callable[[Wish, Path | None], list[Plan]]
+    by: str | None = None
+    restart: str = ""
+    has_workspaces: bool = True
+    has_urls: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a configuration becomes: its text, whether it differs, and where the old one is kept."""
-
-    text: str
-    differs: bool
-    backup: Path | None
-
-
-def change(
-    path: Path,
-    client: Client,
-    entries: Mapping[str, dict[str, Any]],
-    gone: Sequence[str],
-    *,
-    dry_run: bool = False,
-) -> Change:
-    """Merges entries into a configuration file and takes others out; everything else stays.
-
-    Raises:
-        ConfigError: The file is not what it should be; it was not touched.
-        ConfigSaveError: It cannot be written.
-    """
-    before = _text(path)
-    document = read(path, client)
-    servers = _servers(document, client, path)
-    for name in gone:
-        servers.pop(name, None)
-    servers.update(entries)
-    if not servers and before is None:
-        return Change("", differs=False, backup=None)
-    _put(document, client, servers)
-    text = _dump(document, client)
-    differs = before is None or read(path, client) != document
-    if not differs or dry_run:
-        return Change(text, differs, None)
-    return Change(text, True, _write(path, text, before is not None))
-
-
-def read(path: Path, client: Client) -> dict[str, Any]:
-    """Reads a configuration; a file that is missing or empty is an empty one.
-
-    Raises:
-        ConfigError: It cannot be read, or holds something else.
-    """
-    text = _text(path)
-    if text is None or not text.strip():
-        return {}
-    try:
-        document = _parse_yaml(text) if client.yaml else json.loads(text)
-    except ValueError as error:
-        hint = "Correct it, or take comments out; it was not touched."
-        raise ConfigError(f"{path} cannot be understood: {error}", hint=hint) from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path} holds no mapping.", hint="It was not touched.")
-    return document
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="It was not touched.") from error
-
-
-def _parse_yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
-
-
-def _servers(document: dict[str, Any], client: Client, path: Path) -> dict[str, dict[str, Any]]:
-    found = document.get(client.key)
-    if found is None:
-        return {}
-    if client.yaml and isinstance(found, list) and all(_named(one) for one in found):
-        return {one["name"]: one for one in found}
-    if not client.yaml and isinstance(found, dict):
-        return dict(found)
-    raise ConfigError(f"{path}: {client.key} is not as expected.", hint="It was not touched.")
-
-
-def _named(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
-
-
-def _put(document: dict[str, Any], client: Client, servers: dict[str, dict[str, Any]]) -> None:
-    if client.yaml:
-        for key, value in (("name", "Ryzanstein"), ("version", "1.0.0"), ("schema", "v1")):
-            document.setdefault(key, value)
-        document[client.key] = [{"name": name, **entry} for name, entry in servers.items()]
-    else:
-        document[client.key] = servers
-
-
-def _dump(document: dict[str, Any], client: Client) -> str:
-    if client.yaml:
-        import yaml
-
-        return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _write(path: Path, text: str, exists: bool) -> Path | None:
-    """Writes a file whole or not at all, after keeping the old one; returns where that is."""
-    backup = None
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if exists:
-            backup = path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}.bak")
-            shutil.copy2(path, backup)
-        partial.write_text(text, encoding="utf-8")
-        if exists:
-            shutil.copymode(path, partial)
-        os.replace(partial, path.resolve())
-    except OSError as error:
-        with contextlib.suppress(OSError):  # on a read-only disk this fails too
-            partial.unlink(missing_ok=True)
-        raise ConfigSaveError(
-            f"{path} cannot be written: {error.strerror}.", hint="Check the rights of its folder."
-        ) from error
-    return backup
-
-
-def _home_config(windows: str, mac: str, linux: str) -> Path:
+def _home_config(*folders: str) -> list[Path]:
+    """The places of a program's files on this platform, the usual one first."""
     home = Path.home()
     if sys.platform == "win32":
-        roaming = os.environ.get("APPDATA") or str(home / "AppData" / "Roaming")
-        return Path(roaming) / windows
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / mac
-    return Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / linux
+        base = Path(os.environ.get("APPDATA") or home / "AppData" / "Roaming")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    return [base / folder for folder in folders]
 
 
-def _claude_path() -> Path:
-    file = "Claude/claude_desktop_config.json"
-    return _home_config(file, file, file)
+def _first(places: Sequence[Path]) -> Path:
+    return next((place for place in places if place.is_dir()), places[0])
 
 
-def _vscode_path() -> Path:
-    file = "Code/User/mcp.json"
-    return _home_config(file, file, file)
+def _claude_path(_: Path | None) -> Path:
+    usual = _home_config("Claude")
+    if sys.platform == "win32":  # what the Store installs sees a roaming folder of its own
+        local = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        stored = sorted(local.glob("Packages/Claude_*/LocalCache/Roaming/Claude"))
+        usual = [*stored, *usual]
+    return _first(usual) / "claude_desktop_config.json"
 
 
-def _continue_path() -> Path:
-    root = os.environ.get("CONTINUE_GLOBAL_DIR") or Path.home() / ".continue"
-    return Path(root) / "mcpServers" / "ryzanstein.yaml"
+def _claude_plans(wish: Wish, file: Path | None) -> list[Plan]:
+    servers = servers_section("mcpServers", None, wish, lambda server: stdio_entry(wish, server))
+    return [Plan(file or _claude_path(None), "json", [servers])]
 
 
-def _plain_entry(command: Sequence[str], server: str) -> dict[str, Any]:
-    return {"command": command[0], "args": [*command[1:], "mcp", server]}
+def _vscode_path(workspace: Path | None) -> Path:
+    if workspace is not None:
+        return workspace / ".vscode" / "mcp.json"
+    return _first(_home_config("Code/User", "Code - Insiders/User", "VSCodium/User")) / "mcp.json"
 
 
-def _vscode_entry(command: Sequence[str], server: str) -> dict[str, Any]:
-    return {"type": "stdio", **_plain_entry(command, server)}
+def _vscode_plans(wish: Wish, file: Path | None) -> list[Plan]:
+    def entry(server: str) -> dict[str, Any]:
+        if wish.url is None:
+            return {"type": "stdio", **stdio_entry(wish, server)}
+        bearer = {"Authorization": f"Bearer ${{input:{TOKEN_INPUT}}}"}
+        return {"type": "http", "url": server_url(wish, server), "headers": bearer}
+
+    asked = wish.url is not None and wish.servers
+    inputs = Section(
+        "inputs",
+        ours=lambda one: one.get("id") == TOKEN_INPUT,
+        by="id",
+        entries={TOKEN_INPUT: _INPUT} if asked else {},
+        gone=() if wish.servers else None,
+    )
+    sections = [servers_section("servers", None, wish, entry), inputs]
+    return [Plan(file or _vscode_path(wish.workspace), "jsonc", sections)]
+
+
+def _continue_path(workspace: Path | None) -> Path:
+    return _continue.block_path("mcpServers", workspace)
 
 
 CLIENTS = {
-    "claude-desktop": Client("Claude Desktop", _claude_path, "mcpServers", _plain_entry),
-    "vscode": Client("VS Code", _vscode_path, "servers", _vscode_entry),
-    "continue": Client("Continue", _continue_path, "mcpServers", _plain_entry, yaml=True),
+    "claude-desktop": Client(
+        "Claude Desktop",
+        "json",
+        "mcpServers",
+        60,
+        _claude_path,
+        _claude_plans,
+        restart="Quit Claude Desktop and start it again.",
+        has_workspaces=False,
+        has_urls=False,
+    ),
+    "vscode": Client(
+        "VS Code",
+        "jsonc",
+        "servers",
+        60,
+        _vscode_path,
+        _vscode_plans,
+        restart="Run `MCP: List Servers` in VS Code and start it there.",
+    ),
+    "continue": Client(
+        "Continue",
+        "yaml",
+        "mcpServers",
+        20,
+        _continue_path,
+        _continue.plans,
+        by="name",
+        restart="Reload the window of your editor.",
+    ),
 }

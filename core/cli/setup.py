@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ryzanstein.cli._group import command
 from ryzanstein.cli._output import Output
 from ryzanstein.cli.serving import SERVERS
+from ryzanstein.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from ryzanstein.cli._clients import Client
+    from ryzanstein.cli._config_files import Change
+    from ryzanstein.cli._entries import Wish
 
 __all__ = ["setup"]
 
 
 @command(
     "setup",
-    "ryzanstein setup claude-desktop",
+    "ryzanstein setup claude-desktop --root ~/Documents",
     "ryzanstein setup vscode --dry-run",
-    "ryzanstein setup continue --server orchestrator --server memory",
+    "ryzanstein setup vscode --workspace --server orchestrator --server tools",
+    "ryzanstein setup continue --url http://127.0.0.1:8000",
     "ryzanstein setup claude-desktop --remove",
 )
 @click.argument("client", type=click.Choice(["claude-desktop", "vscode", "continue"]))
@@ -34,54 +42,159 @@ __all__ = ["setup"]
 @click.option(
     "--file", type=click.Path(dir_okay=False, path_type=Path), help="In place of the client's own."
 )
-@click.option("--dry-run", is_flag=True, help="Show the file as it would be, write nothing.")
+@click.option(
+    "--workspace",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    is_flag=False,
+    flag_value=".",
+    help="For this folder only; without a name, the current one. Not for Claude Desktop.",
+)
+@click.option("--url", help="Reach `ryzanstein serve` there, in place of starting the servers.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder that tools may touch; may be given several times.",
+)
+@click.option("--read-only", is_flag=True, help="Tools and agents change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the files as they would be, write nothing.")
 @click.option("--remove", is_flag=True, help="Take the entries out.")
 def setup(
     out: Output,
     client: str,
     servers: tuple[str, ...],
     file: Path | None,
+    workspace: Path | None,
+    url: str | None,
+    roots: tuple[Path, ...],
+    read_only: bool,
     dry_run: bool,
     remove: bool,
 ) -> None:
     """Write the configuration of CLIENT, so that it starts these servers itself.
 
-    Entries of others stay as they are, and the file as it was is kept beside it.
+    Entries of others stay as they are, and each file as it was is kept beside it. Continue gets
+    models and slash commands too.
     """
-    from ryzanstein.cli._clients import CLIENTS, change, program
+    from ryzanstein.cli._clients import CLIENTS
+    from ryzanstein.cli._config_files import change
+    from ryzanstein.cli._continue import secret_change
+    from ryzanstein.cli._entries import Wish, program
 
     target = CLIENTS[client]
-    path = file or target.path()
-    entries = (
-        {} if remove else {_entry_name(name): target.entry(program(), name) for name in servers}
+    _require_possible(target, workspace, url, file)
+    wish = Wish(
+        servers=() if remove else tuple(dict.fromkeys(servers)),
+        command=program(),
+        url=url,
+        workspace=workspace.absolute() if workspace else None,
+        roots=_roots(client, roots, workspace, dry_run=dry_run or remove),
+        read_only=read_only,
     )
-    # An entry that is not asked for any more goes with --remove only.
-    gone = [_entry_name(name) for name in SERVERS] if remove else []
-    changed = change(path, target, entries, gone, dry_run=dry_run)
-    result: dict[str, Any] = {
+    plans = target.plans(wish, file)
+    for plan in plans:  # all of them are read before one is written
+        change(plan, dry_run=True)
+    changes = [change(plan, dry_run=dry_run) for plan in plans]
+    if client == "continue" and (wish.servers or not (workspace or file)):
+        changes.append(secret_change(bool(wish.servers), url, dry_run=dry_run))
+    result = _result(client, wish, changes, dry_run=dry_run)
+    out.result(result, lambda: _show(target, wish, changes, dry_run=dry_run))
+
+
+def _require_possible(
+    client: Client, workspace: Path | None, url: str | None, file: Path | None
+) -> None:
+    """Refuses what a client cannot do.
+
+    Raises:
+        UsageError: Options that do not go together.
+        InvalidRequest: A URL that is none, or that tokens must not be sent to.
+    """
+    from urllib.parse import urlsplit
+
+    from ryzanstein.cli._continue import is_local
+
+    if workspace and file:
+        raise click.UsageError("--workspace and --file name the file both.")
+    if workspace and not client.has_workspaces:
+        raise click.UsageError(f"{client.title} has no files of folders.")
+    if url is None:
+        return
+    if not client.has_urls:
+        raise click.UsageError(f"{client.title} starts servers itself; leave --url out.")
+    try:
+        parts = urlsplit(url)
+        host, scheme, _ = parts.hostname, parts.scheme, parts.port
+    except ValueError:
+        host, scheme = None, ""
+    if scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
+        raise InvalidRequest(f"{url!r} is no address.", hint="For instance http://127.0.0.1:8000")
+    if scheme == "http" and not is_local(url):
+        hint = "Use https, or a tunnel to 127.0.0.1."
+        raise InvalidRequest(f"A token must not go to {host} unencrypted.", hint=hint)
+
+
+def _roots(
+    client: str, given: Sequence[Path], workspace: Path | None, *, dry_run: bool
+) -> tuple[Path, ...]:
+    """Folders that tools may touch; none leaves it to where the client starts the server.
+
+    Claude Desktop starts servers in the root of the disk, which is no folder to let tools into.
+    """
+    from ryzanstein.config import load_settings
+
+    if given or client != "claude-desktop":
+        own = Path("${workspaceFolder}") if client == "vscode" and workspace else None
+        return tuple(path.absolute() for path in given) or ((own,) if own else ())
+    settings = load_settings()
+    if settings.roots:
+        return settings.roots
+    folder = settings.data_dir / "files"
+    if not dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
+    return (folder,)
+
+
+def _result(client: str, wish: Wish, changes: Sequence[Change], *, dry_run: bool) -> dict[str, Any]:
+    from ryzanstein.cli._entries import entry_name
+
+    files = [
+        {
+            "file": str(one.path),
+            "changed": one.differs,
+            "written": one.differs and not dry_run,
+            "backup": str(one.backup) if one.backup else None,
+            **({"text": one.text} if dry_run else {}),
+            **({"kept": list(one.kept)} if one.kept else {}),
+        }
+        for one in changes
+    ]
+    return {
         "client": client,
-        "file": str(path),
-        "changed": changed.differs,
-        "written": changed.differs and not dry_run,
-        "backup": str(changed.backup) if changed.backup else None,
-        "servers": sorted(entries),
+        **files[0],
+        "changed": any(one.differs for one in changes),
+        "written": any(one.differs for one in changes) and not dry_run,
+        "servers": sorted(entry_name(server) for server in wish.servers),
+        "files": files,
     }
-    if dry_run:
-        result["text"] = changed.text
 
-    def show() -> None:
+
+def _show(client: Client, wish: Wish, changes: Sequence[Change], *, dry_run: bool) -> None:
+    for one in changes:
         if dry_run:
-            print(f"# {path}{'' if changed.differs else ' (unchanged)'}")
-            print(changed.text)
-            return
-        if not changed.differs:
-            print(f"{path} is as it should be.")
-            return
-        print(f"{path} is written." + (f" Before: {changed.backup}" if changed.backup else ""))
-        print(f"Restart {target.title} to see it.")
-
-    out.result(result, show)
-
-
-def _entry_name(server: str) -> str:
-    return "ryzanstein" if server == "orchestrator" else f"ryzanstein-{server}"
+            print(f"# {one.path}{'' if one.differs else ' (unchanged)'}")
+            print(one.text)
+        elif not one.differs:
+            print(f"{one.path} is as it should be.")
+        else:
+            done = "written" if one.text else "removed"
+            print(f"{one.path} is {done}." + (f" Before: {one.backup}" if one.backup else ""))
+        if one.kept:
+            print(f"Left as they are, since they are yours: {', '.join(one.kept)}")
+    if dry_run:
+        return
+    if any(one.differs for one in changes) and client.restart:
+        print(client.restart)
+    if wish.url is not None and wish.servers:
+        print("Start `ryzanstein serve`; `ryzanstein token show` prints the token it asks for.")

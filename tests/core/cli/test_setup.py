@@ -11,10 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
-from ryzanstein.cli import _clients
+from ryzanstein.cli import _clients, _config_files, _entries
 
 Run = Callable[..., Any]
 CLIENTS = ("claude-desktop", "vscode", "continue")
+URL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "CONTINUE_GLOBAL_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
 
 
 def load(file: Path, client: str) -> dict[str, Any]:
@@ -23,10 +32,11 @@ def load(file: Path, client: str) -> dict[str, Any]:
     return found
 
 
-def names(document: dict[str, Any], client: str) -> list[str]:
+def servers(document: dict[str, Any], client: str) -> dict[str, Any]:
     if client == "continue":
-        return [entry["name"] for entry in document["mcpServers"]]
-    return list(document["servers" if client == "vscode" else "mcpServers"])
+        return {entry["name"]: entry for entry in document["mcpServers"]}
+    found: dict[str, Any] = document["servers" if client == "vscode" else "mcpServers"]
+    return found
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -36,13 +46,10 @@ def test_a_new_file_starts_the_servers_by_an_absolute_command(
     file = tmp_path / "deep" / "config"
     done = run("setup", client, "--file", str(file), "--server", "orchestrator", "--json")
     assert done.json["written"] is True and done.json["backup"] is None
-    document = load(file, client)
-    assert names(document, client) == ["ryzanstein"]
-    entry = document["mcpServers"][0] if client == "continue" else next(iter(document.values()))
-    entry = entry.get("ryzanstein", entry)
+    entry = servers(load(file, client), client)["ryzanstein"]
     assert Path(entry["command"]).is_absolute()
-    assert entry["args"][-2:] == ["mcp", "orchestrator"]
-    assert entry.get("type") == ("stdio" if client == "vscode" else None)
+    assert entry["args"][-2:] == ["mcp", "orchestrator"] or client == "claude-desktop"
+    assert entry.get("type") == (None if client == "claude-desktop" else "stdio")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -59,12 +66,13 @@ def test_entries_of_others_stay_and_the_old_file_is_kept(
         before["servers" if client == "vscode" else "mcpServers"] = {"other": other}
         text = json.dumps(before)
     file.write_text(text, encoding="utf-8")
-    file.chmod(0o600)
+    file.chmod(0o640)
     added = run("setup", client, "--file", str(file), "--server", "memory", "--json").json
-    assert names(load(file, client), client) == ["other", "ryzanstein-memory"]
+    assert list(servers(load(file, client), client)) == ["other", "ryzanstein-memory"]
     assert load(file, client)["theme"] == "dark"
     assert Path(added["backup"]).read_text(encoding="utf-8") == text
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    for kept in (file, Path(added["backup"])):
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o640
     again = run("setup", client, "--file", str(file), "--server", "memory", "--json").json
     assert again["changed"] is False
     run("setup", client, "--file", str(file), "--remove")
@@ -72,25 +80,189 @@ def test_entries_of_others_stay_and_the_old_file_is_kept(
     assert {key: after[key] for key in before} == before
 
 
-def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("client", CLIENTS)
+def test_setting_up_and_removing_leaves_the_text_as_it_was(
+    run: Run, tmp_path: Path, client: str
+) -> None:
+    file = tmp_path / "config"
+    text = '{\n\t"mcpServers": {\n\t\t"o": {"command": "x"}\n\t},\n\t"servers": {}\n}\n'
+    if client == "continue":
+        text = "# mine\nname: Me\nmcpServers:\n  - name: o  # theirs\n    command: x\nrules: []\n"
+    file.write_text(text, encoding="utf-8")
+    run("setup", client, "--file", str(file), "--server", "memory", "--server", "tools")
+    assert len(servers(load(file, client), client)) == (2 if client == "vscode" else 3)
+    run("setup", client, "--file", str(file), "--remove")
+    after = file.read_text(encoding="utf-8")
+    assert load(file, client).items() >= _parsed(text, client).items()
+    assert all(line in after for line in text.splitlines() if "{}" not in line)
+
+
+def _parsed(text: str, client: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(text) if client == "continue" else json.loads(text)
+    return found
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_entry_of_our_name_that_starts_something_else_is_no_ground_to_lose_it(
+    run: Run, tmp_path: Path, client: str
+) -> None:
+    file = tmp_path / "config"
+    mine = {"command": "/bin/mine", "args": []}
+    if client == "continue":
+        text = yaml.safe_dump({"mcpServers": [{"name": "ryzanstein", **mine}]})
+    else:
+        text = json.dumps({"servers" if client == "vscode" else "mcpServers": {"ryzanstein": mine}})
+    file.write_text(text, encoding="utf-8")
+    done = run("setup", client, "--file", str(file), "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "INVALID_CONFIG")
+    assert "Rename" in done.json["error"]["hint"]
+    run("setup", client, "--file", str(file), "--remove")
+    assert file.read_text(encoding="utf-8") == text
+
+
+def test_what_a_user_added_to_an_entry_stays(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    entry = {"command": "/old/ryzanstein", "args": ["mcp"], "env": {"A": "1"}, "disabled": True}
+    file.write_text(json.dumps({"servers": {"ryzanstein": entry}}), encoding="utf-8")
+    run("setup", "vscode", "--file", str(file), "--url", URL)
+    changed = servers(load(file, "vscode"), "vscode")["ryzanstein"]
+    assert changed.pop("headers")["Authorization"] == "Bearer ${input:ryzanstein-token}"
+    assert changed == {
+        "env": {"A": "1"},
+        "disabled": True,
+        "type": "http",
+        "url": f"{URL}/mcp/orchestrator",
+    }
+
+
+def test_comments_of_vscode_files_stay(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    text = '{\r\n  // mine\r\n  "servers": {\r\n    "o": {"command": "x",}, // why\r\n  },\r\n}\r\n'
+    file.write_bytes(text.encode())
+    run("setup", "vscode", "--file", str(file), "--url", URL)
+    written = file.read_bytes().decode()
+    assert "// mine\r\n" in written and '"o": {"command": "x",}, // why\r\n' in written
+    assert "\n" not in written.replace("\r\n", "")
+    found = _config_files.read(file, "jsonc")
+    assert found["inputs"] == [found["inputs"][0]] and found["inputs"][0]["password"] is True
+    run("setup", "vscode", "--file", str(file), "--remove")
+    left = file.read_bytes().decode()
+    assert left.replace(",", "") == text.replace(",", "")
+
+
+def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path, isolated_home: Path) -> None:
     file = tmp_path / "mcp.json"
     done = run("setup", "vscode", "--file", str(file), "--dry-run")
     assert '"ryzanstein"' in done.out and not file.exists()
+    for client in ("claude-desktop", "continue"):
+        shown = run("setup", client, "--dry-run", "--json").json
+        assert shown["changed"] is True and shown["written"] is False
+        assert not any(Path(one["file"]).exists() for one in shown["files"])
+    assert not isolated_home.joinpath("data").exists()
 
 
-def test_removing_from_nothing_makes_no_file(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "mcp.json"
-    assert run("setup", "vscode", "--file", str(file), "--remove").code == 0
-    assert not file.exists()
+@pytest.mark.parametrize("client", CLIENTS)
+def test_removing_from_nothing_makes_no_file(run: Run, tmp_path: Path, client: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert run("setup", client, "--remove").code == 0
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"servers": 3}', "\xff\xfe{"])
-def test_a_file_that_is_not_understood_is_left_alone(run: Run, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '{"servers": 3, "mcpServers": 3}', "\xff\xfe{", "{'a': [}", "\0"]
+)
+def test_a_file_that_is_not_understood_is_left_alone(
+    run: Run, tmp_path: Path, text: str, client: str
+) -> None:
     file = tmp_path / "mcp.json"
     file.write_bytes(text.encode("latin-1"))
-    done = run("setup", "vscode", "--file", str(file), "--json")
+    done = run("setup", client, "--file", str(file), "--json")
     assert (done.code, done.json["error"]["code"]) == (1, "INVALID_CONFIG")
     assert file.read_bytes() == text.encode("latin-1")
+
+
+def test_a_linked_file_is_changed_where_it_is(run: Run, tmp_path: Path) -> None:
+    real, link = tmp_path / "dotfiles" / "mcp.json", tmp_path / "mcp.json"
+    real.parent.mkdir()
+    real.write_text("{}", encoding="utf-8")
+    link.symlink_to(real)
+    run("setup", "vscode", "--file", str(link))
+    assert link.is_symlink() and "ryzanstein" in real.read_text(encoding="utf-8")
+
+
+def test_a_folder_that_cannot_be_written_is_said(run: Run, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("", encoding="utf-8")
+    done = run("setup", "vscode", "--file", str(blocked / "mcp.json"), "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "INVALID_CONFIG")
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text("{}", encoding="utf-8")
+    with pytest.raises(_config_files.ConfigSaveError, match="was changed"):
+        _config_files.save(file, "{1}", '{"before": 1}')
+    assert file.read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("claude-desktop", "--url", URL), 2, "starts servers itself"),
+        (("claude-desktop", "--workspace"), 2, "no files of folders"),
+        (("vscode", "--workspace", "--file", "x"), 2, "--workspace and --file"),
+        (("vscode", "--workspace", "/no/such/folder"), 2, "does not exist"),
+        (("vscode", "--url", "ftp://127.0.0.1"), 1, "no address"),
+        (("vscode", "--url", "http://[::1"), 1, "no address"),
+        (("vscode", "--url", "http://127.0.0.1:99999"), 1, "no address"),
+        (("continue", "--url", "http://example.org"), 1, "unencrypted"),
+        (("emacs",), 2, "emacs"),
+        (("vscode", "--root", "/no/such/folder"), 2, "does not exist"),
+    ],
+)
+def test_what_a_client_cannot_do_is_refused(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    done = run("setup", *arguments, "--json")
+    assert done.code == code and says in done.json["error"]["message"]
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_settings_of_the_shell_go_along_but_no_passwords(
+    run: Run, tmp_path: Path, isolated_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RYZANSTEIN_SEARCH_HEADER", "X-Key: secret")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RYZANSTEIN_DATA_DIR", "here")
+    file = tmp_path / "c.json"
+    options = ("--root", ".", "--read-only", "--file", str(file))
+    run("setup", "claude-desktop", *options)
+    entry = load(file, "claude-desktop")["mcpServers"]["ryzanstein"]
+    assert entry["args"][-3:] == ["--root", str(tmp_path), "--read-only"]
+    assert entry["env"]["RYZANSTEIN_DATA_DIR"] == str(tmp_path / "here")
+    assert "secret" not in file.read_text(encoding="utf-8")
+
+
+def test_claude_desktop_lets_tools_into_a_folder_of_ours_only(
+    run: Run, tmp_path: Path, isolated_home: Path
+) -> None:
+    file = tmp_path / "c.json"
+    run("setup", "claude-desktop", "--file", str(file))
+    entry = load(file, "claude-desktop")["mcpServers"]["ryzanstein"]
+    assert entry["args"][-2:] == ["--root", str(isolated_home / "data" / "files")]
+    assert isolated_home.joinpath("data", "files").is_dir()
+
+
+def test_a_folder_of_vscode_and_continue_has_its_own_files(run: Run, tmp_path: Path) -> None:
+    run("setup", "vscode", "--workspace", str(tmp_path))
+    entry = load(tmp_path / ".vscode" / "mcp.json", "vscode")["servers"]["ryzanstein"]
+    assert entry["args"][-2:] == ["--root", "${workspaceFolder}"]
+    work = tmp_path / "work"
+    work.mkdir()
+    run("setup", "continue", "--workspace", str(work))
+    assert (work / ".continue" / "mcpServers" / "ryzanstein.yaml").exists()
+    assert not (tmp_path / ".continue" / "mcpServers").exists()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +285,40 @@ def test_the_file_is_where_the_client_looks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: str, client: str, end: str
 ) -> None:
     monkeypatch.setattr(_clients.sys, "platform", platform)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("APPDATA", "XDG_CONFIG_HOME", "CONTINUE_GLOBAL_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    assert _clients.CLIENTS[client].path() == tmp_path / end
+    assert _clients.CLIENTS[client].path(None) == tmp_path / end
+
+
+@pytest.mark.parametrize(
+    ("platform", "client", "there"),
+    [
+        ("linux", "vscode", ".config/Code - Insiders/User"),
+        ("darwin", "vscode", "Library/Application Support/VSCodium/User"),
+        (
+            "win32",
+            "claude-desktop",
+            "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Claude",
+        ),
+    ],
+)
+def test_of_several_editions_the_one_that_is_installed_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: str, client: str, there: str
+) -> None:
+    monkeypatch.setattr(_clients.sys, "platform", platform)
+    (tmp_path / there).mkdir(parents=True)
+    assert _clients.CLIENTS[client].path(None).parent == tmp_path / there
+
+
+@pytest.mark.parametrize(
+    ("entry", "ours"),
+    [
+        ({"command": r"C:\Users\x\Scripts\ryzanstein.exe", "args": ["mcp"]}, True),
+        ({"command": "/usr/bin/python3", "args": ["-m", "ryzanstein.cli", "mcp"]}, True),
+        ({"command": "/home/x/ryzanstein/run-other", "args": []}, False),
+        ({"command": "/bin/other", "args": ["--name", "ryzanstein"]}, False),
+        ({"url": f"{URL}/mcp/memory"}, True),
+        ({"url": "https://example.org/other"}, False),
+        ({}, False),
+    ],
+)
+def test_our_entries_are_told_from_others(entry: dict[str, Any], ours: bool) -> None:
+    assert _entries.starts_us(entry) is ours

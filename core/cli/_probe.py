@@ -1,0 +1,191 @@
+"""Starts the servers of clients' configurations as the client would, and lists their tools.
+
+    the entry's command, arguments and variables + a minimal PATH + the client's time limit
+    -> initialize -> tools/list -> names, or what went wrong
+
+Programs with windows do not see the PATH of a shell, which is why a server that starts in a
+terminal may not start in a client.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ryzanstein.cli._clients import CLIENTS, TOKEN_INPUT
+from ryzanstein.cli._config_files import Section, entries_of, read
+from ryzanstein.cli._continue import SECRET, is_local, owner_token
+from ryzanstein.cli._entries import starts_us
+from ryzanstein.errors import ConfigError
+
+__all__ = ["Configured", "Found", "configured", "probe"]
+
+_AT_ONCE = 2
+_TOKEN = re.compile(rf"\$\{{input:{TOKEN_INPUT}\}}|\$\{{\{{\s*secrets\.{SECRET}\s*\}}\}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A server of ours in a client's file.
+
+    Attributes:
+        name: As the file calls it.
+        entry: What the file says of it.
+        seconds: How long the client waits.
+        folder: Where the client starts it.
+    """
+
+    name: str
+    entry: Mapping[str, Any]
+    seconds: float
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What starting a server showed: its tools in order, or the fault."""
+
+    name: str
+    tools: tuple[str, ...]
+    seconds: float
+    fault: str = ""
+
+
+def configured(client_name: str, folder: Path) -> dict[Path, list[Configured]]:
+    """Returns our servers in each file of a client: the user's, and that of a folder.
+
+    Raises:
+        ConfigError: A file is not what it should be.
+    """
+    client = CLIENTS[client_name]
+    places = {client.path(None): Path(folder.anchor)}
+    if client.has_workspaces:
+        places[client.path(folder)] = folder
+    section = Section(client.section, starts_us, by=client.by)
+    found: dict[Path, list[Configured]] = {}
+    for path, start in places.items():
+        entries = entries_of(read(path, client.kind), section, path)
+        ours = {
+            name: one for name, one in entries.items() if isinstance(one, dict) and starts_us(one)
+        }
+        if ours:
+            found[path] = [
+                Configured(name, one, client.seconds, start) for name, one in ours.items()
+            ]
+    return found
+
+
+def probe(servers: Sequence[Configured]) -> list[Found]:
+    """Starts the servers, some at a time, and ends them again; the answers are in their order."""
+    found: list[Found | None] = [None] * len(servers)
+
+    async def all_of_them() -> None:
+        limit = anyio.CapacityLimiter(_AT_ONCE)
+
+        async def one(at: int) -> None:
+            async with limit:
+                found[at] = await _probed(servers[at])
+
+        async with anyio.create_task_group() as group:
+            for at in range(len(servers)):
+                group.start_soon(one, at)
+
+    anyio.run(all_of_them)
+    return [one for one in found if one is not None]
+
+
+async def _probed(server: Configured) -> Found:
+    from ryzanstein.agents.clients.connections import first_cause, transport_errors
+
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        try:
+            with anyio.fail_after(server.seconds):
+                tools = await _tools(server, log)
+            return Found(server.name, tools, time.perf_counter() - began)
+        except TimeoutError:
+            fault = f"no answer within {server.seconds:g} s"
+        except ConfigError as error:
+            fault = str(error)
+        except transport_errors() as error:
+            fault = _explained(server, first_cause(error), log)
+    return Found(server.name, (), time.perf_counter() - began, fault)
+
+
+async def _tools(server: Configured, log: Any) -> tuple[str, ...]:
+    from mcp import Client
+
+    async with AsyncExitStack() as stack:
+        transport = await _transport(server, log, stack)
+        client = await stack.enter_async_context(Client(transport, mode="legacy"))
+        names: list[str] = []
+        cursor = None
+        while True:
+            page = await client.list_tools(cursor=cursor)
+            names += [tool.name for tool in page.tools]
+            cursor = page.next_cursor
+            if not cursor:
+                return tuple(names)
+
+
+async def _transport(server: Configured, log: Any, stack: AsyncExitStack) -> Any:
+    from mcp import StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
+    url = server.entry.get("url")
+    if isinstance(url, str):
+        return await _http(url, server.entry, stack)
+    variables = server.entry.get("env") or {}
+    return stdio_client(
+        StdioServerParameters(
+            command=str(server.entry["command"]),
+            args=[_filled(str(one), server.folder) for one in server.entry.get("args", ())],
+            env={**_bare_environment(), **{key: str(one) for key, one in variables.items()}},
+            cwd=server.folder,
+        ),
+        errlog=log,
+    )
+
+
+async def _http(url: str, entry: Mapping[str, Any], stack: AsyncExitStack) -> Any:
+    import httpx2
+    from mcp.client.streamable_http import streamable_http_client
+
+    given = entry.get("headers") or (entry.get("requestOptions") or {}).get("headers") or {}
+    # Only this machine's own server is shown this machine's token.
+    token = owner_token() if is_local(url) else ""
+    headers = {name: _TOKEN.sub(token, str(value)) for name, value in given.items()}
+    client = await stack.enter_async_context(httpx2.AsyncClient(headers=headers))
+    return streamable_http_client(url, http_client=client)
+
+
+def _bare_environment() -> dict[str, str]:
+    """What a program that was started from a menu hands on; PATH above all."""
+    if sys.platform == "win32":
+        root = os.environ.get("SYSTEMROOT", r"C:\Windows")
+        return {"PATH": os.pathsep.join((rf"{root}\system32", root))}
+    return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
+
+
+def _filled(text: str, folder: Path) -> str:
+    return text.replace("${workspaceFolder}", str(folder))
+
+
+def _explained(server: Configured, cause: str, log: Any) -> str:
+    """Says why a server did not start: what it wrote last, or that its command is gone."""
+    command = server.entry.get("command")
+    if command is not None and not Path(str(command)).exists():
+        return f"{command} is not there any more"
+    log.seek(0)
+    lines = [line.strip() for line in log.read().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else cause
