@@ -13,15 +13,17 @@ from mcp.server.elicitation import AcceptedElicitation
 from mcp.server.mcpserver import Context
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
+    ClientCapabilities,
     CreateMessageRequest,
     CreateMessageRequestParams,
     CreateMessageResult,
     ElicitRequest,
     ElicitRequestFormParams,
+    ElicitResult,
     SamplingMessage,
     TextContent,
 )
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from ryzanstein.agents.backends.base import Declined
 from ryzanstein.errors import ServerUnavailable
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from ryzanstein.agents.backends.sampling import Question, Sampled, Sampler
     from ryzanstein.agents.running.run import Approve
 
-__all__ = ["approver", "sampler"]
+__all__ = ["approver", "can_ask", "sampler"]
+
+Client = Context[Any, Any] | Rounds
 
 # As the protocol's specification of sampling has it.
 _USER_SAID_NO = -1
@@ -43,13 +47,19 @@ class Yes(BaseModel):
     approve: bool = Field(description="Whether it may be done.")
 
 
-def approver(context: Context[Any, Any] | Rounds) -> Approve | None:
+def can_ask(capabilities: ClientCapabilities | None) -> bool:
+    """Whether a client can put a form before its user; without a word on forms it can."""
+    asking = capabilities.elicitation if capabilities is not None else None
+    return asking is not None and (asking.form is not None or asking.url is None)
+
+
+def approver(context: Client) -> Approve | None:
     """How to ask the client's user; None where the client says it cannot."""
-    capabilities = context.client_capabilities
-    if capabilities is None or capabilities.elicitation is None:
+    if not can_ask(context.client_capabilities):
         return None
 
-    async def ask(message: str) -> bool | None:
+    async def ask(would: str) -> bool | None:
+        message = f"{would} Let it go ahead?"
         if isinstance(context, Rounds):
             schema = Yes.model_json_schema()
             form = ElicitRequestFormParams(message=message, requested_schema=schema)
@@ -57,17 +67,20 @@ def approver(context: Context[Any, Any] | Rounds) -> Approve | None:
                 said = await context.ask(ElicitRequest(params=form))
             except Declined:
                 return None
-            return said.action == "accept" and (said.content or {}).get("approve") is True
+            accepted = isinstance(said, ElicitResult) and said.action == "accept"
+            return accepted and (said.content or {}).get("approve") is True
         try:
             answer = await context.elicit(message, Yes)
         except MCPError:
             return None
+        except ValidationError:
+            return False
         return isinstance(answer, AcceptedElicitation) and answer.data.approve
 
     return ask
 
 
-def sampler(context: Context[Any, Any] | Rounds) -> Sampler | None:
+def sampler(context: Client) -> Sampler | None:
     """How to ask the client's model; None where the client says it cannot."""
     capabilities = context.client_capabilities
     if capabilities is None or capabilities.sampling is None:
@@ -105,12 +118,12 @@ def sampler(context: Context[Any, Any] | Rounds) -> Sampler | None:
     return ask
 
 
-async def _created(
-    context: Context[Any, Any] | Rounds, params: CreateMessageRequestParams
-) -> CreateMessageResult:
+async def _created(context: Client, params: CreateMessageRequestParams) -> CreateMessageResult:
     """The message that the client's model made, asked for as its protocol has it."""
     if isinstance(context, Rounds):
-        made: CreateMessageResult = await context.ask(CreateMessageRequest(params=params))
+        made = await context.ask(CreateMessageRequest(params=params))
+        if not isinstance(made, CreateMessageResult):
+            raise ServerUnavailable("The client answered something else than a message.")
         return made
     # What session.create_message sends, without its warning that sampling leaves the protocol.
     found: CreateMessageResult = await context.session.send_request(

@@ -30,7 +30,9 @@ from pydantic import BaseModel, Field
 
 from ryzanstein.agents.trust import META
 from ryzanstein.errors import AgentNotFound, RyzansteinError, ToolError
+from ryzanstein.mcp_servers._asking import can_ask
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.subject import current
 
 if TYPE_CHECKING:
     from ryzanstein.tools import CallRecord, Tool, ToolContext
@@ -64,7 +66,7 @@ def run_state(run_id: str | None) -> RunState:
     """Returns the state of a run, a new one where it is unknown or there is none."""
     if run_id is None:
         return RunState()
-    states: OrderedDict[str, RunState] = shared().once("tool_runs", OrderedDict)
+    states: OrderedDict[str, RunState] = shared().own("tool_runs", OrderedDict)
     state = states.setdefault(run_id, RunState())
     states.move_to_end(run_id)
     while len(states) > _MOST_RUNS:
@@ -133,12 +135,13 @@ def _narrowed(
 ) -> tuple[Path, ...]:
     """The client's roots inside those of the settings, or in their place where none are set.
 
-    Over HTTP the client may be another machine: its roots only narrow.
+    Over HTTP the client may be another machine, and whoever has a folder of its own stays there:
+    their roots only narrow.
     """
     wanted = [path for root in (roots.roots if roots else ()) if (path := _path(str(root.uri)))]
     if not wanted:
         return allowed
-    local = context is not None and context.headers is None
+    local = context is not None and context.headers is None and not current().key
     if not shared().settings.roots and local:
         return tuple(wanted)
     resolved = [path.resolve() for path in allowed]
@@ -179,7 +182,7 @@ async def _approval(
     """Asks a direct client to approve a call that needs it; runs ask their own client."""
     from ryzanstein.tools import missing_approval
 
-    if _text(_meta(ctx), "run") or not _can_ask(ctx):
+    if _text(_meta(ctx), "run") or not can_ask(ctx.client_capabilities):
         return Approval(approve=False)
     try:
         item = await find_tool(name)
@@ -215,7 +218,10 @@ async def find_tool(name: str) -> Tool:
         return get_tool(name)
     found = {one.name: one for one in await shared().external.tools()}
     if name not in found:
-        hint = did_you_mean(name, found) or "`ryzanstein tools list` shows how its tools stand."
+        hint = (
+            did_you_mean(name, found)
+            or "`ryzanstein tools list --external` shows how its tools stand."
+        )
         raise ToolNotFound(f"There is no tool {name!r}.", hint=hint)
     return found[name]
 
@@ -244,12 +250,6 @@ def require_profile(ctx: ToolContext, item: Tool) -> None:
             f"{item.name} is not among the tools of {ctx.agent}.",
             hint=f"The user can add {item.family} to the agent's `tools` in the registry.",
         )
-
-
-def _can_ask(ctx: Context[Any, Any]) -> bool:
-    capabilities = ctx.client_capabilities
-    asking = capabilities.elicitation if capabilities is not None else None
-    return asking is not None and (asking.form is not None or asking.url is None)
 
 
 async def keep(record: CallRecord) -> None:

@@ -11,8 +11,11 @@ import functools
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
 
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
 from ryzanstein.mcp_servers._shared import shared
@@ -20,12 +23,67 @@ from ryzanstein.mcp_servers._shared import shared
 if TYPE_CHECKING:
     from ryzanstein.memory.records import Run
 
-__all__ = ["SILENT_SECONDS", "claimed", "described", "found", "owner", "rate", "settled", "stop"]
+__all__ = [
+    "SILENT_SECONDS",
+    "Asked",
+    "Resumption",
+    "beat",
+    "claimed",
+    "described",
+    "found",
+    "owner",
+    "rate",
+    "settled",
+    "stop",
+    "updated",
+    "with_checkpoint",
+]
 
 # An owner on another machine says every ten seconds that it is at it.
 SILENT_SECONDS = 60.0
 _INTERNAL = frozenset({"events", "process"})
 _GO_ON = frozenset({"interrupted", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run was asked for; kept with its state, since to go on needs it again.
+
+    `limits` are steps, tokens and seconds where they were given. With a `team` there is no `agent`.
+    """
+
+    task: str
+    agent: str | None = None
+    team: str | None = None
+    model: str | None = None
+    tools: bool = True
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A wish to go on with a run behind its last finished step.
+
+    Attributes:
+        run_id: The run.
+        task: What the caller takes to be its task; "" where it leaves that open.
+        agent: What the caller takes to be its agent.
+        limits: In place of those that it was asked for with: steps, tokens, seconds.
+    """
+
+    run_id: str
+    task: str = ""
+    agent: str | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def require(self, kept: Run) -> None:
+        """Raises InvalidRequest where the run is of another task or agent than is thought."""
+        other_agent = self.agent is not None and kept.agent not in {None, self.agent}
+        if (self.task.strip() and self.task.strip() != kept.task.strip()) or other_agent:
+            raise InvalidRequest(
+                f"The run {self.run_id} is of another {'agent' if other_agent else 'task'}.",
+                hint="Leave it out to go on with the run, or leave the run_id out to begin anew.",
+            )
 
 
 @functools.cache
@@ -48,6 +106,19 @@ def found(run_id: str) -> Run:
             f"There is no run {run_id}.", hint="list_runs of the analytics server shows them."
         )
     return settled(kept)
+
+
+def with_checkpoint(run_id: str) -> tuple[Run, bool]:
+    """A run, and whether it left something to go on from.
+
+    Raises:
+        InvalidRequest: There is no such run.
+    """
+    kept = found(run_id)
+    try:
+        return kept, shared().runs.checkpoint(run_id) is not None
+    except InvalidRequest:
+        return kept, False
 
 
 def settled(kept: Run) -> Run:
@@ -85,8 +156,8 @@ def described(run_id: str, events: list[dict[str, Any]] | None = None) -> dict[s
     }
 
 
-def claimed(run_id: str) -> tuple[Run, Mapping[str, Any]]:
-    """Takes a run over to go on with it; returns it and what it left to go on from.
+def claimed(run_id: str) -> tuple[Run, Asked, Mapping[str, Any] | None]:
+    """Takes a run over to go on with it; returns it, what it was asked for and where it was.
 
     Raises:
         InvalidRequest: There is no such run, it is done, under way, or left nothing to go on from.
@@ -97,7 +168,45 @@ def claimed(run_id: str) -> tuple[Run, Mapping[str, Any]]:
         raise InvalidRequest(
             f"The run {run_id} left nothing to go on from.", hint="Give its task again."
         )
-    return shared().runs.claim(run_id, owner()), left or {}
+    # Read before it is claimed: what cannot be read is nobody's to go on with.
+    asked, state = _read(run_id, left) if left is not None else (Asked(kept.task), None)
+    return shared().runs.claim(run_id, owner()), asked, state
+
+
+def _read(run_id: str, left: Mapping[str, Any]) -> tuple[Asked, Mapping[str, Any] | None]:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        asked, state = TypeAdapter(Asked).validate_python(left["asked"]), left["state"]
+    except (KeyError, ValidationError) as error:
+        raise _damaged(run_id) from error
+    if not (state is None or isinstance(state, dict)):
+        raise _damaged(run_id)
+    return asked, state
+
+
+def _damaged(run_id: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"What the run {run_id} left to go on from is damaged.", hint="Give its task again."
+    )
+
+
+async def updated(run_id: str, **changes: Any) -> None:
+    """Changes the row of a run of this process.
+
+    Raises:
+        RunTaken: Another process goes on with it.
+    """
+    await anyio.to_thread.run_sync(lambda: shared().runs.update(run_id, owner=owner(), **changes))
+
+
+async def beat(run_id: str, result: dict[str, Any]) -> None:
+    """Says that this process is at a run, and keeps what happened.
+
+    Raises:
+        RunTaken: Another process goes on with it.
+    """
+    await anyio.to_thread.run_sync(lambda: shared().runs.beat(run_id, owner(), result=result))
 
 
 def stop(run_id: str) -> bool:
@@ -146,22 +255,28 @@ def _is_gone(kept: Run) -> bool:
         return True
     if kept.owner == owner():
         return False
-    host, pid, start = kept.owner.rsplit(":", 2)
+    silent = (datetime.now(UTC) - kept.seen).total_seconds() > SILENT_SECONDS
+    host, _, process = kept.owner.partition(":")
     if host != socket.gethostname():
-        return (datetime.now(UTC) - kept.seen).total_seconds() > SILENT_SECONDS
-    return not _runs(int(pid), float(start))
+        return silent
+    here = _runs(process)
+    return silent if here is None else not here
 
 
-def _runs(pid: int, start: float) -> bool:
-    """Whether the process that had this number and start is still there."""
+def _runs(process: str) -> bool | None:
+    """Whether the process of that number and start is still there; None where nobody can tell."""
     import psutil
 
+    pid, _, start = process.partition(":")
     try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - start) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        found = psutil.Process(int(pid))
+        same = abs(found.create_time() - float(start)) < 1.0
+        return same and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+    except (psutil.Error, OSError, ValueError):
+        # Another user's process may not be looked at; what it says of itself counts then.
+        return None
 
 
 def _how_to_go_on(run_id: str) -> str:

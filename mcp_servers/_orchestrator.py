@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.server.mcpserver import Context
@@ -11,14 +10,27 @@ from pydantic import Field
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers import _kept_runs, _running
-from ryzanstein.mcp_servers._completions import ANY_PROMPT
-from ryzanstein.mcp_servers._factory import CHANGES, READS, WORKS, Reply, make_server, page
+from ryzanstein.mcp_servers._completions import ANY_PROMPT, Counted
+from ryzanstein.mcp_servers._factory import CHANGES, READS, WORKS, make_server, page
 from ryzanstein.mcp_servers._prompts import Prompted, tasks_of
 from ryzanstein.mcp_servers._ranking import ranked
 from ryzanstein.mcp_servers._rounds import in_rounds
-from ryzanstein.mcp_servers._running import Asked
+from ryzanstein.mcp_servers._run_replies import (
+    AgentBrief,
+    AgentDescription,
+    AgentPage,
+    Cancelled,
+    Ran,
+    Rated,
+    Route,
+    RunLimits,
+    RunState,
+)
+from ryzanstein.mcp_servers._run_tasks import RunTasks
+from ryzanstein.mcp_servers._running import Asked, Client, Resumption
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._skills import Skills, agent_skills
+from ryzanstein.mcp_servers._tasks import Tasks
 
 if TYPE_CHECKING:
     from ryzanstein.registry import AgentProfile
@@ -39,7 +51,11 @@ LISTED_RUNS = 20
 
 SKILLS = Skills(lambda: shared().once("skills", lambda: agent_skills(shared().registry)))
 
-mcp = make_server("orchestrator", "Ryzanstein agents", INSTRUCTIONS, Prompted, [SKILLS])
+KEPT = RunTasks()
+TASKS = Tasks(("run_task", "run_agent"), kept=KEPT)
+
+mcp = make_server("orchestrator", "Ryzanstein agents", INSTRUCTIONS, Prompted, [SKILLS, TASKS])
+KEPT.answers(mcp)
 
 Task = Annotated[
     str, Field(min_length=1, max_length=100_000, description="Everything the agent must know.")
@@ -63,170 +79,8 @@ Team = Annotated[
 Steps = Annotated[int | None, Field(ge=1, le=100)]
 Tokens = Annotated[int | None, Field(ge=16, le=1_000_000)]
 Seconds = Annotated[float | None, Field(gt=0, le=86_400)]
+Wait = Annotated[bool, Field(description="False: return the run id at once, for get_run.")]
 RunId = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class AgentBrief(Reply):
-    """An agent in one line."""
-
-    codename: str
-    id: str
-    tier: int
-    tier_name: str
-    domain: str
-    summary: str
-
-
-class AgentPage(Reply):
-    """Agents, best first where there was a query."""
-
-    agents: list[AgentBrief]
-    next_cursor: str | None = None
-
-    def brief(self) -> str:
-        """Returns one line an agent."""
-        lines = [f"{agent.codename}: {agent.summary}" for agent in self.agents]
-        if self.next_cursor:
-            lines.append(f"More with cursor={self.next_cursor}.")
-        return "\n".join(lines) or "No agent fits."
-
-
-class RunLimits(Reply):
-    """What a run may spend."""
-
-    steps: int
-    tokens: int
-    seconds: float
-
-
-class AgentDescription(AgentBrief):
-    """Everything an agent is."""
-
-    tools: list[str]
-    examples: list[str]
-    consults: list[str]
-    hands_on_to: list[str]
-    commands: list[str]
-    model: str | None
-    limits: RunLimits
-    prompt_text: str
-
-    def brief(self) -> str:
-        """Returns what helps to choose; the prompt is in the structured content."""
-        return "\n".join(
-            (
-                f"{self.codename} ({self.domain}): {self.summary}",
-                f"Tools: {', '.join(self.tools) or 'none'}",
-                f"For instance: {'; '.join(self.examples[:4])}",
-                f"Hands on to: {', '.join(self.hands_on_to) or 'nobody'}",
-            )
-        )
-
-
-class RankedAgent(Reply):
-    """An agent's place for a task, and why."""
-
-    codename: str
-    score: float
-    reasons: list[str]
-
-
-class Route(Reply):
-    """Agents for a task, best first; where none `fits`, they are only the nearest.
-
-    `scope` is the probability that the task is one for any of these agents.
-    """
-
-    agents: list[RankedAgent]
-    ms: float
-    complexity: str = ""
-    fits: bool = True
-    scope: float = 1.0
-    notes: list[str] = Field(default_factory=list)
-
-    def brief(self) -> str:
-        """Returns one line an agent."""
-        lines = [f"{one.codename} {one.score:.3f}: {'; '.join(one.reasons)}" for one in self.agents]
-        return "\n".join(lines if self.fits else ["No agent fits; the nearest:", *lines])
-
-
-class Ran(Reply):
-    """What a run came to."""
-
-    run_id: str
-    agent: str
-    answer: str
-    verified: bool | None
-    checks: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    experiences: list[dict[str, Any]]
-    tokens: int
-    seconds: float
-    model: str = ""
-    failures: list[str] = Field(default_factory=list)
-    parts: list[dict[str, Any]] = Field(default_factory=list)
-
-    def brief(self) -> str:
-        """Returns the answer and, in one line, what it rests on."""
-        checked = {True: "check passed", False: "CHECK FAILED", None: "nothing to check"}[
-            self.verified
-        ]
-        used = [str(one.get("id")) for one in self.experiences if one.get("id")]
-        return "\n".join(
-            (
-                self.answer.strip(),
-                "",
-                f"[{self.agent}, {checked}, {len(self.steps)} steps, {self.tokens} tokens, "
-                f"{self.seconds:.1f} s, run {self.run_id}"
-                + (f", used {', '.join(used)}]" if used else "]"),
-            )
-        )
-
-
-class RunState(Reply):
-    """Where a run is."""
-
-    run_id: str
-    status: str
-    task: str
-    agent: str | None
-    events: list[dict[str, Any]]
-    result: dict[str, Any] | None
-    hint: str = ""
-
-    def brief(self) -> str:
-        """Returns the status, and the answer or the latest stage."""
-        if self.result and "answer" in self.result:
-            return f"{self.status}. {self.result['answer']}"
-        if self.result and self.result.get("error"):
-            return f"{self.status}. {self.result['error'].get('message', '')} {self.hint}".strip()
-        latest = self.events[-1] if self.events else {"stage": "start", "message": ""}
-        return f"{self.status}: {latest['stage']} {latest['message']} {self.hint}".strip()
-
-
-class Cancelled(Reply):
-    """Whether a run was under way and is stopping."""
-
-    run_id: str
-    cancelled: bool
-
-    def brief(self) -> str:
-        """Returns one sentence."""
-        if self.cancelled:
-            return f"{self.run_id} is stopping."
-        return f"{self.run_id} is not under way; get_run says how it ended."
-
-
-class Rated(Reply):
-    """An experience with its new rating."""
-
-    run_id: str
-    experience_id: str
-    rating: float
-
-    def brief(self) -> str:
-        """Returns one sentence."""
-        return f"{self.run_id} is rated {self.rating:g}; routing and recall will use it."
 
 
 @mcp.tool(title="Search agents", annotations=READS)
@@ -269,13 +123,14 @@ async def run_task(
     max_tokens: Tokens = None,
     max_seconds: Seconds = None,
     run_id: GoOn = None,
+    wait: Wait = True,
 ) -> Ran | InputRequiredResult:
     """Give a task to the agent that fits and return its checked answer. The main tool."""
-    if run_id is not None:
-        return await _ran(context, lambda client: _running.resume(client, run_id, task))
     limits = _limits(max_steps, max_tokens, max_seconds)
+    if run_id is not None:
+        return await _ran(context, Resumption(run_id, task, limits=limits), wait)
     asked = Asked(task, team=team, model=model, tools=tools, limits=limits)
-    return await _ran(context, lambda client: _running.run(client, asked))
+    return await _ran(context, asked, wait)
 
 
 @mcp.tool(title="Run an agent", annotations=WORKS)
@@ -289,20 +144,29 @@ async def run_agent(
     max_tokens: Tokens = None,
     max_seconds: Seconds = None,
     run_id: GoOn = None,
+    wait: Wait = True,
 ) -> Ran | InputRequiredResult:
     """Give a task to one agent that you chose. Without a choice, run_task."""
     agent = shared().registry.agent(codename).codename
-    if run_id is not None:
-        return await _ran(context, lambda client: _running.resume(client, run_id, task, agent))
     limits = _limits(max_steps, max_tokens, max_seconds)
+    if run_id is not None:
+        return await _ran(context, Resumption(run_id, task, agent, limits), wait)
     asked = Asked(task, agent=agent, model=model, tools=tools, limits=limits)
-    return await _ran(context, lambda client: _running.run(client, asked))
+    return await _ran(context, asked, wait)
 
 
 async def _ran(
-    context: Context[Any, Any], work: Callable[[Any], Awaitable[dict[str, Any]]]
+    context: Context[Any, Any], wish: Asked | Resumption, wait: bool
 ) -> Ran | InputRequiredResult:
-    """The result of a run, or what the client is asked before it."""
+    """The result of a run, what the client is asked before it, or that it is under way."""
+    if not wait:
+        return Ran(run_id=await _running.start(wish), status="running")
+
+    async def work(client: Client) -> dict[str, Any]:
+        if isinstance(wish, Asked):
+            return await _running.run(client, wish)
+        return await _running.resume(client, wish)
+
     found = await in_rounds(context, work)
     return found if isinstance(found, InputRequiredResult) else Ran(**found)
 
@@ -314,15 +178,18 @@ def _limits(steps: int | None, tokens: int | None, seconds: float | None) -> dic
 
 
 @mcp.tool(title="Get a run", annotations=READS)
-def get_run(run_id: RunId) -> RunState:
+async def get_run(
+    run_id: RunId,
+    wait: Annotated[float, Field(ge=0, le=600, description="Seconds to wait for its end.")] = 0,
+) -> RunState:
     """Show where a run is, or how it ended, also one that another client started."""
-    return RunState(**_running.state(run_id))
+    return RunState(**await _running.state(run_id, wait))
 
 
 @mcp.tool(title="Cancel a run", annotations=CHANGES)
 async def cancel_run(run_id: RunId) -> Cancelled:
     """Stop a run that is under way, in any process; what it has done to files stays."""
-    return Cancelled(run_id=run_id, cancelled=_running.cancel(run_id))
+    return Cancelled(run_id=run_id, cancelled=await _running.cancel(run_id))
 
 
 @mcp.tool(title="Rate a run", annotations=CHANGES)
@@ -363,7 +230,7 @@ def latest_runs() -> list[Resource]:
 mcp.completes(
     "agent://{codename}", "codename", lambda *_: [one.codename for one in shared().registry.agents]
 )
-mcp.completes("run://{id}", "id", lambda typed, _: shared().store.names("run", typed))
+mcp.completes("run://{id}", "id", lambda typed, _: Counted(*shared().store.names("run", typed)))
 mcp.completes(ANY_PROMPT, "task", tasks_of)
 SKILLS.offer(mcp)
 

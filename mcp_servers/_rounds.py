@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from mcp.server.mcpserver import Context
@@ -22,8 +22,10 @@ from mcp_types.version import is_version_at_least
 
 from ryzanstein.agents.backends.base import Declined
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.mcp_servers import _background
+from ryzanstein.mcp_servers._subject import Own
 
-__all__ = ["Rounds", "in_rounds"]
+__all__ = ["Rounds", "drop", "in_rounds"]
 
 _Result = TypeVar("_Result")
 
@@ -38,6 +40,7 @@ class Rounds:
 
     Attributes:
         client_capabilities: What the client offers.
+        cancelled: Whether the client cancelled the call; else its work ends with the process only.
     """
 
     def __init__(self, context: Context[Any, Any]) -> None:
@@ -47,6 +50,7 @@ class Rounds:
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._asked = 0
         self._task: asyncio.Task[Any] | None = None
+        self.cancelled = False
         self.key = secrets.token_urlsafe(24)
 
     async def report_progress(
@@ -76,16 +80,20 @@ class Rounds:
         finally:
             del self._answers[name]
 
-    def begin(self, work: Awaitable[Any]) -> None:
+    def begin(self, work: Coroutine[Any, Any, Any]) -> None:
         """Starts the work in a task of its own, which no round ends."""
-        self._task = asyncio.ensure_future(work)
+        self._task = _background.begin(work)
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         """Keeps the result for a client that comes back late, and not for ever."""
-        if not task.cancelled():
-            task.exception()  # looked at, so that nothing complains of one that nobody fetched
         task.get_loop().call_later(KEEP_SECONDS, _PARKED.pop, self.key, None)
+
+    def cancel(self) -> None:
+        """Ends the work, as its client asked."""
+        assert self._task is not None
+        self.cancelled = True
+        self._task.cancel()
 
     def go_on(self, context: Context[Any, Any]) -> None:
         """Begins another round with what the client answered."""
@@ -101,7 +109,7 @@ class Rounds:
         try:
             await asyncio.wait({self._task, question}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            self._task.cancel()
+            self.cancel()
             await asyncio.wait({self._task})
             raise
         finally:
@@ -115,11 +123,18 @@ class Rounds:
         return InputRequiredResult(input_requests={name: request}, request_state=self.key)
 
 
-_PARKED: dict[str, Rounds] = {}
+_PARKED: Own[Rounds] = Own()
+
+
+def drop(state: str | None) -> None:
+    """Ends parked work whose client will not come back."""
+    rounds = _PARKED.pop(state, None) if state is not None else None
+    if rounds is not None:
+        rounds.cancel()
 
 
 async def in_rounds(
-    context: Context[Any, Any], work: Callable[[Any], Awaitable[_Result]]
+    context: Context[Any, Any], work: Callable[[Any], Coroutine[Any, Any, _Result]]
 ) -> _Result | InputRequiredResult:
     """Does work(context), over several rounds where it asks a client of the newer protocol.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,153 +21,108 @@ import anyio
 import anyio.to_thread
 from mcp.server.mcpserver import Context
 
-from ryzanstein.errors import (
-    AgentInvocationError,
-    InvalidRequest,
-    RyzansteinError,
-    TimedOut,
-)
-from ryzanstein.events import Event, new_id
-from ryzanstein.mcp_servers import _kept_runs
+from ryzanstein.errors import InvalidRequest, RyzansteinError, TimedOut
+from ryzanstein.events import new_id
+from ryzanstein.mcp_servers import _background, _kept_runs, _notices, _tasks
 from ryzanstein.mcp_servers._asking import approver, sampler
+from ryzanstein.mcp_servers._kept_runs import Asked, Resumption
+from ryzanstein.mcp_servers._live import Live, Nobody
 from ryzanstein.mcp_servers._ranking import current_router
 from ryzanstein.mcp_servers._rounds import Rounds
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._subject import Own
+from ryzanstein.memory.runs import RunTaken
 from ryzanstein.resilience import retried
 
 if TYPE_CHECKING:
     from ryzanstein.agents.clients.services import Services
 
-__all__ = ["Asked", "cancel", "resume", "run", "state"]
+__all__ = ["Asked", "Resumption", "cancel", "hand_back", "resume", "run", "start", "state"]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
 
-MAX_EVENTS = 200
 SERVERS = ("inference", "memory", "tools", "model")
 # A run goes on without what it could recall, and with the models that are here.
 OPTIONAL = ("memory", "model")
-_SECONDS_BETWEEN = 0.1
 # How often a process looks for a wish to stop, and says at least that it is at a run.
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
+# A run in the middle of a step that listens to nobody is left to the end of the process.
+_SECONDS_TO_STOP = 10.0
+
+Client = Context[Any, Any] | Rounds | Nobody
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a run was asked for; kept with its state, since to go on needs it again.
-
-    `limits` are steps, tokens and seconds where they were given. With a `team` there is no `agent`.
-    """
-
-    task: str
-    agent: str | None = None
-    team: str | None = None
-    model: str | None = None
-    tools: bool = True
-    limits: Mapping[str, float] = field(default_factory=dict)
+_LIVE: Own[Live] = Own()
 
 
-@dataclass
-class Live:
-    """One run under way in this process.
-
-    Progress is the number of reports so far: stages share no unit, and progress must grow.
-    """
-
-    run_id: str
-    asked: Asked
-    context: Context[Any, Any] | Rounds
-    state: Mapping[str, Any] | None = None
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    reports: int = 0
-    last: float = float("-inf")
-
-    async def on_event(self, event: Event) -> None:
-        """Keeps an event, one entry a stage, and reports it; repeated stages not too often."""
-        entry = {"stage": event.stage, "message": event.message, "at": round(event.at, 3)}
-        same = bool(self.events) and self.events[-1]["stage"] == event.stage == "generate"
-        if same:
-            self.events[-1] = entry
-        elif len(self.events) < MAX_EVENTS:
-            self.events.append(entry)
-        await self.report(f"{event.stage}: {event.message}", often=same)
-
-    async def failed(self, reason: str) -> None:
-        """Keeps the reason of a failure that the run survived, before its agent is at work."""
-        await self.on_event(Event(self.run_id, self.run_id, "failure", reason))
-
-    async def report(self, message: str, often: bool = False) -> None:
-        """Sends a line of progress to the client."""
-        now = monotonic()
-        if often and now - self.last < _SECONDS_BETWEEN:
-            return
-        self.last = now
-        self.reports += 1
-        await self.context.report_progress(self.reports, None, message)
-
-    async def checkpoint(self, state: dict[str, Any]) -> None:
-        """Keeps the state behind a finished step."""
-        kept = {"asked": asdict(self.asked), "state": state}
-        await _update(
-            self.run_id,
-            checkpoint=kept,
-            agent=state["agent"],
-            model=state["model"],
-            result={"events": self.events},
-        )
-
-
-_LIVE: dict[str, Live] = {}
-
-
-async def run(context: Context[Any, Any] | Rounds, asked: Asked) -> dict[str, Any]:
+async def run(context: Client, asked: Asked) -> dict[str, Any]:
     """Runs a task to its end and returns the result.
 
     Raises:
         AgentInvocationError: cancel_run stopped it.
         RyzansteinError: What the run raised; the row of the run says so too.
     """
-    if not asked.task.strip():
-        raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
-    live = Live(new_id("run"), asked, context)
-    with anyio.CancelScope(shield=True):  # a row without an end would look like a run under way
-        await anyio.to_thread.run_sync(_save, live)
-    return await _to_its_end(live)
+    return await _to_its_end(await _begun(context, asked))
 
 
-async def resume(
-    context: Context[Any, Any] | Rounds, run_id: str, task: str = "", agent: str | None = None
-) -> dict[str, Any]:
+async def resume(context: Client, wish: Resumption) -> dict[str, Any]:
     """Goes on with a run behind its last finished step, to its end, and returns the result.
-
-    Args:
-        context: Of the request.
-        run_id: The run.
-        task: What the caller takes to be its task; "" where it leaves that open.
-        agent: What the caller takes to be its agent.
 
     Raises:
         InvalidRequest: The run is done, under way, of another task or agent, or left nothing.
     """
-    kept = await anyio.to_thread.run_sync(_kept_runs.found, run_id)
-    other_agent = agent is not None and kept.agent not in {None, agent}
-    if (task.strip() and task.strip() != kept.task.strip()) or other_agent:
-        raise InvalidRequest(
-            f"The run {run_id} is of another {'agent' if other_agent else 'task'}.",
-            hint="Leave it out to go on with the run, or leave the run_id out to begin anew.",
-        )
+    return await _to_its_end(await _taken_up(context, wish))
+
+
+async def start(wish: Asked | Resumption) -> str:
+    """Begins a run, or goes on with one, that nobody waits for; returns its id.
+
+    Nobody can be asked either: what needs a yes is refused, and the client's model is not used.
+
+    Raises:
+        InvalidRequest: As `run` and `resume`.
+    """
+    client = Nobody()
+    begun = _begun(client, wish) if isinstance(wish, Asked) else _taken_up(client, wish)
+    live = await begun
+    live.background = True
+    _LIVE[live.run_id] = live
+    _background.begin(_to_its_end(live))
+    return live.run_id
+
+
+async def _begun(context: Client, asked: Asked) -> Live:
+    """A new run, whose row is there."""
+    if not asked.task.strip():
+        raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
+    live = Live(_tasks.task_id() or new_id("run"), asked, context, _goes_on(context))
+    with anyio.CancelScope(shield=True):  # a row without an end would look like a run under way
+        await anyio.to_thread.run_sync(_save, live)
+    return live
+
+
+async def _taken_up(context: Client, wish: Resumption) -> Live:
+    """A run that another process or an earlier request left, and that is this process's now."""
+    kept = await anyio.to_thread.run_sync(_kept_runs.found, wish.run_id)
+    wish.require(kept)
     with anyio.CancelScope(shield=True):
-        taken, left = await anyio.to_thread.run_sync(_kept_runs.claimed, run_id)
-    live = Live(run_id, Asked(**left["asked"]), context, left["state"])
+        taken, asked, state = await anyio.to_thread.run_sync(_kept_runs.claimed, wish.run_id)
+    asked = replace(asked, limits={**asked.limits, **wish.limits})
+    live = Live(wish.run_id, asked, context, _goes_on(context), state)
     live.events = list(taken.result.get("events", []))
-    return await _to_its_end(live)
+    return live
+
+
+def _goes_on(context: Client) -> bool:
+    """Whether the work outlives the request it came with."""
+    return isinstance(context, Rounds) or _tasks.task_id() is not None
 
 
 async def _to_its_end(live: Live) -> dict[str, Any]:
     _LIVE[live.run_id] = live
     kept: dict[str, Any] = {}
-    status = "cancelled"
+    status = ""
     fault: Exception | None = None
     try:
         async with anyio.create_task_group() as group:
@@ -185,16 +140,14 @@ async def _to_its_end(live: Live) -> dict[str, Any]:
             finally:
                 group.cancel_scope.cancel()
     finally:
-        del _LIVE[live.run_id]
         with anyio.CancelScope(shield=True):
-            await _finish(live, status, kept)
+            await _finish(live, status or live.stopped, kept)
+        del _LIVE[live.run_id]
+        live.over.set()
     if fault is not None:
         raise fault
-    if status == "cancelled":
-        raise AgentInvocationError(
-            f"The run {live.run_id} was cancelled.",
-            hint=f"`ryzanstein runs resume {live.run_id}` goes on behind its last finished step.",
-        )
+    if not status:
+        raise live.ended()
     return kept
 
 
@@ -212,14 +165,14 @@ async def _tend(live: Live) -> None:
         await anyio.sleep(POLL_SECONDS)
         try:
             if await anyio.to_thread.run_sync(shared().runs.stopping, live.run_id):
-                live.scope.cancel()
+                live.end("cancelled")
                 return
             if len(live.events) != said or monotonic() - beat >= BEAT_SECONDS:
                 said, beat = len(live.events), monotonic()
-                result = {"events": list(live.events)}
-                await anyio.to_thread.run_sync(
-                    lambda kept: shared().runs.beat(live.run_id, result=kept), result
-                )
+                await _kept_runs.beat(live.run_id, {"events": list(live.events)})
+        except RunTaken:
+            live.end("taken")
+            return
         except RyzansteinError:
             # The database may be locked for a while; the run does not depend on it.
             continue
@@ -282,7 +235,7 @@ async def _bring_model(live: Live, services: Services, name: str | None) -> None
     await services.call("model", "pull_model", {"name": name}, progress=report)
 
 
-def cancel(run_id: str) -> bool:
+async def cancel(run_id: str) -> bool:
     """Asks a run to stop, in whatever process it is; says whether it is under way.
 
     Raises:
@@ -290,19 +243,41 @@ def cancel(run_id: str) -> bool:
     """
     live = _LIVE.get(run_id)
     if live is None:
-        return _kept_runs.stop(run_id)
-    live.scope.cancel()
+        return await anyio.to_thread.run_sync(_kept_runs.stop, run_id)
+    live.end("cancelled")
     return True
 
 
-def state(run_id: str) -> dict[str, Any]:
-    """Returns where a run is.
+async def state(run_id: str, wait: float = 0.0) -> dict[str, Any]:
+    """Returns where a run is, once it has ended or so many seconds have passed.
 
     Raises:
         InvalidRequest: There is no such run.
     """
-    live = _LIVE.get(run_id)
-    return _kept_runs.described(run_id, live.events if live else None)
+    until = monotonic() + wait
+    while True:
+        live = _LIVE.get(run_id)
+        events = live.events if live else None
+        found = await anyio.to_thread.run_sync(_kept_runs.described, run_id, events)
+        left = until - monotonic()
+        if found["status"] != "running" or left <= 0:
+            return found
+        with anyio.move_on_after(min(left, POLL_SECONDS)):
+            await (live.over.wait() if live else anyio.sleep_forever())
+
+
+async def hand_back() -> None:
+    """Stops every run of this process behind its last finished step, for another one to go on with.
+
+    Whatever else goes on behind a request is cancelled too.
+    """
+    runs = _LIVE.of_all()
+    for live in runs:
+        live.end("interrupted")
+    with anyio.move_on_after(_SECONDS_TO_STOP):
+        for live in runs:
+            await live.over.wait()
+    await _background.end_all()
 
 
 def _save(live: Live) -> None:
@@ -314,15 +289,20 @@ def _save(live: Live) -> None:
         owner=_kept_runs.owner(),
         checkpoint={"asked": asdict(live.asked), "state": None},
     )
+    _tell(live)
 
 
 async def _finish(live: Live, status: str, kept: Mapping[str, Any]) -> None:
     """Writes how a run ended; a locked database is waited for, and costs no one his answer."""
+    if status == "taken":
+        return
     result = {"error": None, **kept, "events": live.events}
     agent, model = kept.get("agent"), kept.get("model")
 
     async def write() -> None:
-        await _update(live.run_id, status=status, agent=agent, model=model, result=result)
+        await _kept_runs.updated(
+            live.run_id, status=status, agent=agent, model=model, result=result
+        )
 
     async def told(error: Exception) -> None:
         log.info("The end of %s is written again: %s", live.run_id, error)
@@ -332,7 +312,11 @@ async def _finish(live: Live, status: str, kept: Mapping[str, Any]) -> None:
         await retried(write, policy, safe=lambda error: isinstance(error, TimedOut), on_retry=told)
     except RyzansteinError as error:
         log.error("The end of %s could not be written: %s", live.run_id, error)
+    _tell(live)
 
 
-async def _update(run_id: str, **changes: Any) -> None:
-    await anyio.to_thread.run_sync(lambda: shared().runs.update(run_id, **changes))
+def _tell(live: Live) -> None:
+    """Says that a run began or ended."""
+    _notices.updated("orchestrator", f"run://{live.run_id}")
+    _notices.listed("orchestrator")
+    _notices.updated("analytics", "analytics://dashboard")

@@ -5,6 +5,9 @@ save ─> running ─┬─ checkpoint, beat        by its owner, the process th
                  ├─> done │ failed │ cancelled
                  └─> interrupted            the owner is gone
 claim: interrupted, failed, cancelled ─> running, with another owner
+
+Who was silent for so long that another process took the run over writes to it no more: each write
+of an owner names it.
 """
 
 from __future__ import annotations
@@ -23,9 +26,13 @@ from ryzanstein.memory.database import Database
 from ryzanstein.memory.records import Run
 from ryzanstein.memory.schema import RunRow
 
-__all__ = ["STATUSES", "RunStore"]
+__all__ = ["STATUSES", "RunStore", "RunTaken"]
 
 STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
+
+
+class RunTaken(InvalidRequest):
+    """Another process goes on with the run."""
 
 
 class RunStore:
@@ -86,11 +93,15 @@ class RunStore:
         model: str | None = None,
         result: dict[str, Any] | None = None,
         checkpoint: dict[str, Any] | None = None,
+        owner: str | None = None,
     ) -> Run:
         """Changes what is given and leaves the rest; the keys of `result` are merged in.
 
+        With an `owner`, only as long as the run is its own.
+
         Raises:
             InvalidRequest: No run has that id, or the status is none.
+            RunTaken: Another owner has it.
         """
         values: dict[str, Any] = {
             "status": None if status is None else _checked_status(status),
@@ -99,20 +110,21 @@ class RunStore:
             "checkpoint": None if checkpoint is None else _as_json(checkpoint),
         }
         with self._database.write() as (connection, _):
-            old = _required(connection, id)
+            old = _owned(connection, id, owner)
             values["result"] = _as_json({**old.result, **(result or {})}) if result else None
             return _changed(
                 connection, id, **{key: v for key, v in values.items() if v is not None}
             )
 
-    def beat(self, id: str, *, result: dict[str, Any] | None = None) -> Run:
+    def beat(self, id: str, owner: str, *, result: dict[str, Any] | None = None) -> Run:
         """Says that the owner is at it; the keys of `result` are merged in.
 
         Raises:
             InvalidRequest: No run has that id.
+            RunTaken: Another owner has it.
         """
         with self._database.write() as (connection, _):
-            old = _required(connection, id)
+            old = _owned(connection, id, owner)
             kept = {"result": _as_json({**old.result, **result})} if result else {}
             return _changed(connection, id, seen=datetime.now(UTC), **kept)
 
@@ -138,13 +150,18 @@ class RunStore:
         """The state that a run goes on from; None where it left none.
 
         Raises:
-            InvalidRequest: No run has that id.
+            InvalidRequest: No run has that id, or what it left is damaged.
         """
         with self._database.read() as connection:
             _required(connection, id)
             kept = connection.execute(select(RunRow.checkpoint).where(RunRow.id == id))
             text = kept.scalar_one()
-        found: dict[str, Any] | None = None if text is None else json.loads(text)
+        try:
+            found = None if text is None else json.loads(text)
+        except ValueError as error:
+            raise _damaged(id) from error
+        if found is not None and not isinstance(found, dict):
+            raise _damaged(id)
         return found
 
     def interrupt(self, id: str, gone: str | None, *, result: dict[str, Any]) -> Run:
@@ -211,6 +228,17 @@ def _required(connection: Connection, id: str) -> Run:
     if found is None:
         raise InvalidRequest(f"No run has the id {id!r}.", hint="List the runs first.")
     return found
+
+
+def _owned(connection: Connection, id: str, owner: str | None) -> Run:
+    found = _required(connection, id)
+    if owner is not None and found.owner != owner:
+        raise RunTaken(f"Another process goes on with the run {id}.", hint="get_run shows it.")
+    return found
+
+
+def _damaged(id: str) -> InvalidRequest:
+    return InvalidRequest(f"What the run {id} left is damaged.", hint="Give its task again.")
 
 
 def _changed(connection: Connection, id: str, **values: Any) -> Run:

@@ -312,7 +312,13 @@ class Services:
                 again=self._changes_nothing(name),
             )
         except ApprovalRequired as error:
-            return ToolOutcome(False, str(error), reason=APPROVAL_REQUIRED, grant=error.grant)
+            return ToolOutcome(
+                False,
+                str(error),
+                reason=APPROVAL_REQUIRED,
+                grant=error.grant,
+                would=error.message,
+            )
         except RyzansteinError as error:
             if isinstance(error, _GONE) and not error.answered:
                 await self.failed(f"{name}: {error}")

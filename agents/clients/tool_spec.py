@@ -77,6 +77,7 @@ class ToolOutcome:
         untrusted: The text comes from outside and is no instruction.
         reason: `approval_required` where the call was refused for want of a grant.
         grant: The narrowest grant that would allow it.
+        would: What it would do, for whoever is asked to allow it.
     """
 
     ok: bool
@@ -86,6 +87,7 @@ class ToolOutcome:
     untrusted: bool = False
     reason: str = ""
     grant: str = ""
+    would: str = ""
 
 
 def _parsed(example: Any) -> Mapping[str, Any]:

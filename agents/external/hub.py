@@ -314,8 +314,8 @@ class External:
         if one.name in server.pins.waiting:
             raise ToolError(
                 f"The server {server.spec.name} changed what {one.name} is since it was approved.",
-                hint=f"The user can look at it with `ryzanstein tools list` and approve of it "
-                f"with `ryzanstein tools approve {server.spec.name}`.",
+                hint="The user can look at it with `ryzanstein tools list --external` and approve "
+                f"of it with `ryzanstein tools approve {server.spec.name}`.",
             )
         result = await server.connection.call(one.name, arguments, again=reads)
         text = _text(result)

@@ -202,7 +202,7 @@ async def _called(run: Run, call: Call) -> Step:
 async def _approved(run: Run, call: Call, refused: ToolOutcome) -> ToolOutcome:
     """Asks whether a call that would destroy something may be made, and makes it where it may."""
     await run.tell("approve", f"{call.tool} needs to be allowed")
-    allowed = await run.approve(refused.text) if run.approve is not None else None
+    allowed = await run.approve(refused.would) if run.approve is not None else None
     if allowed:
         return await run.services.call_tool(call.tool, call.arguments, grants=(refused.grant,))
     nobody = "nobody could be asked" if allowed is None else "the user refused"

@@ -81,6 +81,9 @@ class Conversation:
         window: Tokens that prompt and answer may take together.
         model: Name or path; None is the server's default.
         progress: Hears of every generated token.
+
+    Attributes:
+        answered_by: The model that gave the last answer; another backend may have another one.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Conversation:
         self.budget = budget
         self.window = window
         self.model = model
+        self.answered_by = ""
         self.used = 0
         self.reserve = min(RESERVE, window // 8)
         self.closing = self.reserve
@@ -123,6 +127,7 @@ class Conversation:
             "waiting": self._waiting,
             "used": self.used,
             "closing": self.closing,
+            "answered_by": self.answered_by,
         }
 
     def restore(self, kept: Mapping[str, Any]) -> None:
@@ -130,6 +135,7 @@ class Conversation:
         self._messages = [dict(one) for one in kept["messages"]]
         self._heard, self._waiting = str(kept["heard"]), int(kept["waiting"])
         self.used, self.closing = int(kept["used"]), int(kept["closing"])
+        self.answered_by = str(kept.get("answered_by", ""))
 
     def branch(self) -> Conversation:
         """A conversation that goes on from here by itself, on the same budget."""
@@ -205,6 +211,7 @@ class Conversation:
         self._heard, self._waiting = "", 0
         self.budget.spent += found.tokens
         self.used = found.prompt_tokens + found.tokens + MESSAGE_OVERHEAD
+        self.answered_by = found.model
         self.model = found.model if self.model is None else self.model
         return found
 

@@ -347,7 +347,7 @@ def _result(run: Run) -> RunResult:
         experiences=tuple(run.used),
         tokens=run.budget.all_tokens,
         seconds=round(run.budget.all_seconds, 3),
-        model=run.model or "",
+        model=run.talk.answered_by or run.model or "",
         failures=tuple(run.failures),
     )
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.memory.runs import RunTaken
+from ryzanstein.memory.schema import RunRow
 from ryzanstein.memory.store import MemoryStore
 
 
@@ -66,7 +69,7 @@ def test_a_run_is_asked_to_stop_until_somebody_goes_on_with_it(url: str) -> None
         assert not store.runs.stopping("run_1")
         assert other.runs.ask_to_stop("run_1")
         assert store.runs.stopping("run_1")
-        beaten = store.runs.beat("run_1", result={"events": ["one"]})
+        beaten = store.runs.beat("run_1", "a:1", result={"events": ["one"]})
         assert beaten.stopping and beaten.result == {"events": ["one"]}
         assert first.seen is not None and beaten.seen is not None and beaten.seen > first.seen
         store.runs.update("run_1", status="cancelled")
@@ -76,3 +79,25 @@ def test_a_run_is_asked_to_stop_until_somebody_goes_on_with_it(url: str) -> None
             store.runs.ask_to_stop("run_2")
         with pytest.raises(InvalidRequest, match="No run"):
             store.runs.checkpoint("run_2")
+
+
+def test_who_lost_a_run_to_another_process_writes_to_it_no_more(store: MemoryStore) -> None:
+    store.runs.save("count", id="run_1", owner="a:1")
+    store.runs.update("run_1", result={"events": ["one"]}, owner="a:1")
+    store.runs.interrupt("run_1", "a:1", result={})
+    taken = store.runs.claim("run_1", "b:2")
+    with pytest.raises(RunTaken, match="Another process goes on with the run run_1"):
+        store.runs.beat("run_1", "a:1")
+    with pytest.raises(RunTaken):
+        store.runs.update("run_1", status="done", result={"answer": "mine"}, owner="a:1")
+    assert store.runs.get("run_1") == taken
+    assert store.runs.update("run_1", status="done", owner="b:2").status == "done"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", ""])
+def test_what_a_run_left_may_be_damaged(store: MemoryStore, text: str) -> None:
+    store.runs.save("count", id="run_1", status="failed", checkpoint={"state": None})
+    with store.runs._database.write() as (connection, _):
+        connection.execute(update(RunRow).values(checkpoint=text))
+    with pytest.raises(InvalidRequest, match="is damaged"):
+        store.runs.checkpoint("run_1")

@@ -1,0 +1,93 @@
+"""Runs as tasks: a task of the orchestrator has the id of its run, whose row outlives the process.
+
+done         completed, with the answer               failed     completed, with the error
+running      working, in whatever process it is       cancelled  cancelled
+interrupted  working again: who asks for it has it gone on with behind its last finished step
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio.to_thread
+from mcp.server.context import HandlerResult, ServerRequestContext
+from mcp_types import CallToolRequestParams, CallToolResult
+
+from ryzanstein.errors import InvalidRequest, from_wire
+from ryzanstein.events import new_id
+from ryzanstein.mcp_servers import _kept_runs
+from ryzanstein.mcp_servers._factory import Server, failure
+from ryzanstein.mcp_servers._run_replies import Ran
+from ryzanstein.mcp_servers._task import POLL_MS, stamp, wire_result
+
+__all__ = ["RunTasks"]
+
+_STATUS = {"running": "working", "cancelled": "cancelled"}
+
+
+class RunTasks:
+    """Finds tasks in the table of runs, which keeps them without bound."""
+
+    keep_ms = None
+
+    def answers(self, server: Server) -> None:
+        """Names the server that goes on with runs."""
+        self._server = server
+
+    def id_of(self, params: CallToolRequestParams) -> str:
+        """The run that a call goes on with, else the id of the one that it begins."""
+        given = (params.arguments or {}).get("run_id")
+        return given if isinstance(given, str) and given else new_id("run")
+
+    async def find(self, task: str) -> dict[str, Any] | CallToolRequestParams | None:
+        """A run as a task, or the call that goes on with it; None where there is none."""
+        try:
+            kept, left = await anyio.to_thread.run_sync(_kept_runs.with_checkpoint, task)
+        except InvalidRequest:
+            return None
+        if kept.status == "interrupted" and left:
+            return CallToolRequestParams(name="run_task", arguments={"run_id": task})
+        status = _STATUS.get(kept.status, "completed")
+        return {
+            "taskId": task,
+            "status": status,
+            **_message(kept.result, status),
+            "createdAt": stamp(kept.created),
+            "lastUpdatedAt": stamp(kept.updated),
+            "ttlMs": self.keep_ms,
+            "pollIntervalMs": POLL_MS,
+            **(
+                {"result": wire_result(_answer(task, kept.result))} if status == "completed" else {}
+            ),
+        }
+
+    async def go_on(
+        self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any]
+    ) -> HandlerResult:
+        """Makes the call that goes on with a run."""
+        return await self._server.answer(params, ctx)
+
+    async def cancel(self, task: str) -> bool:
+        """Asks a run to stop; False where there is none."""
+        from ryzanstein.mcp_servers import _running
+
+        try:
+            await _running.cancel(task)
+        except InvalidRequest:
+            return False
+        return True
+
+
+def _message(result: dict[str, Any], status: str) -> dict[str, str]:
+    """What a run is at."""
+    events = result.get("events") or []
+    return {"statusMessage": events[-1]["message"]} if events and status == "working" else {}
+
+
+def _answer(run_id: str, result: dict[str, Any]) -> CallToolResult:
+    """What the call that began a run would have answered at its end."""
+    error = result.get("error")
+    if error:
+        return failure(from_wire(error["code"], error["message"], error.get("hint", "")))
+    known = {name: result[name] for name in Ran.model_fields if name in result}
+    return Ran(**{**known, "run_id": run_id}).to_result()
