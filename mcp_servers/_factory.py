@@ -54,7 +54,12 @@ from ryzanstein.mcp_servers._metrics import counting
 from ryzanstein.mcp_servers._notices import announce
 from ryzanstein.mcp_servers._offers import Offers
 from ryzanstein.mcp_servers._published import published
-from ryzanstein.mcp_servers._subject import principal, require_allowed, within_subject
+from ryzanstein.mcp_servers._subject import (
+    principal,
+    require_allowed,
+    within_subject,
+    without_places,
+)
 
 __all__ = [
     "ADDS",
@@ -118,7 +123,7 @@ def failure(error: RyzansteinError) -> CallToolResult:
     Its fields go into `_meta`: clients hold structured content against the tool's output schema,
     also that of an error, and where it does not fit they show that instead of what failed.
     """
-    wire = error.to_wire()
+    wire = without_places(error).to_wire()
     return CallToolResult(
         content=[TextContent(type="text", text=f"{wire['code']}: {error}")],
         is_error=True,
@@ -313,6 +318,8 @@ def _reraise_resource(error: UnexpectedResourceError) -> NoReturn:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, RyzansteinError):
         cause = cause.__cause__
+    if isinstance(cause, RyzansteinError):
+        without_places(cause)
     if isinstance(cause, AgentNotFound | ModelNotFound | InvalidRequest):
         raise ResourceNotFoundError(str(cause)) from cause
     if isinstance(cause, RyzansteinError):

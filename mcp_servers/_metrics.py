@@ -7,10 +7,11 @@ counts everybody's calls; a subject that is not the owner has counters of its ow
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from dataclasses import dataclass, field
 from time import time
 
+from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.subject import current
 
 __all__ = ["METRICS", "Metrics", "ToolTally", "counting", "shown"]
@@ -104,22 +105,11 @@ def _escape(label: str) -> str:
 
 
 METRICS = Metrics()
-_MOST_SUBJECTS = 256
-_SUBJECTS: OrderedDict[str, Metrics] = OrderedDict()
-_LOCK = threading.Lock()
 
 
 def counting() -> tuple[Metrics, ...]:
     """Returns what counts the work at hand: the process's counters, and its subject's."""
-    key = current().key
-    if not key:
-        return (METRICS,)
-    with _LOCK:
-        own = _SUBJECTS.setdefault(key, Metrics())
-        _SUBJECTS.move_to_end(key)
-        while len(_SUBJECTS) > _MOST_SUBJECTS:
-            _SUBJECTS.popitem(last=False)
-    return METRICS, own
+    return (METRICS, shared().own("metrics", Metrics)) if current().key else (METRICS,)
 
 
 def shown() -> Metrics:

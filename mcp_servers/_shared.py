@@ -259,6 +259,7 @@ class Shared:
     @property
     def tool_context(self) -> ToolContext:
         """What tools called from outside an agent's run may touch."""
+        admin = current().admin
 
         def make() -> ToolContext:
             from ryzanstein.mcp_servers._calling import ask_server, keep
@@ -269,6 +270,7 @@ class Shared:
                 roots[0].mkdir(parents=True, exist_ok=True, mode=0o700)
             return ToolContext(
                 roots=roots,
+                allowed=None if admin else _for_all(),
                 read_only=self.settings.read_only,
                 search_url=self.settings.search_url,
                 search_header=self.settings.search_header,
@@ -277,7 +279,7 @@ class Shared:
                 on_call=keep,
             )
 
-        return self.own("tool_context", make)
+        return self.own(f"tool_context {admin}", make)
 
     @property
     def router(self) -> Router:
@@ -291,6 +293,16 @@ class Shared:
 
         router = self.once("router", make)
         return self.own("own_router", router.apart) if current().key else router
+
+
+# They look at what else runs on this machine, and with which settings.
+_ADMIN_TOOLS: Final = frozenset({"environment_facts", "list_processes", "process_info"})
+
+
+def _for_all() -> list[str]:
+    from ryzanstein.tools import all_tools
+
+    return [tool.name for tool in all_tools() if tool.name not in _ADMIN_TOOLS]
 
 
 _SHARED = Shared()

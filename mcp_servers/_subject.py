@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -24,7 +25,7 @@ from mcp.server.auth.provider import AccessToken, principal_components
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ryzanstein.errors import InvalidRequest
+from ryzanstein.errors import InvalidRequest, RyzansteinError
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.subject import OWNER, Subject, acting, current
 from ryzanstein.tokens import ADMIN
@@ -37,6 +38,7 @@ __all__ = [
     "require_allowed",
     "subject_of",
     "within_subject",
+    "without_places",
 ]
 
 _Value = TypeVar("_Value")
@@ -126,6 +128,16 @@ def require_allowed(tool: str) -> None:
             f"{tool} is for whoever runs this server.",
             hint=f"Ask for it to be done, or for a token with the scope {ADMIN}.",
         )
+
+
+def without_places(error: RyzansteinError) -> RyzansteinError:
+    """Returns an error that tells nobody but the owner where on this machine something lies."""
+    if current().key:
+        settings = shared().settings
+        for place in (settings.own_dir, settings.models_path, settings.data_dir, Path.home()):
+            error.message = error.message.replace(str(place), "…")
+            error.hint = error.hint.replace(str(place), "…")
+    return error
 
 
 class Own(MutableMapping[str, _Value]):

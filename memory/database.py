@@ -25,6 +25,7 @@ __all__ = ["Backend", "Database"]
 
 # Every write begins with it: built once.
 _RAISE = update(RevisionRow).values(value=RevisionRow.value + 1).returning(RevisionRow.value)
+_ALEMBIC = threading.Lock()
 _BUSY_SECONDS = 30.0
 _POSTGRES = "postgresql+psycopg"
 _OURS = re.compile("[0-9]{4}")  # so that revisions compare as texts
@@ -222,7 +223,10 @@ class Database:
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
         config.attributes["schema"] = self._backend.schema
-        command.upgrade(config, "head")
+        # Alembic keeps the migration under way in module variables: of two threads, one would
+        # migrate the database of the other.
+        with _ALEMBIC:
+            command.upgrade(config, "head")
 
     def _full_text(self) -> bool:
         with self.engine.connect() as connection:
