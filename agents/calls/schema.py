@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -268,7 +269,9 @@ def fitted(value: Any, schema: Any) -> Any:
     if not isinstance(schema, Mapping):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if str(schema.get("type")).lower() in _FRACTIONS else value
+        fraction = str(schema.get("type")).lower() in _FRACTIONS
+        # A model may write digits without end; what no float holds stays a whole number.
+        return float(value) if fraction and abs(value) <= sys.float_info.max else value
     if isinstance(value, list):
         return [fitted(one, schema.get("items")) for one in value]
     if isinstance(value, dict):

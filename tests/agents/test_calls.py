@@ -277,6 +277,11 @@ def test_whole_numbers_become_fractions_only_where_the_schema_says_float() -> No
     assert [type(value) for value in found.values()] == [float, int, bool]
 
 
+def test_a_number_without_end_stays_whole() -> None:
+    endless = 10**400
+    assert fitted({"a": endless}, {"properties": {"a": {"type": "float"}}}) == {"a": endless}
+
+
 @pytest.mark.parametrize(
     ("task", "value", "kept"),
     [
