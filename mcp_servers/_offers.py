@@ -10,6 +10,7 @@ import anyio.to_thread
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INTERNAL_ERROR,
@@ -21,6 +22,7 @@ from mcp_types import (
     InputRequiredResult,
     NotificationParams,
     SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
 )
 from mcp_types import Resource as WireResource
@@ -54,7 +56,11 @@ class Offers(MCPServer[Any]):
         self._completions = Completions()
         self._notices = Bus(name.removeprefix("ryzanstein-"))
         super().__init__(name, subscriptions=self._notices, **options)
+        self._listening = ListenHandler(self._notices)
         server = self._lowlevel_server
+        server.add_request_handler(
+            "subscriptions/listen", SubscriptionsListenRequestParams, self._listening
+        )
         server.add_request_handler("completion/complete", CompleteRequestParams, self._complete)
         server.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
         server.add_request_handler(
@@ -80,6 +86,10 @@ class Offers(MCPServer[Any]):
     def completes(self, ref: str, argument: str, complete: Completer) -> None:
         """Completes an argument of a template, by its URI, or of every prompt, as ANY_PROMPT."""
         self._completions.add(ref, argument, complete)
+
+    def end_streams(self) -> None:
+        """Ends every stream of change notices as the protocol does, when the server stops."""
+        self._listening.close()
 
     async def list_resources(self) -> list[WireResource]:
         """Lists the fixed resources, then those that there are at the moment."""
