@@ -142,7 +142,16 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends what is served."""
         self._ending.set()
-        await super().shutdown(sockets)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._hand_back)
+            await super().shutdown(sockets)
+            group.cancel_scope.cancel()
+
+    async def _hand_back(self) -> None:
+        from ryzanstein.mcp_servers._running import hand_back
+
+        await anyio.sleep(self._grace)
+        await hand_back()
 
 
 def _configured(

@@ -121,8 +121,15 @@ def _lifespan(servers: Collection[MCPServer[Any]]) -> Lifespan[Starlette]:
             for server in servers:
                 await stack.enter_async_context(server.session_manager.run())
             yield
+            await _hand_back()
 
     return lifespan
+
+
+async def _hand_back() -> None:
+    from ryzanstein.mcp_servers._running import hand_back
+
+    await hand_back()
 
 
 async def _health(request: Request) -> Response:

@@ -76,13 +76,12 @@ Serve = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
-async def serving() -> AsyncIterator[Serve]:
-    """Serves httpd.app(**options) over real sockets of this machine, until the test ends."""
+async def listening() -> AsyncIterator[Serve]:
+    """Serves applications over real sockets of this machine, until the test ends."""
     running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
 
-    async def start(*args: Any, **options: Any) -> str:
-        made = httpd.app(*args, **options)
-        server = uvicorn.Server(uvicorn.Config(made, log_level="warning", lifespan="on"))
+    async def start(application: Any) -> str:
+        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="on"))
         listener = socket.create_server(("127.0.0.1", 0))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         running.append((server, task))
@@ -95,6 +94,16 @@ async def serving() -> AsyncIterator[Serve]:
     for server, task in running:
         server.should_exit = True
         await task
+
+
+@pytest.fixture
+def serving(listening: Serve) -> Serve:
+    """Serves httpd.app(**options) so."""
+
+    async def start(*args: Any, **options: Any) -> str:
+        return await listening(httpd.app(*args, **options))
+
+    return start
 
 
 @pytest.fixture
