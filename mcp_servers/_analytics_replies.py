@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcp_types import ResourceLink
+from pydantic.json_schema import SkipJsonSchema as Aside
 
 from ryzanstein.mcp_servers._factory import Reply
 
@@ -34,10 +35,10 @@ class RunBrief(Reply):
     task: str
     status: str
     agent: str | None
-    model: str | None
+    model: Aside[str | None]
     verified: bool | None = None
-    tokens: int = 0
-    seconds: float = 0.0
+    tokens: Aside[int] = 0
+    seconds: Aside[float] = 0.0
     created: str
 
     def brief(self) -> str:
@@ -63,7 +64,7 @@ class RunPage(Reply):
 class RunDescription(RunBrief):
     """A run with everything that was kept of it."""
 
-    updated: str
+    updated: Aside[str]
     result: dict[str, Any]
 
     def brief(self) -> str:

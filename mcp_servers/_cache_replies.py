@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic.json_schema import SkipJsonSchema as Aside
+
 from ryzanstein.mcp_servers._factory import Reply
 
 __all__ = [
@@ -27,13 +29,13 @@ class CacheStats(Reply):
     bytes: int
     hits: int
     misses: int
-    prompt_tokens: int
-    cached_tokens: int
+    prompt_tokens: Aside[int]
+    cached_tokens: Aside[int]
     hit_share: float
     saved_states: int = 0
-    saved_bytes: int = 0
+    saved_bytes: Aside[int] = 0
     responses: int = 0
-    response_bytes: int = 0
+    response_bytes: Aside[int] = 0
     response_hits: int = 0
     response_misses: int = 0
 
@@ -58,7 +60,7 @@ class StateBrief(Reply):
     place: Place
     tokens: int
     bytes: int
-    idle_seconds: float | None = None
+    idle_seconds: Aside[float | None] = None
 
     def brief(self) -> str:
         """Returns one line."""

@@ -66,7 +66,6 @@ __all__ = [
     "CHANGES",
     "DESTROYS",
     "READS",
-    "READS_WORLD",
     "WORKS",
     "Reply",
     "Server",
@@ -81,21 +80,21 @@ MAX_INSTRUCTIONS = 2000
 DAY_MS = 24 * 3600 * 1000
 
 
-def _hints(read: bool, destroys: bool, idempotent: bool, world: bool) -> ToolAnnotations:
+def _writes(destroys: bool, idempotent: bool, world: bool = False) -> ToolAnnotations:
     return ToolAnnotations(
-        read_only_hint=read,
+        read_only_hint=False,
         destructive_hint=destroys,
         idempotent_hint=idempotent,
         open_world_hint=world,
     )
 
 
-READS = _hints(read=True, destroys=False, idempotent=True, world=False)
-READS_WORLD = _hints(read=True, destroys=False, idempotent=False, world=True)
-ADDS = _hints(read=False, destroys=False, idempotent=False, world=False)
-CHANGES = _hints(read=False, destroys=False, idempotent=True, world=False)
-DESTROYS = _hints(read=False, destroys=True, idempotent=True, world=False)
-WORKS = _hints(read=False, destroys=True, idempotent=False, world=True)
+# The other two hints mean nothing where nothing is changed.
+READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+ADDS = _writes(destroys=False, idempotent=False)
+CHANGES = _writes(destroys=False, idempotent=True)
+DESTROYS = _writes(destroys=True, idempotent=True)
+WORKS = _writes(destroys=True, idempotent=False, world=True)
 
 
 class Reply(BaseModel):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema as Aside
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers._factory import READS, Reply, make_server
@@ -28,8 +29,10 @@ chat for conversations, generate_text for raw continuation, complete_code to fil
 score_text for likelihoods, embed_text for vectors, count_tokens before a long prompt. `model` is
 a name of list_models or a file; without it the default is used, and the first call loads it
 (seconds). choices, regex, json_schema and grammar constrain the answer so that it always parses;
-give at most one. Greedy (temperature 0) unless asked otherwise. Progress counts tokens; a
-cancelled call stops at once."""
+give at most one. Greedy (temperature 0) unless asked otherwise. Both also take top_k, min_p,
+repetition_penalty, frequency_penalty and presence_penalty, and chat an answer_prefix that the
+answer begins with and keep_system, which keeps the state after the system message on disk.
+Progress counts tokens; a cancelled call stops at once."""
 
 mcp = make_server("inference", "Ryzanstein inference", INSTRUCTIONS)
 
@@ -39,9 +42,9 @@ ModelName = Annotated[
 ]
 MaxTokens = Annotated[int, Field(ge=1, le=32_768)]
 Temperature = Annotated[float, Field(ge=0, le=5)]
-TopK = Annotated[int, Field(ge=0, le=1000, description="0: off.")]
+TopK = Annotated[int, Field(ge=0, le=1000)]
 TopP = Annotated[float, Field(gt=0, le=1)]
-MinP = Annotated[float, Field(ge=0, le=1, description="0: off.")]
+MinP = Annotated[float, Field(ge=0, le=1)]
 Repetition = Annotated[float, Field(ge=0.1, le=10)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=16)]
@@ -71,11 +74,11 @@ class Generated(Reply):
     text: str
     model: str
     prompt_tokens: int
-    cached_tokens: int
+    cached_tokens: Aside[int]
     tokens: int
     finish_reason: str
     seconds: float
-    prefill_seconds: float = 0.0
+    prefill_seconds: Aside[float] = 0.0
 
     def brief(self) -> str:
         """Returns the text alone."""
@@ -125,24 +128,20 @@ async def chat(
     model: ModelName = None,
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 0.0,
-    top_k: TopK = 0,
+    top_k: Aside[TopK] = 0,
     top_p: TopP = 1.0,
-    min_p: MinP = 0.0,
-    repetition_penalty: Repetition = 1.0,
-    frequency_penalty: Penalty = 0.0,
-    presence_penalty: Penalty = 0.0,
+    min_p: Aside[MinP] = 0.0,
+    repetition_penalty: Aside[Repetition] = 1.0,
+    frequency_penalty: Aside[Penalty] = 0.0,
+    presence_penalty: Aside[Penalty] = 0.0,
     stop: Stop = [],  # noqa: B006
     seed: Seed = None,
     choices: Choices = None,
     regex: Pattern = None,
     json_schema: Schema = None,
     grammar: Grammar = None,
-    answer_prefix: Annotated[
-        str, Field(max_length=20_000, description="What the answer starts with; not in the text.")
-    ] = "",
-    keep_system: Annotated[
-        bool, Field(description="Keep the state after the system message on disk for later.")
-    ] = False,
+    answer_prefix: Aside[Annotated[str, Field(max_length=20_000)]] = "",
+    keep_system: Aside[bool] = False,
 ) -> Generated:
     """Continue a conversation on the local model, in its own chat template."""
     request = {
@@ -172,12 +171,12 @@ async def generate_text(
     model: ModelName = None,
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
-    top_k: TopK = 0,
+    top_k: Aside[TopK] = 0,
     top_p: TopP = 1.0,
-    min_p: MinP = 0.0,
-    repetition_penalty: Repetition = 1.0,
-    frequency_penalty: Penalty = 0.0,
-    presence_penalty: Penalty = 0.0,
+    min_p: Aside[MinP] = 0.0,
+    repetition_penalty: Aside[Repetition] = 1.0,
+    frequency_penalty: Aside[Penalty] = 0.0,
+    presence_penalty: Aside[Penalty] = 0.0,
     stop: Stop = [],  # noqa: B006
     seed: Seed = None,
     choices: Choices = None,

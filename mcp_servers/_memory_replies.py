@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema as Aside
 
 from ryzanstein.mcp_servers._factory import Reply
 
@@ -47,22 +48,22 @@ class Stored(Reply):
     text: str
     tier: str
     kind: str
-    agent: str | None = None
+    agent: Aside[str | None] = None
     tags: list[str] = Field(default_factory=list)
-    source: str | None = None
-    place: str | None = Field(None, description="Where in the source.")
-    speaker: str | None = None
-    conversation: str | None = None
+    source: Aside[str | None] = None
+    place: Aside[str | None] = Field(None, description="Where in the source.")
+    speaker: Aside[str | None] = None
+    conversation: Aside[str | None] = None
     importance: float
-    uses: int = 0
-    reinforced: int = 0
+    uses: Aside[int] = 0
+    reinforced: Aside[int] = 0
     created: str
-    updated: str
-    happened: str | None = None
-    valid_from: str | None = None
-    valid_until: str | None = None
-    superseded_by: str | None = None
-    archived: str | None = None
+    updated: Aside[str]
+    happened: Aside[str | None] = None
+    valid_from: Aside[str | None] = None
+    valid_until: Aside[str | None] = None
+    superseded_by: Aside[str | None] = None
+    archived: Aside[str | None] = None
 
     def brief(self) -> str:
         """Returns what was kept and under which id."""
@@ -174,21 +175,21 @@ class Learnt(Reply):
     outcome: str
     fitness: float
     strategy: str = ""
-    tools: list[str] = Field(default_factory=list)
-    steps: list[str] = Field(default_factory=list)
+    tools: Aside[list[str]] = Field(default_factory=list)
+    steps: Aside[list[str]] = Field(default_factory=list)
     reason: str = Field("", description="Why it failed.")
     lesson: str = ""
-    lessons: list[Teaching] = Field(default_factory=list)
-    answer: str = ""
-    run_id: str | None = None
-    trace_id: str | None = None
-    tier: int | None = None
-    tokens: int = 0
-    seconds: float = 0.0
-    rating: float | None = None
-    breakthrough: float | None = Field(None, description="Robust z-score, where it was one.")
-    refuted: bool = False
-    created: str = ""
+    lessons: Aside[list[Teaching]] = Field(default_factory=list)
+    answer: Aside[str] = ""
+    run_id: Aside[str | None] = None
+    trace_id: Aside[str | None] = None
+    tier: Aside[int | None] = None
+    tokens: Aside[int] = 0
+    seconds: Aside[float] = 0.0
+    rating: Aside[float | None] = None
+    breakthrough: Aside[float | None] = Field(None, description="Robust z-score, where it was one.")
+    refuted: Aside[bool] = False
+    created: Aside[str] = ""
 
     def brief(self) -> str:
         """Returns it in one line."""
@@ -244,13 +245,13 @@ class Rated(Reply):
 class Consolidated(Reply):
     """What one slice of consolidation did, or would do."""
 
-    looked_at: int
-    proposed: int
+    looked_at: Aside[int]
+    proposed: Aside[int]
     merged: int
     contradictions: int
     distilled: int
     done: bool
-    seconds: float
+    seconds: Aside[float]
     dry_run: bool
 
     def brief(self) -> str:
@@ -268,21 +269,21 @@ class MemoryStats(Reply):
     """Counts and sizes of the store."""
 
     memories: int
-    superseded: int
+    superseded: Aside[int]
     archived: int
     experiences: int
     runs: int
     by_tier: dict[str, int]
-    by_kind: dict[str, int]
+    by_kind: Aside[dict[str, int]]
     by_agent: dict[str, int]
-    by_outcome: dict[str, int]
-    distinct_tasks: dict[str, int] = Field(description="About how many, by agent, within 3 %.")
-    database: str
-    bytes: int | None
-    model_id: str
-    dimension: int
-    full_text: str
-    index: dict[str, str]
+    by_outcome: Aside[dict[str, int]]
+    distinct_tasks: Aside[dict[str, int]]
+    database: Aside[str]
+    bytes: Aside[int | None]
+    model_id: Aside[str]
+    dimension: Aside[int]
+    full_text: Aside[str]
+    index: Aside[dict[str, str]]
 
     def brief(self) -> str:
         """Returns the counts."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mcp.server.mcpserver import Context
 from mcp_types import Resource
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema as Aside
 
 from ryzanstein.errors import ModelNotFound
 from ryzanstein.mcp_servers._factory import (
     CHANGES,
     DESTROYS,
     READS,
-    READS_WORLD,
     Reply,
     make_server,
     page,
@@ -87,14 +87,14 @@ class ModelDescription(Reply):
     family: str
     path: str
     present: bool
-    loaded: bool
+    loaded: Aside[bool]
     bytes: int
-    packed_bytes: int | None = None
-    parameters: int | None = None
+    packed_bytes: Aside[int | None] = None
+    parameters: Aside[int | None] = None
     licence: str | None = None
     context: int | None = None
-    sha256: str | None = None
-    sources: list[str] = Field(default_factory=list)
+    sha256: Aside[str | None] = None
+    sources: Aside[list[str]] = Field(default_factory=list)
     config: dict[str, Any] = Field(default_factory=dict)
 
     def brief(self) -> str:
@@ -279,9 +279,7 @@ async def remove_model(name: Name) -> Removed:
     )
 
 
-@mcp.tool(
-    title="Benchmark a model", annotations=READS_WORLD.model_copy(update={"open_world_hint": False})
-)
+@mcp.tool(title="Benchmark a model", annotations=READS)
 async def benchmark_model(
     name: NameOrPath,
     context: Context[Any, Any],

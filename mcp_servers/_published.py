@@ -8,8 +8,12 @@ $ref and $defs               the definition stands where it is used, without its
 anyOf X or null              arguments: X, as one leaves an optional argument out
                              answers: X, its type being [..., "null"]
 default null, [], {}, ""     an optional argument is empty
+minLength 1                  a word that is needed is not empty; it is refused nevertheless
 default in an answer         the field is always there
 required inside an answer    only the root says what is always there
+
+A field or argument that few ask for is declared as Aside (pydantic's SkipJsonSchema): it is checked
+and sent like any other, and only not listed. The server's instructions name such arguments.
 """
 
 from __future__ import annotations
@@ -74,6 +78,8 @@ def _says_nothing(key: str, value: Any, answer: bool) -> bool:
         return True
     if key == "default":
         return answer or value in _NOTHING
+    if key == "minLength":
+        return value == 1
     if key == "additionalProperties":
         return value is True
     return answer and key == "required"

@@ -16,6 +16,7 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from mcp_types import Tool as WireTool
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema as Aside
 
 from ryzanstein.errors import ApprovalRequired, InvalidRequest
 from ryzanstein.mcp_servers._calling import (
@@ -71,10 +72,10 @@ class ToolDescription(ToolBrief):
     title: str
     input_schema: dict[str, Any]
     example: str
-    main_argument: str
-    main_form: str
-    main_language: str
-    argument_forms: dict[str, str]
+    main_argument: Aside[str]
+    main_form: Aside[str]
+    main_language: Aside[str]
+    argument_forms: Aside[dict[str, str]]
 
     def brief(self) -> str:
         """Returns the description, the schema and the example."""
