@@ -33,6 +33,10 @@ _NO_FILES = frozenset(
 )
 # A file mentioned in the ten-thousandth word is not what the task is about.
 _LOOKED_AT = 4_000
+# Folders at the root of a file system, which a task may begin with.
+_FOLDERS = frozenset(
+    "bin boot data dev etc home lib media mnt opt proc root srv sys tmp usr var".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Cues:
         command: Command without its slash and the codename that owns it.
         files: (file name, codenames that such files call for, first one first).
         remember: Whether it orders to remember something, which may be about anything.
+        unknown: A mention or command that there is none of, as the user wrote it.
     """
 
     task: str
@@ -52,6 +57,7 @@ class Cues:
     command: tuple[str, str] | None
     files: tuple[tuple[str, tuple[str, ...]], ...]
     remember: bool = False
+    unknown: tuple[str, ...] = ()
 
     @property
     def decided(self) -> bool:
@@ -63,6 +69,7 @@ def read_cues(task: str, registry: Registry, files: Sequence[str] = ()) -> Cues:
     """Reads mentions, the command and the kinds of files out of a task and the files with it."""
     codenames = {profile.codename for profile in registry.agents}
     mentioned: dict[str, None] = {}
+    unknown: dict[str, None] = {}
     rest = task
     for found in _MENTION.finditer(task[:_LOOKED_AT]):
         name = found.group(1)
@@ -70,16 +77,21 @@ def read_cues(task: str, registry: Registry, files: Sequence[str] = ()) -> Cues:
         if name in codenames or (at_start and name.upper() in codenames):
             mentioned[name.upper()] = None
             rest = rest.replace(found.group(0), " ", 1)
+        elif at_start or (name.isupper() and len(name) > 1):
+            unknown[found.group(0)] = None
     command = _COMMAND.match(rest)
     owned = None
-    if command is not None and command.group(1) in registry.routing.commands:
+    if command is not None and command.group(1) not in {*registry.routing.commands, *_FOLDERS}:
+        unknown[f"/{command.group(1)}"] = None
+    elif command is not None and command.group(1) in registry.routing.commands:
         name = command.group(1)
         owned = (name, registry.routing.commands[name])
         # The command's own word is part of what is asked: "/review this" is about a review.
         rest = f"{name} {rest[command.end() :]}"
     found_files = _files(rest, files, registry)
     remember = _REMEMBER.match(rest) is not None
-    return Cues(rest.strip() or task, tuple(mentioned), owned, found_files, remember)
+    text = rest.strip() or task
+    return Cues(text, tuple(mentioned), owned, found_files, remember, tuple(unknown))
 
 
 def _files(

@@ -32,6 +32,7 @@ from ryzanstein.agents.routing.vocabulary import Vocabulary
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.records import Reason
 from ryzanstein.memory.text import distinct_words
+from ryzanstein.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -194,7 +195,8 @@ class Router:
         scope = 1.0 if cues.decided else self._scope.probability(query, known)
         fits = scope >= REFUSED_BELOW or self._registry.routing.out_of_scope == "nearest"
         ms = 1e3 * (time.perf_counter() - start)
-        return RouteResult(ranked, ms, estimate(task), self._notes, fits, scope)
+        notes = (*self._notes, *(_unknown(said, self._registry) for said in cues.unknown))
+        return RouteResult(ranked, ms, estimate(task), notes, fits, scope)
 
     def _embed_profiles(self) -> None:
         """Declared pull of each agent, the mean profile, and all example vectors centred on it."""
@@ -359,6 +361,15 @@ class Router:
         if name in self._place:
             weights[self._place[name]] = weight
         return _Part(kind, weights, lambda _: detail)
+
+
+def _unknown(said: str, registry: Registry) -> str:
+    """Says that there is no such agent or command, and what it might have been."""
+    if said.startswith("/"):
+        near = did_you_mean(said[1:], registry.routing.commands)
+        return f"There is no command {said}. {near}".strip()
+    near = did_you_mean(said[1:].upper(), [one.codename for one in registry.agents])
+    return f"There is no agent {said}. {near}".strip()
 
 
 def _reasons(parts: Sequence[_Part], at: int) -> tuple[Reason, ...]:

@@ -300,13 +300,20 @@ async def _routed(
     found = router.route(task, top_k=3)
     ranked = [one.codename for one in found.agents]
     if not found.fits:
-        raise AgentNotFound(
-            f"No agent fits this task; the nearest are {', '.join(ranked)}.",
-            hint=f"Name one to have it try all the same, such as {ranked[0]}, or say more.",
-        )
+        raise none_fits(ranked)
     chosen, why = await consulted(task, found.agents, services)
-    reasons = [*why, *map(str, chosen.reasons)]
-    return registry.agent(chosen.codename), {"agents": ranked, "reasons": reasons}
+    told: dict[str, Any] = {"agents": ranked, "reasons": [*why, *map(str, chosen.reasons)]}
+    if found.notes:
+        told["notes"] = list(found.notes)
+    return registry.agent(chosen.codename), told
+
+
+def none_fits(ranked: Sequence[str]) -> AgentNotFound:
+    """The refusal of a task that no agent fits, with the nearest, best first."""
+    return AgentNotFound(
+        f"No agent fits this task; the nearest are {', '.join(ranked)}.",
+        hint=f"Name one to have it try all the same, such as {ranked[0]}, or say more.",
+    )
 
 
 async def _prepare(run: Run) -> None:

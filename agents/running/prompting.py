@@ -116,6 +116,22 @@ _KEEP = re.compile(
 )
 
 
+_SMALL_TALK = re.compile(
+    r"(?:(?:hi|hello|hey|hallo|moin|servus|bonjour|salut|hola|ciao|there|all|again|"
+    r"good (?:morning|afternoon|evening|night|day)|guten (?:morgen|tag|abend)|gute nacht|"
+    r"thanks|thank you|thx|a lot|very much|so much|danke|schön|sehr|vielen dank|merci|gracias|"
+    r"bye|goodbye|see you|later|soon|tomorrow|tschüss|ok|okay|great|cool|nice|perfect|"
+    r"how are you|wie geht es dir|wie geht's|that was all|for today|for now)\b[\s,.!?]*)+",
+    re.I,
+)
+MOST_SMALL_TALK = 80
+
+
+def is_small_talk(task: str) -> bool:
+    """Whether a task is a greeting, thanks or the like, which no tool helps with."""
+    return len(task) <= MOST_SMALL_TALK and bool(_SMALL_TALK.fullmatch(task.strip()))
+
+
 def asks_to_write(task: str) -> bool:
     """Whether a file is to be made or changed."""
     return bool(_WRITE.search(task)) and not only_asks(task)

@@ -39,7 +39,7 @@ async def work(run: Run, tools: bool, steps: int) -> None:
         steps: At most so many.
     """
     run.brief = await _brief(run, run.task)
-    if not tools:
+    if not tools or prompting.is_small_talk(run.task):
         await _plainly(run, await _known(run))
         return
     try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ryzanstein.agents.running.loop import checked
+from ryzanstein.agents.running.loop import checked, none_fits
 from ryzanstein.agents.running.run import Approve, Checkpoint
 from ryzanstein.agents.team import members as membership
 from ryzanstein.agents.team import review as panel
@@ -82,12 +82,14 @@ async def run_team(
 
     Raises:
         InvalidRequest: The task or the team is none.
+        AgentNotFound: The team is whoever fits, and nobody fits any part.
         TimedOut: It took longer than its limit, and no part was done.
     """
     task = checked(task)
     run_id = run_id or new_id("run")
     members = membership.members_of(team, registry)
     parts = split(task)
+    refused = _refused(parts, team, router)
     given = _shared_out(limits, len(parts))
     options = {"tools": tools, "sampler": sampler, "approve": approve}
     desk = Desk(run_id, team, model, on_event, checkpoint, resume or {})
@@ -104,6 +106,7 @@ async def run_team(
         tell=desk.say,
         within=desk.within,
         on_event=hear,
+        refused=refused,
     )
     await desk.tell("plan", f"{len(parts)} parts", team=team, parts=[part.text for part in parts])
     began = monotonic()
@@ -120,6 +123,21 @@ async def run_team(
     result = result_of(run_id, done, monotonic() - began, desk.failures)
     await remember(services, task, desk.trace_id, done, result)
     return result
+
+
+def _refused(parts: Sequence[Part], team: str, router: Router) -> frozenset[int]:
+    """The parts that no agent fits, where whoever fits is the team; what needs others may be short.
+
+    Raises:
+        AgentNotFound: That is all of them.
+    """
+    if team != membership.AUTO:
+        return frozenset()
+    found = {part.index: router.route(part.text, 3) for part in parts if not part.after}
+    refused = frozenset(index for index, route in found.items() if not route.fits)
+    if len(refused) == len(parts):
+        raise none_fits([one.codename for one in found[0].agents])
+    return refused
 
 
 async def _side_by_side(

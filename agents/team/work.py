@@ -94,6 +94,7 @@ class Work:
         tell: Hears (agent, message) of each step.
         within: Gives, by run id, the state to resume a member's run from and its checkpoint.
         on_event: Hears of every stage of a member's run.
+        refused: Parts that no agent fits.
     """
 
     services: Services
@@ -107,10 +108,15 @@ class Work:
     tell: _Tell
     within: _Within
     on_event: EventSink | None = None
+    refused: frozenset[int] = frozenset()
 
     async def do(self, part: Part, notes: list[str]) -> Done:
         """Does a part, with what team mates found as notes."""
         agent = members.best_of(part.text, self.members, self.router)
+        if part.index in self.refused:
+            return Done(
+                part.index, part.text, agent, reason="No agent fits this part; name a team for it."
+            )
         first = await self._run(part, agent, notes, "")
         if first.good or not self._may_go_on(first):
             return first

@@ -49,6 +49,19 @@ def test_a_task_to_compute_is_seen(task: str, expected: bool) -> None:
     assert prompting.asks_to_compute(task) is expected
 
 
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        *((said, True) for said in ("hello", "Thanks!", "Hi there!", "Vielen Dank.", "good night")),
+        *((said, False) for said in ("hello world in rust", "Thank Ann in a letter", "", "hihi")),
+        ("Hi, how many lines has a.py?", False),
+        (f"hello {'hello ' * 2000}", False),
+    ],
+)
+def test_small_talk_is_seen(task: str, expected: bool) -> None:
+    assert prompting.is_small_talk(task) is expected
+
+
 PLACE = Place(("README.md", "docs/README.md", "src/median.py", "shop.db", "logs/app.log"), True)
 
 

@@ -81,6 +81,15 @@ def test_a_slash_command_goes_to_its_owner(router: Router, registry: Registry) -
     assert read_cues("/nosuch thing", registry).command is None
 
 
+def test_an_agent_or_command_that_there_is_not_is_said(router: Router) -> None:
+    assert router.route("@NOBODY hi there").notes == ("There is no agent @NOBODY.",)
+    (note,) = router.route("let @CIPHR look at the key").notes
+    assert note.startswith("There is no agent @CIPHR. ") and "CIPHER" in note
+    assert router.route("/nothing here").notes[0].startswith("There is no command /nothing.")
+    for task in ("/tmp is full", "mail me@CIPHER.com", "@APEX sort it", "/review this"):
+        assert router.route(task).notes == ()
+
+
 def test_kinds_of_files_are_read_from_the_task(registry: Registry) -> None:
     def names(task: str) -> dict[str, str]:
         return {name: agents[0] for name, agents in read_cues(task, registry).files}

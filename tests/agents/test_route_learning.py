@@ -101,6 +101,24 @@ def test_every_task_in_scope_fits_and_most_outside_do_not(
     assert sum(scope < REFUSED_BELOW for scope in outside) / len(outside) > 0.35
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        *("Proofread: 'I has a apple'", "Who won the world cup 2014?", "Hilfe", "yes please"),
+        *("good night", "hello", "thanks", "What time is it?", "Tell me a joke", "2+2"),
+    ],
+)
+def test_everyday_sentences_fit(router: Router, task: str) -> None:
+    assert router.route(task).fits
+
+
+@pytest.mark.parametrize(
+    "task", ["play some jazz", "transfer money", "transfer 100 dollars to my savings account"]
+)
+def test_errands_fit_no_agent(router: Router, task: str) -> None:
+    assert not router.route(task).fits
+
+
 def test_what_is_asked_for_by_name_or_kept_in_mind_always_fits(router: Router) -> None:
     task = "order a pizza with mushrooms for tonight"
     refused = router.route(task)

@@ -16,7 +16,7 @@ from ryzanstein.agents.routing.route import Router
 from ryzanstein.agents.team.result import TeamResult
 from ryzanstein.agents.team.review import code_of
 from ryzanstein.agents.team.run import run_team
-from ryzanstein.errors import InvalidRequest, StorageError, TimedOut
+from ryzanstein.errors import AgentNotFound, InvalidRequest, StorageError, TimedOut
 from ryzanstein.events import Event
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.registry import Limits, Registry
@@ -96,6 +96,17 @@ async def test_independent_parts_are_worked_on_at_the_same_time(team: _Team) -> 
     assert [part["part"] for part in result.parts] == ["Calculate 3 * 4.", "Calculate 5 * 6."]
     assert all(part["agent"] in result.answer for part in result.parts)
     assert {event.run_id for event in team.events} == {result.run_id}
+
+
+async def test_a_part_that_no_agent_fits_is_refused_and_the_others_go_on(team: _Team) -> None:
+    with BackendServer(text=_sums) as server:
+        result = await team("1. Calculate 3 * 4.\n2. Order a pizza with mushrooms.", server)
+        assert "3 * 4 = 12" in result.answer and result.verified is not True
+        assert "No agent fits this part" in result.parts[1]["reason"]
+        asked = len(server.requests)
+        with pytest.raises(AgentNotFound, match="No agent fits"):
+            await team("Order a pizza with mushrooms.", server)
+        assert len(server.requests) == asked
 
 
 async def test_a_part_that_needs_a_result_gets_it_as_data(team: _Team) -> None:
