@@ -275,7 +275,7 @@ def _parse(path: Path, kind: Kind, text: str) -> dict[str, Any]:
         return {}
     try:
         document = _parser(kind)(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         why = " ".join(str(error).split())
         hint = "Correct it, or take comments out." if kind == "json" else "Correct it."
         raise ConfigError(

@@ -26,9 +26,8 @@ from ryzanstein.cli._clients import CLIENTS, TOKEN_INPUT
 from ryzanstein.cli._config_files import Section, entries_of, read
 from ryzanstein.cli._continue import SECRET, is_local, owner_token
 from ryzanstein.cli._entries import starts_us
-from ryzanstein.errors import ConfigError
 
-__all__ = ["Configured", "Found", "configured", "probe"]
+__all__ = ["Configured", "Found", "configured", "headers_of", "probe"]
 
 _AT_ONCE = 2
 _TOKEN = re.compile(rf"\$\{{input:{TOKEN_INPUT}\}}|\$\{{\{{\s*secrets\.{SECRET}\s*\}}\}}")
@@ -115,8 +114,8 @@ async def _probed(server: Configured) -> Found:
             return Found(server.name, tools, time.perf_counter() - began)
         except TimeoutError:
             fault = f"no answer within {server.seconds:g} s"
-        except ConfigError as error:
-            fault = str(error)
+        except ValueError as error:  # what no program can be started with
+            fault = f"its entry cannot be used: {error}".splitlines()[0]
         except transport_errors() as error:
             fault = _explained(server, first_cause(error), log)
     return Found(server.name, (), time.perf_counter() - began, fault)
@@ -145,7 +144,7 @@ async def _transport(server: Configured, log: Any, stack: AsyncExitStack) -> Any
     url = server.entry.get("url")
     if isinstance(url, str):
         return await _http(url, server.entry, stack)
-    variables = server.entry.get("env") or {}
+    variables = _mapping(server.entry.get("env"))
     return stdio_client(
         StdioServerParameters(
             command=str(server.entry["command"]),
@@ -161,12 +160,19 @@ async def _http(url: str, entry: Mapping[str, Any], stack: AsyncExitStack) -> An
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
-    given = entry.get("headers") or (entry.get("requestOptions") or {}).get("headers") or {}
-    # Only this machine's own server is shown this machine's token.
+    made = httpx2.AsyncClient(headers=headers_of(url, entry))
+    return streamable_http_client(url, http_client=await stack.enter_async_context(made))
+
+
+def headers_of(url: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what a client sends to an address; only this machine is shown its own token."""
+    given = _mapping(entry.get("headers") or _mapping(entry.get("requestOptions")).get("headers"))
     token = owner_token() if is_local(url) else ""
-    headers = {name: _TOKEN.sub(token, str(value)) for name, value in given.items()}
-    client = await stack.enter_async_context(httpx2.AsyncClient(headers=headers))
-    return streamable_http_client(url, http_client=client)
+    return {name: _TOKEN.sub(token, str(value)) for name, value in given.items()}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _bare_environment() -> dict[str, str]:

@@ -170,7 +170,17 @@ def test_removing_from_nothing_makes_no_file(run: Run, tmp_path: Path, client: s
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(
-    "text", ["{", "[1]", '{"servers": 3, "mcpServers": 3}', "\xff\xfe{", "{'a': [}", "\0"]
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"servers": 3, "mcpServers": 3}',
+        "\xff\xfe{",
+        "{'a': [}",
+        "\0",
+        '{"a":' * 50_000,
+    ],
+    ids=range(7),
 )
 def test_a_file_that_is_not_understood_is_left_alone(
     run: Run, tmp_path: Path, text: str, client: str
