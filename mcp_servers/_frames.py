@@ -4,6 +4,7 @@
     no JSON-RPC message, a batch, an unusable id, too large, an id already in flight
                                                 -32600
     params that are no object                   -32602
+    headers that say something else (HTTP)      -32020
 
 The SDK drops a broken frame on stdio without a word, quotes it back over HTTP, and lets a second
 request take the place of one that is still running under the same id, whose caller then waits for
@@ -19,6 +20,7 @@ from typing import Any
 import pydantic_core
 from mcp.shared.dispatcher import coerce_request_id
 from mcp_types import (
+    HEADER_MISMATCH,
     INVALID_PARAMS,
     INVALID_REQUEST,
     PARSE_ERROR,
@@ -34,6 +36,8 @@ from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ryzanstein.mcp_servers._headers import disagreement
 
 __all__ = ["MAX_FRAME", "FrameGuard", "InFlight", "Refusal", "read_frame"]
 
@@ -143,11 +147,14 @@ class FrameGuard:
         if body is None:
             return
         found = read_frame(body)
-        session = _session(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        session = _session(headers)
         flight = self._sessions.setdefault(session, InFlight()) if session else InFlight()
         refusal = found if isinstance(found, Refusal) else None
         if isinstance(found, JSONRPCRequest):
-            refusal = flight.admit(found)
+            header = disagreement(headers, found)
+            told = f"{header} header does not match the request body."
+            refusal = Refusal(HEADER_MISMATCH, told, found.id) if header else flight.admit(found)
         if refusal is not None:
             await _refuse(refusal, scope, receive, send)
             return

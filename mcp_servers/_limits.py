@@ -14,8 +14,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 import anyio
-from mcp.server.auth.provider import AccessToken
 from mcp.server.transport_security import RequestBodyLimitMiddleware
+from starlette.authentication import UnauthenticatedUser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -68,7 +68,7 @@ class Limited:
             await self._inner(scope, receive, send)
             return
         user = user_of(scope)
-        key = _key(user)
+        key = _key(scope)
         wait = await self._rate.hit(key) if self._rate and user and user.subject else None
         if wait is None and self._under_way[key] >= self._limits.requests:
             wait = 1.0
@@ -109,7 +109,10 @@ def _in_time(receive: Receive, seconds: float) -> Receive:
     return received
 
 
-def _key(user: AccessToken | None) -> str:
+def _key(scope: Scope) -> str:
     """Whose requests are counted together; issuers cannot make each other's names."""
+    if isinstance(scope.get("user"), UnauthenticatedUser):
+        return "nobody"
+    user = user_of(scope)
     issuer = str((user.claims or {}).get("iss", "")) if user else ""
     return f"{issuer}\n{(user.subject or '') if user else ''}"

@@ -33,7 +33,7 @@ from ryzanstein.mcp_servers._auth import Auth, OwnTokens
 from ryzanstein.mcp_servers._guard import LOCAL
 from ryzanstein.mcp_servers._limits import Limits
 from ryzanstein.mcp_servers._shared import shared
-from ryzanstein.mcp_servers.httpd import SERVERS, app
+from ryzanstein.mcp_servers.httpd import SERVERS, app, hand_back
 from ryzanstein.tokens import Tokens
 
 __all__ = ["Listening", "auth_of", "serve"]
@@ -148,8 +148,6 @@ class _Server(uvicorn.Server):
             group.cancel_scope.cancel()
 
     async def _hand_back(self) -> None:
-        from ryzanstein.mcp_servers._running import hand_back
-
         await anyio.sleep(self._grace)
         await hand_back()
 

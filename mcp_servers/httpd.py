@@ -21,6 +21,7 @@ would hide the standard library's.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
@@ -48,7 +49,7 @@ from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._streams import Streams
 from ryzanstein.mcp_servers._subject import ForSubject
 
-__all__ = ["SERVERS", "app"]
+__all__ = ["SERVERS", "app", "hand_back"]
 
 SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
 
@@ -121,15 +122,16 @@ def _lifespan(servers: Collection[MCPServer[Any]]) -> Lifespan[Starlette]:
             for server in servers:
                 await stack.enter_async_context(server.session_manager.run())
             yield
-            await _hand_back()
+            await hand_back()
 
     return lifespan
 
 
-async def _hand_back() -> None:
-    from ryzanstein.mcp_servers._running import hand_back
-
-    await hand_back()
+async def hand_back() -> None:
+    """Leaves every run of this process where another one can go on with it."""
+    running = sys.modules.get("ryzanstein.mcp_servers._running")
+    if running is not None:  # what was never loaded runs nothing, and takes a second to load
+        await running.hand_back()
 
 
 async def _health(request: Request) -> Response:
