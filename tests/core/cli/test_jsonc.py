@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryzanstein.cli import _jsonc
@@ -27,6 +27,7 @@ WRITTEN = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(WRITTEN, KEYS, KEYS, VALUES)
 def test_what_is_put_is_there_and_nothing_else_changes(
     text: str, section: str, key: str, value: object
@@ -36,6 +37,7 @@ def test_what_is_put_is_there_and_nothing_else_changes(
     assert json.loads(_jsonc.put(text, [section], key, value)) == wanted
 
 
+@settings(max_examples=40)
 @given(WRITTEN, KEYS, KEYS, VALUES)
 def test_what_was_put_can_be_taken_out(text: str, section: str, key: str, value: object) -> None:
     wanted = json.loads(text)
