@@ -21,7 +21,7 @@ import numpy as np
 from ryzanstein.errors import InferenceError, MemoryLimitError, ValidationError
 from ryzanstein.inference.constrain import Grammars
 from ryzanstein.inference.generate import Cancel, Plan
-from ryzanstein.inference.load import load_model
+from ryzanstein.inference.load import Watch, load_model
 from ryzanstein.inference.loaded import LoadedModel, Opening
 from ryzanstein.inference.personas import SavedState, StateStore
 from ryzanstein.inference.prefix import CachedState, PrefixCaches
@@ -80,10 +80,22 @@ class Engine:
         self._table = threading.Lock()
         self._loading = threading.Lock()
 
-    def get(self, name: str | Path | None = None) -> LoadedModel:
+    def get(
+        self,
+        name: str | Path | None = None,
+        *,
+        cancel: Cancel | None = None,
+        watch: Watch | None = None,
+    ) -> LoadedModel:
         """Returns a model, loading it if it is not loaded; None asks for the default model.
 
+        Args:
+            name: Of the catalogue, or a path.
+            cancel: Ends the load between two tensors.
+            watch: Told how many tensors were read, of how many.
+
         Raises:
+            InferenceError: the load was cancelled.
             ModelNotFound: there is no such model on this machine.
             ModelLoadError: its file is damaged or not supported.
             MemoryLimitError: there is no room for it, even after dropping idle models.
@@ -92,9 +104,12 @@ class Engine:
         found = self._find(path)
         if found is not None:
             return found
-        with self._loading:
-            found = self._find(path)
-            return found or self._load(asked, path)
+        if not _acquire(self._loading, cancel):
+            raise _given_up()
+        try:
+            return self._find(path) or self._load(asked, path, _watching(cancel, watch))
+        finally:
+            self._loading.release()
 
     def unload(self, name: str | Path) -> bool:
         """Drops a model, after the generation that runs on it; says whether it was loaded."""
@@ -133,7 +148,7 @@ class Engine:
             InferenceError: the model cannot be loaded or fails.
         """
         request = checked(GenerateRequest, request)
-        loaded = self.get(request.model)
+        loaded = self.get(request.model, cancel=cancel)
         return self._answer(
             loaded, completion_prompt(loaded.tokenizer, request), request, on_token, cancel
         )
@@ -146,26 +161,31 @@ class Engine:
     ) -> GenerateResult:
         """Answers a conversation; arguments and errors are those of `generate`."""
         request = checked(ChatRequest, request)
-        loaded = self.get(request.model)
+        loaded = self.get(request.model, cancel=cancel)
         prompt = chat_prompt(loaded.tokenizer, request)
         opening = loaded.opening(request, prompt)
         return self._answer(loaded, prompt, request, on_token, cancel, opening)
 
-    def score(self, model: str | None, text: str) -> ScoreResult:
+    def score(self, model: str | None, text: str, *, cancel: Cancel | None = None) -> ScoreResult:
         """Returns how likely a model finds a text.
 
         Raises:
+            InferenceError: it was cancelled.
             ValidationError: the text has fewer than two tokens, or more than the context.
         """
-        loaded = self.get(model)
+        loaded = self.get(model, cancel=cancel)
         tokenizer = loaded.tokenizer
         ids = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
         ids += tokenizer.encode(text)
         require_room(len(ids), loaded.model.context_tokens)
         if len(ids) < 2:
             raise ValidationError("A text of at least two tokens is needed to score it.")
-        with loaded.lock:
-            logprob = _logprob(loaded.model, ids)
+        if not _acquire(loaded.lock, cancel):
+            raise _given_up()
+        try:
+            logprob = _logprob(loaded.model, ids, cancel)
+        finally:
+            loaded.lock.release()
         count = len(ids) - 1
         perplexity = math.exp(min(-logprob / count, 700.0))
         return ScoreResult(model=loaded.name, tokens=count, logprob=logprob, perplexity=perplexity)
@@ -208,7 +228,7 @@ class Engine:
             ValidationError: it does not fit the context, or the model's template refuses it.
             InferenceError: the model cannot be loaded, or the state not be saved.
         """
-        return self.get(model).warm(system, label, cancel)
+        return self.get(model, cancel=cancel).warm(system, label, cancel)
 
     @property
     def store(self) -> StateStore:
@@ -295,7 +315,7 @@ class Engine:
                 (m for m in self._models.values() if m.name == name or m.path == path), None
             )
 
-    def _load(self, asked: str, path: Path) -> LoadedModel:
+    def _load(self, asked: str, path: Path, watch: Watch) -> LoadedModel:
         while len(self.loaded()) >= self._max_models and self._drop_idle():
             pass
         settings = self._configured()
@@ -309,6 +329,7 @@ class Engine:
                     pin=settings.pin,
                     head=settings.head,
                     read_tokenizer=True,
+                    watch=watch,
                 )
                 _lift_context(model)
                 _require_cache_room(model)
@@ -379,6 +400,22 @@ def _acquire(lock: threading.Lock, cancel: Cancel | None) -> bool:
     return False
 
 
+def _watching(cancel: Cancel | None, watch: Watch | None) -> Watch:
+    """Tells of a load, and ends it when its caller gives up."""
+
+    def told(read: int, of: int) -> None:
+        if cancel is not None and cancel.is_set():
+            raise _given_up()
+        if watch is not None:
+            watch(read, of)
+
+    return told
+
+
+def _given_up() -> InferenceError:
+    return InferenceError("It was cancelled.")
+
+
 def _cancelled(model: str, prompt_tokens: int) -> GenerateResult:
     return GenerateResult(
         text="",
@@ -392,12 +429,14 @@ def _cancelled(model: str, prompt_tokens: int) -> GenerateResult:
     )
 
 
-def _logprob(model: Model, ids: Sequence[int]) -> float:
+def _logprob(model: Model, ids: Sequence[int], cancel: Cancel | None) -> float:
     """Sum of the log-probabilities of ids[1:], each after all before it."""
     state = model.new_state()
     total = 0.0
     for first in range(0, len(ids) - 1, _SCORED_AT_ONCE):
         part = ids[first : min(first + _SCORED_AT_ONCE, len(ids) - 1)]
+        if cancel is not None and cancel.is_set():
+            raise _given_up()
         logits = model.forward(part, state, all_logits=True)
         targets = np.asarray(ids[first + 1 : first + 1 + len(part)])
         chosen = logits[np.arange(len(part)), targets]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from ryzanstein.inference.formats.checkpoint import open_checkpoint
+from ryzanstein.inference.formats.checkpoint import Checkpoint, open_checkpoint
 from ryzanstein.inference.model import Model, build_model
 from ryzanstein.inference.tokenizer import load_tokenizer
 from ryzanstein.inference.vocabulary import has_vocabulary
 from ryzanstein.machine import release_memory
 
-__all__ = ["load_model"]
+if TYPE_CHECKING:
+    from ryzanstein.inference.formats.raw import RawTensor
+
+__all__ = ["Watch", "load_model"]
+
+# Hears how many tensors were read, of how many; what it raises ends the load.
+Watch = Callable[[int, int], None]
 
 
 def load_model(
@@ -26,6 +34,7 @@ def load_model(
     keep_packed: bool = True,
     pin: bool = False,
     read_tokenizer: bool = False,
+    watch: Watch | None = None,
 ) -> Model:
     """Loads a model.
 
@@ -46,6 +55,7 @@ def load_model(
         pin: Give each thread a CPU of its own: steadier where nothing else runs.
         read_tokenizer: Read the tokenizer now: a third of a second, and an error at once where it
         is damaged. Else `Model.tokenizer` reads it at its first use.
+        watch: Told of every tensor that is read; what it raises ends the load.
 
     Returns:
         The model, with a `tokenizer` where the checkpoint has one.
@@ -63,7 +73,7 @@ def load_model(
             # Its tables leave holes of tens of megabytes that the weights cannot use.
             release_memory()
         model = build_model(
-            checkpoint,
+            checkpoint if watch is None else cast(Checkpoint, _Watched(checkpoint, watch)),
             threads=threads,
             precision=precision,
             context_tokens=context_tokens,
@@ -78,6 +88,22 @@ def load_model(
     elif has_vocabulary(checkpoint):
         model.read_tokenizer_with(lambda: load_tokenizer(checkpoint))
     return model
+
+
+class _Watched:
+    """A checkpoint that says before each tensor how many were read."""
+
+    def __init__(self, checkpoint: Checkpoint, watch: Watch) -> None:
+        self._checkpoint, self._watch = checkpoint, watch
+        self._read, self._all = 0, len(checkpoint.names())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._checkpoint, name)
+
+    def tensor(self, name: str) -> RawTensor:
+        self._watch(self._read, self._all)
+        self._read += 1
+        return self._checkpoint.tensor(name)
 
 
 def _resolve(path: str | Path) -> Path:

@@ -58,8 +58,7 @@ def approver(context: Client) -> Approve | None:
     if not can_ask(context.client_capabilities):
         return None
 
-    async def ask(would: str) -> bool | None:
-        message = f"{would} Let it go ahead?"
+    async def ask(message: str) -> bool | None:
         if isinstance(context, Rounds):
             schema = Yes.model_json_schema()
             form = ElicitRequestFormParams(message=message, requested_schema=schema)

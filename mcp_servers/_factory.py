@@ -53,6 +53,7 @@ from ryzanstein.mcp_servers._faults import within_protocol
 from ryzanstein.mcp_servers._metrics import counting
 from ryzanstein.mcp_servers._notices import announce
 from ryzanstein.mcp_servers._offers import Offers
+from ryzanstein.mcp_servers._progress import beating
 from ryzanstein.mcp_servers._published import published
 from ryzanstein.mcp_servers._subject import (
     principal,
@@ -259,7 +260,7 @@ def make_server(
         version=__version__,
         extensions=extensions,
         log_level="WARNING",
-        middleware=[within_protocol, within_subject],
+        middleware=[within_protocol, within_subject, beating],
         request_state_security=RequestStateSecurity(
             keys=[os.urandom(32)], bind_principal=principal
         ),

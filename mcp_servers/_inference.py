@@ -34,6 +34,9 @@ repetition_penalty, frequency_penalty and presence_penalty, and chat an answer_p
 answer begins with and keep_system, which keeps the state after the system message on disk.
 Progress counts tokens; a cancelled call stops at once."""
 
+# A call that is cancelled ends after so many more.
+_EMBEDDED_AT_ONCE = 16
+
 mcp = make_server("inference", "Ryzanstein inference", INSTRUCTIONS)
 
 MAX_CHARACTERS = 1_000_000
@@ -226,7 +229,7 @@ async def complete_code(
 
 
 @mcp.tool(title="Embed texts", annotations=READS)
-def embed_text(
+async def embed_text(
     texts: Annotated[
         list[Annotated[str, Field(max_length=20_000)]], Field(min_length=1, max_length=256)
     ],
@@ -235,14 +238,22 @@ def embed_text(
     from ryzanstein.memory.embed import get_embedder
 
     embedder = get_embedder()
-    vectors = embedder.embed(texts)
-    return Embedded(model=embedder.model_id, dimension=embedder.dimension, vectors=vectors.tolist())
+
+    def work(stop: threading.Event) -> list[list[float]]:
+        made: list[list[float]] = []
+        for first in range(0, len(texts), _EMBEDDED_AT_ONCE):
+            if not stop.is_set():
+                made += embedder.embed(texts[first : first + _EMBEDDED_AT_ONCE]).tolist()
+        return made
+
+    vectors = await in_thread(work)
+    return Embedded(model=embedder.model_id, dimension=embedder.dimension, vectors=vectors)
 
 
 @mcp.tool(title="Score a text", annotations=READS)
 async def score_text(text: Prompt, model: ModelName = None) -> Scored:
     """Say how likely the model finds a text: lower perplexity means less surprise."""
-    result = await in_thread(lambda stop: shared().engine.score(model, text))
+    result = await in_thread(lambda stop: shared().engine.score(model, text, cancel=stop))
     return Scored(**{name: getattr(result, name) for name in Scored.model_fields})
 
 

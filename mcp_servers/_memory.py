@@ -33,6 +33,7 @@ from ryzanstein.mcp_servers._memory_replies import (
 )
 from ryzanstein.mcp_servers._memory_resources import offer
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._tasks import Tasks
 from ryzanstein.mcp_servers._work import Ticker, in_thread
 from ryzanstein.memory.sources.moments import asked_moment
 
@@ -52,7 +53,9 @@ Programs may also give record_experience the steps, lessons, trace_id, tokens an
 find_experiences the tier of who asks and candidates to draw an agent from, and recall the
 conversation that a fact must be of."""
 
-mcp = make_server("memory", "Ryzanstein memory", INSTRUCTIONS)
+mcp = make_server(
+    "memory", "Ryzanstein memory", INSTRUCTIONS, extensions=[Tasks(("consolidate_memory",))]
+)
 
 _NEXT = 20
 
@@ -261,7 +264,7 @@ async def consolidate_memory(
     store = shared().store
 
     def work(stop: Any) -> Consolidated:
-        done = store.consolidate(seconds=seconds, dry_run=dry_run)
+        done = store.consolidate(seconds=seconds, dry_run=dry_run, stop=stop.is_set)
         report(1, 1, f"looked at {done.looked_at} memories")
         return wire(Consolidated, done, dry_run=dry_run)
 

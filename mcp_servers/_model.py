@@ -21,10 +21,12 @@ from ryzanstein.mcp_servers._factory import (
     page,
 )
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._tasks import Tasks
 from ryzanstein.mcp_servers._work import Ticker, in_thread
 
 if TYPE_CHECKING:
     from ryzanstein.inference.catalogue import Listed
+    from ryzanstein.inference.engine import LoadedModel
     from ryzanstein.inference.sources import Progress
     from ryzanstein.registry import HubSource, PackageSource, WheelSource
 
@@ -37,7 +39,9 @@ progress counts bytes, a cancelled pull goes on where it stopped), remove_model 
 Models load by themselves on first use; load_model does it ahead of time, unload_model gives the
 memory back."""
 
-mcp = make_server("model", "Ryzanstein models", INSTRUCTIONS)
+TASKS = Tasks(("pull_model", "load_model", "convert_model", "benchmark_model"))
+
+mcp = make_server("model", "Ryzanstein models", INSTRUCTIONS, extensions=[TASKS])
 
 Name = Annotated[str, Field(min_length=1, max_length=500, description="As list_models names it.")]
 NameOrPath = Annotated[str, Field(min_length=1, max_length=500, description="Name, or a file.")]
@@ -250,12 +254,20 @@ async def pull_model(name: Name, context: Context[Any, Any]) -> Pulled:
 
 
 @mcp.tool(title="Load a model", annotations=CHANGES)
-async def load_model(name: NameOrPath) -> Loaded:
+async def load_model(name: NameOrPath, context: Context[Any, Any]) -> Loaded:
     """Load a model into memory ahead of its first use."""
     from time import perf_counter
 
     started = perf_counter()
-    loaded = await in_thread(lambda stop: shared().engine.get(name))
+    tick = Ticker(context)
+
+    def work(stop: threading.Event) -> LoadedModel:
+        def watch(read: int, of: int) -> None:
+            tick(read, of, f"reads {name}")
+
+        return shared().engine.get(name, cancel=stop, watch=watch)
+
+    loaded = await in_thread(work)
     seconds = round(perf_counter() - started, 3)
     return Loaded(name=name, seconds=seconds, bytes=loaded.model.nbytes)
 
@@ -301,6 +313,7 @@ async def benchmark_model(
             threads=threads,
             prompt_tokens=prompt_tokens,
             new_tokens=new_tokens,
+            cancel=stop,
         )
     )
     return Benchmarked(

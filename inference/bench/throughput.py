@@ -15,14 +15,16 @@ Both engines get the same token ids in turns (`rounds.py`).
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ryzanstein.errors import ValidationError
 from ryzanstein.inference.bench.rounds import Entrant, run_rounds
 from ryzanstein.inference.bench.subject import Subject, find_subject
-from ryzanstein.inference.bench.worker import ENGINES
+from ryzanstein.inference.bench.worker import ENGINES, Worker
 from ryzanstein.machine import cpu_name
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from ryzanstein.registry import Registry
 
 __all__ = ["bench_inference"]
+
+_LOOKS_EVERY = 0.1
 
 
 def bench_inference(
@@ -43,12 +47,13 @@ def bench_inference(
     peer: str | None = None,
     repeats: int = 3,
     precision: str = "auto",
+    cancel: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Measures a model's speed, beside that of a peer where one is named.
 
     Raises:
         ValidationError: the prompt does not fit the model, or the peer is unknown or not installed.
-        InferenceError: the model cannot be loaded or run.
+        InferenceError: the model cannot be loaded or run, or `cancel` was set.
     """
     subject = find_subject(name_or_path, settings, registry, threads)
     if peer is not None and peer not in ENGINES[1:]:
@@ -61,10 +66,17 @@ def bench_inference(
     ids = subject.sample_ids(prompt_tokens)
     context = prompt_tokens + new_tokens + 1
     with ExitStack() as stack:
-        probing = stack.enter_context(subject.worker("ryzanstein", context))
+        workers: list[Worker] = []
+        stack.enter_context(_ending(workers, cancel))
+
+        def started(engine: str, precision: str = "auto") -> Worker:
+            workers.append(stack.enter_context(subject.worker(engine, context, precision)))
+            return workers[-1]
+
+        probing = started("ryzanstein")
 
         def enter(engine: str, precision: str = "auto") -> Entrant:
-            worker = stack.enter_context(subject.worker(engine, context, precision))
+            worker = started(engine, precision)
             return Entrant(worker, worker.ask("load"), ids, new_tokens)
 
         own = enter("ryzanstein", precision)
@@ -72,6 +84,29 @@ def bench_inference(
         run_rounds([own, other] if other else [own], lambda: probing.ask("probe"), repeats)
     result = _own_figures(subject, own)
     return result | _peer_figures(own, other) if other else result
+
+
+@contextmanager
+def _ending(workers: Sequence[Worker], cancel: threading.Event | None) -> Iterator[None]:
+    """Ends the workers when the measurement is cancelled; whoever waits for one hears of it."""
+    if cancel is None:
+        yield
+        return
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOKS_EVERY):
+            if cancel.is_set():
+                for worker in workers:
+                    worker.end()
+
+    looking = threading.Thread(target=look, name="benchmark-cancel", daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
 
 
 def _own_figures(subject: Subject, own: Entrant) -> dict[str, Any]:

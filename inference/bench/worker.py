@@ -101,6 +101,10 @@ class Worker:
             raise from_wire(**answer["error"])
         return answer["result"]
 
+    def end(self) -> None:
+        """Ends the engine; whoever waits for its answer hears that it died."""
+        self._child.kill()
+
     def __enter__(self) -> Self:
         return self
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ryzanstein.memory.consolidate import never
 from ryzanstein.memory.records import Calibration, ConsolidationReport, Memory, Proposal
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ class Consolidation:
 
     _upkeep: Upkeep
 
-    def consolidate(self, *, seconds: float = 1.0, dry_run: bool = False) -> ConsolidationReport:
+    def consolidate(
+        self, *, seconds: float = 1.0, dry_run: bool = False, stop: Callable[[], bool] = never
+    ) -> ConsolidationReport:
         """Merges what says the same, marks what contradicts, distils what episodes repeat.
 
         Goes on where the last slice stopped, whoever did it, and ends after that time at most.
@@ -28,11 +31,12 @@ class Consolidation:
         Args:
             seconds: Length of the slice.
             dry_run: Only count what would be done.
+            stop: Asked every few memories; True ends the slice.
 
         Raises:
             InvalidRequest: The time is not a number of seconds.
         """
-        return self._upkeep.consolidate(seconds, dry_run=dry_run)
+        return self._upkeep.consolidate(seconds, dry_run=dry_run, stop=stop)
 
     def proposals(self, *, limit: int = 20) -> list[Proposal]:
         """Lists memories that are near each other and were not merged, and says why."""
