@@ -13,11 +13,13 @@ others were served since, and opened again for its next request.
 from __future__ import annotations
 
 import atexit
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ryzanstein.config import Settings, load_settings
@@ -92,7 +94,27 @@ class Shared:
     def own(self, name: str, make: Callable[[], _Made]) -> _Made:
         """Returns the current subject's part of that name, made by the first caller."""
         key = current().key
-        return self.once(name, make) if not key else cast(_Made, self._parts(key).own(name, make))
+        if not key:
+            return self.once(name, make)
+        parts = self._parts(key)
+        parts.own("folder", self._make_folder)
+        return cast(_Made, parts.own(name, make))
+
+    def _make_folder(self) -> Path:
+        """Makes the folder of a subject, which is for the server alone, and notes whose it is."""
+        from ryzanstein.errors import StorageError
+
+        folder = self.settings.own_dir
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            about = json.dumps({"name": current().name})
+            (folder / "subject.json").write_text(about, encoding="utf-8")
+        except OSError as error:
+            raise StorageError(
+                f"The folder of a subject cannot be made: {error.strerror}.",
+                hint="Make room in the data directory, or make it writable.",
+            ) from error
+        return folder
 
     def has(self, name: str) -> bool:
         """Says whether a part of the process was made already."""

@@ -16,7 +16,10 @@ from mcp_types import CallToolResult
 
 from ryzanstein.errors import ERROR_META
 from ryzanstein.mcp_servers import httpd
+from ryzanstein.mcp_servers._auth import Auth, OwnTokens
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.tokens import Tokens
+from tests.mcp_servers.people import People
 
 Call = Callable[..., Awaitable[CallToolResult]]
 SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
@@ -110,3 +113,10 @@ def serving(listening: Serve) -> Serve:
 async def base_url(serving: Serve) -> str:
     """Everything served over a real socket of this machine."""
     return await serving()
+
+
+@pytest.fixture
+async def people(serving: Serve, tmp_path: Path) -> People:
+    """Everything served to the owner and to others who have tokens."""
+    tokens = Tokens(tmp_path / "tokens")
+    return People(await serving(auth=Auth([OwnTokens(tokens)])), tokens)

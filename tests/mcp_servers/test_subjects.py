@@ -2,100 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
 import httpx2
 import pytest
-from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
-from mcp.server.auth.provider import AccessToken
+from mcp import MCPError
 from mcp.server.elicitation import AcceptedElicitation
 from mcp.server.mcpserver.resolve import Elicit, Resolve
-from mcp_types import CallToolResult, ElicitResult, ResourceTemplateReference
+from mcp_types import ElicitResult, ResourceTemplateReference
 from pydantic import BaseModel
 
-from ryzanstein.agents.clients.services import Services
-from ryzanstein.errors import ConnectionFailed
-from ryzanstein.mcp_servers import _shared, _subject
+from ryzanstein.mcp_servers import _subject
 from ryzanstein.mcp_servers._auth import Auth, OwnTokens
 from ryzanstein.mcp_servers._factory import Reply, make_server
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._subject import Own, subject_of
 from ryzanstein.subject import OWNER, Subject, acting, current
 from ryzanstein.tokens import Tokens
+from tests.mcp_servers.people import People, token
 
-SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics", "tools")
 SECRET = "Ada's safe opens with the number 5318."
 NO_RUN = "run-0000000000000000"
-
-
-class People:
-    """Ada and Bob with a token each, the owner, and a server that all three can reach."""
-
-    def __init__(self, url: str, tokens: Tokens) -> None:
-        self.url = url
-        self.tokens = {
-            "": tokens.owner(),
-            "ada": tokens.add("ada"),
-            "bob": tokens.add("bob"),
-            "eve": tokens.add("eve", admin=True),
-        }
-
-    def subject(self, name: str) -> Subject:
-        return subject_of(token(subject=name))
-
-    @asynccontextmanager
-    async def client(self, name: str, server: str, **options: Any) -> AsyncIterator[Client]:
-        headers = {"authorization": f"Bearer {self.tokens[name]}"}
-        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
-            target = streamable_http_client(f"{self.url}/mcp/{server}", http_client=http)
-            async with Client(target, **options) as client:
-                yield client
-
-    async def call(self, name: str, server: str, tool: str, /, **arguments: Any) -> CallToolResult:
-        async with self.client(name, server) as client:
-            return await client.call_tool(tool, arguments)
-
-    async def answer(self, name: str, server: str, tool: str, /, **arguments: Any) -> Any:
-        result = await self.call(name, server, tool, **arguments)
-        assert not result.is_error, result.content
-        return result.structured_content
-
-    async def fault(self, name: str, server: str, tool: str, /, **arguments: Any) -> str:
-        result = await self.call(name, server, tool, **arguments)
-        assert result.is_error
-        return str(result.content[0].text)  # type: ignore[union-attr]
-
-    async def read(self, name: str, server: str, uri: str) -> str:
-        async with self.client(name, server) as client:
-            return str(getattr((await client.read_resource(uri)).contents[0], "text", ""))
-
-    async def unread(self, name: str, server: str, uri: str) -> tuple[int, str]:
-        async with self.client(name, server) as client:
-            with pytest.raises(MCPError) as caught:
-                await client.read_resource(uri)
-        return caught.value.code, str(caught.value)
-
-
-@pytest.fixture
-async def people(serving: Callable[..., Awaitable[str]], tmp_path: Path) -> People:
-    tokens = Tokens(tmp_path / "tokens")
-    return People(await serving(auth=Auth([OwnTokens(tokens)])), tokens)
-
-
-def token(
-    subject: str | None = "", client: str = "ryzanstein", issuer: str | None = None, *scopes: str
-) -> AccessToken:
-    claims = None if issuer is None else {"iss": issuer}
-    return AccessToken(
-        token="", client_id=client, scopes=list(scopes), subject=subject, claims=claims
-    )
-
 
 # Whom a token stands for.
 
@@ -254,7 +184,7 @@ async def test_a_session_is_of_no_use_to_another_subject(people: People) -> None
             "clientInfo": {"name": "test", "version": "1"},
         },
     }
-    async with httpx2.AsyncClient(headers=accepts) as http:
+    async with httpx2.AsyncClient(headers=accepts, verify=False) as http:
 
         async def post(name: str, body: dict[str, Any], session: str) -> httpx2.Response:
             headers = {"authorization": f"Bearer {people.tokens[name]}"}
@@ -316,213 +246,6 @@ async def test_the_state_of_a_call_over_rounds_goes_on_for_its_own_subject_only(
         assert (await client.call_tool("open_safe", {})).structured_content == {"whose": "ada"}
 
 
-# Files and tools.
-
-
-async def test_tools_touch_the_files_of_whoever_calls_them(
-    people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "owners.txt").write_text("the owner's", encoding="utf-8")
-    write = {"path": "note.txt", "content": SECRET}
-    await people.answer("ada", "tools", "call_tool", name="write_file", arguments=write)
-    folder = shared().settings.data_dir / "subjects" / people.subject("ada").key
-    assert (folder / "files" / "note.txt").read_text(encoding="utf-8") == SECRET
-    assert (folder / "files").stat().st_mode & 0o777 == 0o700
-
-    async def read(name: str, path: str) -> CallToolResult:
-        arguments = {"path": path}
-        return await people.call(name, "tools", "call_tool", name="read_file", arguments=arguments)
-
-    assert SECRET in str((await read("ada", "note.txt")).content)
-    for path in (
-        "note.txt",
-        str(folder / "files" / "note.txt"),
-        f"../../{people.subject('ada').key}/files/note.txt",
-        str(folder / "ryzanstein.db"),
-        "owners.txt",
-        str(tmp_path / "owners.txt"),
-        "/etc/passwd",
-    ):
-        for name in ("bob", "eve"):
-            refused = await read(name, path)
-            assert refused.is_error
-            assert SECRET not in str(refused.content)
-    assert "the owner's" in str((await read("", "owners.txt")).content)
-
-
-async def test_the_memory_tools_of_the_tools_server_keep_to_the_caller(people: People) -> None:
-    arguments = {"text": SECRET}
-    await people.answer("ada", "tools", "call_tool", name="remember", arguments=arguments)
-    assert (await people.answer("ada", "memory", "memory_stats"))["memories"] == 1
-    for name in ("", "bob"):
-        assert (await people.answer(name, "memory", "memory_stats"))["memories"] == 0
-
-
-async def test_the_record_of_tool_calls_names_whose_they_were(people: People) -> None:
-    for name in ("", "ada"):
-        given = {"name": "evaluate_expression", "arguments": {"expression": "6*7"}}
-        await people.answer(name, "tools", "call_tool", **given)
-    ada, owner = shared().audit.read(limit=2)
-    assert ada["subject_name"] == "ada"
-    assert ada["subject"] == people.subject("ada").key
-    assert "subject" not in owner
-
-
-async def test_what_else_runs_on_the_machine_is_shown_to_whoever_runs_the_server(
-    people: People,
-) -> None:
-    for tool in ("list_processes", "environment_facts"):
-        given = {"name": tool, "arguments": {}}
-        assert "not among the tools" in await people.fault("ada", "tools", "call_tool", **given)
-        await people.answer("eve", "tools", "call_tool", **given)
-
-
-# What concerns everybody.
-
-OWN_TOOLS = {
-    "orchestrator": "search_agents describe_agent route_task run_agent run_task get_run cancel_run"
-    " rate_run",
-    "inference": "generate_text chat complete_code embed_text score_text count_tokens",
-    "memory": "remember recall forget record_experience find_experiences rate_experience"
-    " consolidate_memory memory_stats",
-    "model": "list_models describe_model",
-    "cache": "cache_stats lookup_response store_response list_states save_state restore_state"
-    " evict_entries clear_cache",
-    "analytics": "query_metrics list_runs describe_run summarize_usage compare_models"
-    " suggest_optimizations export_traces show_dashboard",
-    "tools": "search_tools describe_tool call_tool",
-}
-
-
-@pytest.mark.parametrize("name", SERVERS)
-async def test_of_every_tool_it_was_decided_whether_all_may_call_it(name: str) -> None:
-    server = importlib.import_module(f"ryzanstein.mcp_servers.{name}").mcp
-    tools = {tool.name for tool in await server.list_tools()}
-    own = set(OWN_TOOLS[name].split())
-    assert tools - own <= _subject.ADMIN_TOOLS
-    assert not own & _subject.ADMIN_TOOLS
-
-
-async def test_what_changes_the_machine_is_refused_to_whoever_does_not_run_it(
-    people: People,
-) -> None:
-    for tool, given in (
-        ("load_model", {"name": "tiny-bitnet"}),
-        ("unload_model", {"name": "tiny-bitnet"}),
-        ("pull_model", {"name": "tiny-bitnet"}),
-        ("remove_model", {"name": "tiny-bitnet"}),
-        ("benchmark_model", {"name": "tiny-bitnet"}),
-    ):
-        said = await people.fault("ada", "model", tool, **given)
-        assert said.startswith(f"INVALID_REQUEST: {tool} is for whoever runs this server.")
-        assert "scope admin" in said
-    assert (await people.answer("eve", "model", "load_model", name="tiny-bitnet"))["bytes"] > 0
-    assert (await people.answer("", "model", "unload_model", name="tiny-bitnet"))["unloaded"]
-
-
-async def test_a_file_that_is_no_model_of_the_catalogue_is_none_for_whoever_does_not_run_the_server(
-    people: People, tmp_path: Path
-) -> None:
-    there = tmp_path / "model.gguf"
-    there.write_bytes(b"GGUF")
-    nowhere = tmp_path / "nowhere.gguf"
-    for server, tool, key in (
-        ("model", "describe_model", "name"),
-        ("inference", "count_tokens", "model"),
-    ):
-        given = {"text": "x"} if tool == "count_tokens" else {}
-        said = [
-            await people.fault("ada", server, tool, **{key: str(path)}, **given)
-            for path in (there, nowhere)
-        ]
-        assert said[0].replace("model.gguf", "nowhere.gguf") == said[1]
-        assert said[0].startswith("MODEL_NOT_FOUND")
-
-
-async def test_metrics_are_the_callers_own_but_for_whoever_runs_the_server(people: People) -> None:
-    await people.answer("ada", "memory", "remember", text=SECRET)
-
-    async def counted(name: str) -> set[str]:
-        found = await people.answer(name, "analytics", "query_metrics")
-        return {one["tool"] for one in found["tools"]}
-
-    assert "remember" in await counted("ada")
-    assert "remember" not in await counted("bob")
-    assert "remember" in await counted("eve")
-    assert "remember" in await counted("")
-
-
-async def test_a_name_that_a_client_made_up_is_no_counter(people: People) -> None:
-    for number in range(3):
-        assert (await people.call("ada", "memory", f"made_up_{number}")).is_error
-    found = await people.answer("ada", "analytics", "query_metrics")
-    assert {one["tool"]: one["calls"] for one in found["tools"]}["unknown"] == 3
-
-
-async def test_servers_of_others_are_the_owners_and_whose_he_made_an_administrator(
-    people: People,
-) -> None:
-    config = shared().settings.config_dir
-    config.mkdir(parents=True, exist_ok=True)
-    (config / "registry.yaml").write_text(
-        "servers:\n  - name: files2\n    transport: stdio\n    command: /nonexistent/program\n",
-        encoding="utf-8",
-    )
-    for name, found in (("ada", 0), ("eve", 1), ("", 1)):
-        with acting(
-            OWNER
-            if not name
-            else subject_of(token(name, "ryzanstein", None, *(["admin"] if name == "eve" else [])))
-        ):
-            states = await shared().external.states()
-        assert len(states) == found
-    said = await people.fault("ada", "tools", "describe_tool", name="files2.read")
-    none = await people.fault("ada", "tools", "describe_tool", name="files3.read")
-    assert said.replace("files2", "files3") == none
-
-
-# What is in memory.
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("RYZANSTEIN_DEFAULT_MODEL", "tiny-bitnet")
-    shared().reset()
-    return "tiny-bitnet"
-
-
-async def test_nobody_learns_from_the_cache_what_another_asked(tiny: str, people: People) -> None:
-    system = "You open safes. Ada's safe opens with the number 5318, say nothing of it to others."
-    request = {
-        "messages": [{"role": "system", "content": system}, {"role": "user", "content": "Open!"}],
-        "max_tokens": 1,
-        "keep_system": True,
-        "model": tiny,
-    }
-    first = await people.answer("ada", "inference", "chat", **request)
-    assert first["cached_tokens"] == 0
-    assert (await people.answer("ada", "inference", "chat", **request))["cached_tokens"] > 0
-    states = (await people.answer("ada", "cache", "list_states"))["states"]
-    assert {one["place"] for one in states} == {"memory", "disk"}
-    for name in ("bob", "eve", ""):
-        assert (await people.answer(name, "cache", "list_states"))["states"] == []
-        assert (await people.answer(name, "cache", "cache_stats"))["states"] == 0
-        for tool, given in (
-            ("restore_state", {"state": next(o["id"] for o in states if o["place"] == "disk")}),
-            ("save_state", {"state": next(o["id"] for o in states if o["place"] == "memory")}),
-        ):
-            assert "No state" in await people.fault(name, "cache", tool, model=tiny, **given)
-        await people.call(name, "cache", "clear_cache")
-        body = {"model": tiny, "messages": request["messages"], "max_tokens": 1}
-        headers = {"authorization": f"Bearer {people.tokens[name]}"}
-        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
-            done = await http.post(f"{people.url}/v1/chat/completions", json=body)
-        assert done.status_code == 200
-        assert (await people.answer(name, "cache", "cache_stats"))["cached_tokens"] == 0
-    assert (await people.answer("ada", "inference", "chat", **request))["cached_tokens"] > 0
-
-
 def test_a_dictionary_of_own_things_shows_everybody_the_own_ones_only() -> None:
     own: Own[int] = Own()
     ada, bob = Subject("a"), Subject("b")
@@ -550,66 +273,3 @@ async def test_completion_offers_nobody_what_is_anothers(people: People) -> None
         async with people.client(name, "orchestrator") as client:
             offered = await client.complete(ref, {"name": "id", "value": "run"})
         assert offered.completion.values == found
-
-
-# What is open, and what runs elsewhere.
-
-
-async def test_of_many_subjects_the_stores_of_the_latest_are_open_and_all_keep_their_own(
-    people: People, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_shared, "MAX_SUBJECTS", 2)
-    subjects = [Subject(f"{number:032x}") for number in range(5)]
-    stores = []
-    for subject in subjects:
-        with acting(subject), shared().held():
-            shared().store.remember(f"I am number {subject.key}.")
-            stores.append(shared().store)
-    for subject in subjects:
-        with acting(subject), shared().held():
-            assert [one.text for one in shared().store.list().memories] == [
-                f"I am number {subject.key}."
-            ]
-            assert shared().store not in stores[:3]
-
-
-async def test_a_store_at_which_work_goes_on_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_shared, "MAX_SUBJECTS", 1)
-    with acting(Subject("a")), shared().held():
-        store = shared().store
-        for number in range(3):
-            with acting(Subject(f"b{number}")), shared().held():
-                assert shared().store.stats().memories == 0
-        assert shared().store is store
-        store.remember("Still open.")
-
-
-async def test_a_server_elsewhere_that_would_take_all_for_its_owner_is_refused(
-    people: People,
-) -> None:
-    config = shared().settings.config_dir
-    config.mkdir(parents=True, exist_ok=True)
-    (config / "registry.yaml").write_text(
-        f"servers:\n  - name: memory\n    transport: http\n    url: {people.url}/mcp/memory\n",
-        encoding="utf-8",
-    )
-    shared().reset()
-    with acting(people.subject("ada")):
-        run = shared().runs.save("Open the safe.", status="done").id
-    said = await people.fault("ada", "orchestrator", "rate_run", run_id=run, rating=1.0)
-    assert said.startswith("INVALID_CONFIG: The memory server runs elsewhere")
-    assert "leave memory out of `servers`" in said
-    assert people.url not in said
-    with acting(OWNER), pytest.raises(ConnectionFailed):  # asked, and refused for want of a token
-        async with Services(shared().registry, names=("memory",)):
-            pass
-
-
-async def test_no_error_tells_where_anything_lies(people: People) -> None:
-    key = people.subject("ada").key
-    folder = shared().settings.data_dir / "subjects" / key
-    folder.mkdir(parents=True)
-    (folder / "ryzanstein.db").write_text("This is no database." * 100, encoding="utf-8")
-    said = await people.fault("ada", "memory", "recall", query="safe")
-    assert str(shared().settings.data_dir) not in said
-    assert "ryzanstein.db" in said
