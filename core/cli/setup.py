@@ -198,3 +198,5 @@ def _show(client: Client, wish: Wish, changes: Sequence[Change], *, dry_run: boo
         print(client.restart)
     if wish.url is not None and wish.servers:
         print("Start `ryzanstein serve`; `ryzanstein token show` prints the token it asks for.")
+    elif client.title == "Continue" and wish.servers:
+        print("Its models answer while `ryzanstein serve` runs.")
