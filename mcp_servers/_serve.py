@@ -38,8 +38,7 @@ from ryzanstein.tokens import Tokens
 
 __all__ = ["Listening", "auth_of", "serve"]
 
-GRACE_SECONDS = 10.0
-# For what is left after that: writing down how each run ended.
+# For what is left after the time of grace: writing down how each run ended.
 _END_SECONDS = 5
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
 # More would run out of file descriptors, of which a process has 1,024 by default.
@@ -66,7 +65,7 @@ class Listening:
     allow_remote: bool = False
     auth: bool = True
     stateless: bool = False
-    grace_seconds: float = GRACE_SECONDS
+    grace_seconds: float = 10.0
 
     @property
     def is_local(self) -> bool:

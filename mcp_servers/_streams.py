@@ -1,13 +1,12 @@
-"""Ends the streams that have no end of their own, when the server is about to end.
+"""Ends the streams of older clients that have no end of their own, when the server is to end.
 
-A client of the older protocol holds a GET open, one of the newer a `subscriptions/listen`; without
-this each would be waited for as if it were a call under way.
+Such a client holds a GET open for what the server may have to say; without this it would be waited
+for as if it were a call under way. Those of newer clients end as the protocol has it.
 """
 
 from __future__ import annotations
 
 import anyio
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Streams"]
@@ -35,8 +34,7 @@ class Streams:
 def _is_stream(scope: Scope) -> bool:
     if scope["type"] != "http" or not scope["path"].startswith("/mcp"):
         return False
-    listens = Headers(scope=scope).get("mcp-method") == "subscriptions/listen"
-    return scope["method"] == "GET" or listens
+    return bool(scope["method"] == "GET")
 
 
 def _until(ending: anyio.Event, receive: Receive) -> Receive:

@@ -40,6 +40,7 @@ from starlette.types import Lifespan
 
 from ryzanstein import __version__
 from ryzanstein.mcp_servers._auth import Auth, Authenticated, is_admin
+from ryzanstein.mcp_servers._factory import Server
 from ryzanstein.mcp_servers._frames import FrameGuard
 from ryzanstein.mcp_servers._guard import LOCAL, Guard, machine_names
 from ryzanstein.mcp_servers._limits import Limited, Limits
@@ -92,7 +93,7 @@ def app(
         Middleware(Streams, ending=ending),
         Middleware(FrameGuard),
     ]
-    return Starlette(routes=routes, lifespan=_lifespan(served.values()), middleware=guards)
+    return Starlette(routes=routes, lifespan=_lifespan(served.values(), ending), middleware=guards)
 
 
 def _by_path(servers: dict[str, MCPServer[Any]] | None) -> dict[str, MCPServer[Any]]:
@@ -115,16 +116,30 @@ def _mcp_routes(
     ).routes
 
 
-def _lifespan(servers: Collection[MCPServer[Any]]) -> Lifespan[Starlette]:
+def _lifespan(
+    servers: Collection[MCPServer[Any]], ending: anyio.Event | None
+) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for server in servers:
                 await stack.enter_async_context(server.session_manager.run())
+            group = await stack.enter_async_context(anyio.create_task_group())
+            if ending is not None:
+                group.start_soon(_end_streams, ending, servers)
             yield
-            await hand_back()
+            group.cancel_scope.cancel()
+        await hand_back()
 
     return lifespan
+
+
+async def _end_streams(ending: anyio.Event, servers: Collection[MCPServer[Any]]) -> None:
+    """Tells clients of the newer protocol that no more notices come; others' streams just end."""
+    await ending.wait()
+    for server in servers:
+        if isinstance(server, Server):
+            server.end_streams()
 
 
 async def hand_back() -> None:

@@ -22,6 +22,14 @@ _OPTIONS = (
     click.option("--allow-remote", is_flag=True, help="Other machines too, without encryption."),
     click.option("--no-auth", is_flag=True, help="Ask for no token; on this machine only."),
     click.option("--stateless", is_flag=True, help="Keep no sessions for older clients."),
+    click.option(
+        "--grace",
+        type=click.FloatRange(0, 3600),
+        default=10.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Calls under way get so long to finish when it ends.",
+    ),
 )
 
 
@@ -50,4 +58,5 @@ def listening(given: dict[str, Any]) -> Listening:
         allow_remote=given["allow_remote"],
         auth=not given["no_auth"],
         stateless=given["stateless"],
+        grace_seconds=given["grace"],
     )
