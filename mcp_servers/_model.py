@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
 from mcp_types import Resource
@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema as Aside
 
 from ryzanstein.errors import ModelNotFound
 from ryzanstein.mcp_servers._factory import (
+    ADDS,
     CHANGES,
     DESTROYS,
     READS,
@@ -36,8 +37,8 @@ INSTRUCTIONS = """The models of this machine.
 
 list_models shows the catalogue and what is here, pull_model brings one (hundreds of megabytes:
 progress counts bytes, a cancelled pull goes on where it stopped), remove_model deletes its files.
-Models load by themselves on first use; load_model does it ahead of time, unload_model gives the
-memory back."""
+convert_model writes a smaller or a more exact file of one. Models load by themselves on first use;
+load_model does it ahead of time, unload_model gives the memory back."""
 
 TASKS = Tasks(("pull_model", "load_model", "convert_model", "benchmark_model"))
 
@@ -81,7 +82,10 @@ class ModelPage(Reply):
 
     def brief(self) -> str:
         """Returns one line a model."""
-        return "\n".join(model.brief() for model in self.models) or "The catalogue is empty."
+        lines = [model.brief() for model in self.models]
+        if self.next_cursor:
+            lines.append(f"More with cursor={self.next_cursor}.")
+        return "\n".join(lines) or "The catalogue is empty."
 
 
 class ModelDescription(Reply):
@@ -151,6 +155,23 @@ class Unloaded(Reply):
     def brief(self) -> str:
         """Returns one sentence."""
         return f"{self.name} is unloaded." if self.unloaded else f"{self.name} was not loaded."
+
+
+class ConvertedModel(Reply):
+    """A file that was written; `error` is the share of its weights that the new type lost."""
+
+    path: str
+    bytes: int
+    changed: int
+    error: float
+    seconds: Aside[float]
+
+    def brief(self) -> str:
+        """Returns one sentence."""
+        return (
+            f"{self.path}, {self.bytes / 1e6:.0f} MB: {self.changed} matrices changed, "
+            f"{100 * self.error:.2f} % lost, {self.seconds:.0f} s. Give this path as model."
+        )
 
 
 class Removed(Reply):
@@ -279,6 +300,37 @@ async def unload_model(name: NameOrPath) -> Unloaded:
         return Unloaded(name=name, unloaded=False)
     engine = shared().engine
     return Unloaded(name=name, unloaded=await in_thread(lambda stop: engine.unload(name)))
+
+
+@mcp.tool(title="Convert a model", annotations=ADDS)
+async def convert_model(
+    name: NameOrPath,
+    to: Literal["f16", "q8_0", "q6_k", "q4_0", "tq1_0", "tq2_0"],
+    context: Context[Any, Any],
+    out: Annotated[
+        str, Field(max_length=100, pattern=r"^[\w.-]*$", description="New name; none: name-to.")
+    ] = "",
+) -> ConvertedModel:
+    """Write a model's GGUF file with weights of another type, beside the other models.
+
+    tq1_0 and tq2_0 are for BitNet, the others for all others.
+    """
+    from ryzanstein.inference.convert import convert
+
+    source = shared().catalogue.resolve(name)
+    chosen = out.strip(".") or f"{source.stem if source.is_file() else source.name}-{to}"
+    target = shared().settings.models_path / chosen / f"{chosen}.gguf"
+    tick = Ticker(context)
+
+    def work(stop: threading.Event) -> ConvertedModel:
+        def report(done: int, total: int) -> None:
+            tick(done, total, f"{chosen} from {source.name}")
+
+        made = convert(source, target, to, report=report, cancel=stop)
+        told = {key: getattr(made, key) for key in ("bytes", "changed", "error", "seconds")}
+        return ConvertedModel(path=str(made.path), **told)
+
+    return await in_thread(work)
 
 
 @mcp.tool(title="Remove a model", annotations=DESTROYS)

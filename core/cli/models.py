@@ -109,6 +109,39 @@ def _names(title: str) -> dict[str, Any]:
 
 @models.add
 @command(
+    "convert",
+    "ryzanstein models convert qwen2.5-coder-0.5b coder-q8.gguf --type q8_0",
+    "ryzanstein models convert bitnet.gguf smaller.gguf --type tq1_0",
+)
+@click.argument("model", metavar="IN")
+@click.argument("path", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--type",
+    "kind",
+    required=True,
+    type=click.Choice(["f16", "q8_0", "q6_k", "q4_0", "tq1_0", "tq2_0"]),
+    help="tq1_0 and tq2_0 are for BitNet, the others for all others.",
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def convert(out: Output, model: str, path: Path, kind: str, force: bool) -> None:
+    """Write the GGUF file of IN, a name or a path, to OUT with weights of another type."""
+    from ryzanstein.inference.convert import convert as write
+    from ryzanstein.mcp_servers._shared import shared
+
+    source = shared().catalogue.resolve(model)
+    with Bytes(path.name, "Writing") as bar:
+        made = write(source, path, kind, force=force, report=bar.show)
+
+    def show() -> None:
+        print(path)
+        lost = f"{100 * made.error:.2f} % of the weights' size lost"
+        out.note(f"{made.changed} matrices, {made.bytes / 1e6:,.0f} MB, {lost}")
+
+    out.result({**asdict(made), "path": str(made.path)}, show)
+
+
+@models.add
+@command(
     "synthesize",
     "ryzanstein models synthesize bitnet-2b-4t 2b-4t",
     "ryzanstein models synthesize bitnet-2b-4t 2b.gguf --format gguf-tq2_0 --head q8_0",

@@ -27,7 +27,7 @@ import numpy as np
 from ryzanstein.inference.formats.raw import BLOCKS, TAILS, stored_bytes
 from ryzanstein.inference.kernels._strings import end_of_strings
 
-__all__ = ["GgufHeader", "HeaderError", "Strings", "TensorEntry", "read_header"]
+__all__ = ["TYPES", "GgufHeader", "HeaderError", "Strings", "TensorEntry", "read_header"]
 
 VERSIONS: Final = (2, 3)
 MAX_TENSORS: Final = 1 << 16
@@ -60,14 +60,14 @@ _U64 = _SCALARS[10]
 
 # ggml's numbers for tensor types; those not in READ are here only to be refused by name. 36 is
 # bitnet.cpp's; it was IQ4_NL_4_4 in llama.cpp for a while, which no file is meant to hold.
-_TYPES: Final = {
+TYPES: Final = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10:
     "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17:
     "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS",
     24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0",
     35: "TQ2_0", 36: "I2_S", 39: "MXFP4", 40: "NVFP4",
 }  # fmt: skip
-READ: Final = tuple(name for name in BLOCKS if name in _TYPES.values() and name != "I8")
+READ: Final = tuple(name for name in BLOCKS if name in TYPES.values() and name != "I8")
 
 
 class HeaderError(ValueError):
@@ -123,11 +123,15 @@ class TensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """A header that has been checked against the file it came from."""
+    """A header that has been checked against the file it came from.
+
+    `entries` are the bytes of the file that hold the metadata.
+    """
 
     version: int
     metadata: dict[str, Any]
     tensors: dict[str, TensorEntry]
+    entries: tuple[int, int]
 
 
 class _Cursor:
@@ -213,8 +217,10 @@ def read_header(buffer: mmap) -> GgufHeader:
         raise HeaderError(
             f"the header claims {tensors:,} tensors and {entries:,} entries; the file is damaged"
         )
+    start = cursor.at
     metadata = _read_metadata(cursor, entries)
-    return GgufHeader(version, metadata, _read_tensors(cursor, tensors, _alignment(metadata)))
+    held = (start, cursor.at)
+    return GgufHeader(version, metadata, _read_tensors(cursor, tensors, _alignment(metadata)), held)
 
 
 def _read_version(cursor: _Cursor) -> int:
@@ -258,7 +264,7 @@ def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, Tens
         name = cursor.name(f"the name of tensor {index}")
         shape = _read_shape(cursor, name)
         number = cursor.scalar(_U32, f"tensor {name}")
-        dtype = _TYPES.get(number, f"number {number}")
+        dtype = TYPES.get(number, f"number {number}")
         if dtype not in READ:
             raise HeaderError(
                 f"tensor {name} has type {dtype}, which is not supported ({', '.join(READ)})"

@@ -133,7 +133,7 @@ def _q8_0(rows: Floats) -> Bytes:
     """Per 32: f16 scale, int8 codes."""
     blocks = rows.reshape(-1, 32)
     scale = np.abs(blocks).max(1, keepdims=True) / 127
-    codes = np.rint(blocks / scale).astype(np.int8)
+    codes = np.rint(blocks / _divisor(scale)).astype(np.int8)
     return np.concatenate([_half(scale), codes.view(np.uint8)], 1).reshape(-1)
 
 
@@ -141,7 +141,7 @@ def _q4_0(rows: Floats) -> Bytes:
     """Per 32: f16 scale that takes the value farthest from 0 to -8, halves in the nibbles."""
     blocks = rows.reshape(-1, 32)
     far = np.take_along_axis(blocks, np.abs(blocks).argmax(1, keepdims=True), 1)
-    codes = np.clip(np.rint(blocks / (far / -8)) + 8, 0, 15).astype(np.uint8)
+    codes = np.clip(np.rint(blocks / _divisor(far / -8)) + 8, 0, 15).astype(np.uint8)
     return np.concatenate([_half(far / -8), codes[:, :16] | codes[:, 16:] << 4], 1).reshape(-1)
 
 
@@ -150,13 +150,18 @@ def _q6_k(rows: Floats) -> Bytes:
     blocks = rows.reshape(-1, 16, 16)
     wanted = np.abs(blocks).max(2) / 31
     scale = wanted.max(1, keepdims=True) / 127
-    scales = np.maximum(np.rint(wanted / scale), 1)
-    codes = np.clip(np.rint(blocks / (scale * scales)[:, :, None]), -32, 31) + 32
+    scales = np.maximum(np.rint(wanted / _divisor(scale)), 1)
+    codes = np.clip(np.rint(blocks / _divisor(scale * scales)[:, :, None]), -32, 31) + 32
     parts = codes.astype(np.uint8).reshape(-1, 2, 4, 32)
     low, pairs = parts & 15, _shared((parts >> 4).reshape(-1, 4, 32), _UPWARDS)
     nibbles = low[:, :, :2] | low[:, :, 2:] << 4
     columns = [nibbles.reshape(-1, 128), pairs.reshape(-1, 64), scales.astype(np.uint8)]
     return np.concatenate([*columns, _half(scale)], 1).reshape(-1)
+
+
+def _divisor(scale: Floats) -> Floats:
+    """A scale to divide by: that of a block of zeros is none."""
+    return np.where(scale == 0, np.float32(1), scale)
 
 
 def _half(column: npt.NDArray[Any]) -> Bytes:

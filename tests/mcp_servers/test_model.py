@@ -8,8 +8,10 @@ import pytest
 
 from ryzanstein.inference import packed_cache
 from ryzanstein.registry import load_registry
+from tests.inference import tiny
 
 Answer = Callable[..., Awaitable[dict[str, Any]]]
+Fault = Callable[..., Awaitable[dict[str, str]]]
 
 
 async def test_the_catalogue_is_listed_with_what_is_here(answer: Answer, smollm2: Path) -> None:
@@ -83,3 +85,28 @@ async def test_packed_weights_are_shown_and_removed_with_their_model(
     assert (await answer("model", "remove_model", name=entry.name))["freed_bytes"] == 8
     assert not beside.exists()
     assert not elsewhere.exists()
+
+
+async def test_a_model_is_converted_beside_the_others_and_runs(
+    answer: Answer, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RYZANSTEIN_MODELS_DIR", str(tmp_path / "models"))
+    source = tiny.write_gguf(tmp_path / "tiny.gguf", tiny.Shape(layers=1), "F32")
+    given = {"name": str(source), "to": "q8_0"}
+    made = await answer("model", "convert_model", **given)
+    assert Path(made["path"]) == tmp_path / "models" / "tiny-q8_0" / "tiny-q8_0.gguf"
+    assert made["bytes"] == Path(made["path"]).stat().st_size and 0 < made["error"] < 0.01
+    described = await answer("model", "describe_model", name=made["path"])
+    assert described["config"]["model_type"] == "llama"
+    again = await fault("model", "convert_model", **given)
+    assert again["message"] == "tiny-q8_0.gguf is there already."
+    other = await answer("model", "convert_model", **given, out="..small")
+    assert Path(other["path"]).parent == tmp_path / "models" / "small"
+    for wrong, message in (
+        ({"to": "q1"}, "convert_model: to: Input should be 'f16', 'q8_0'"),
+        ({"out": "../up"}, "convert_model: out: String should match pattern"),
+        ({"to": "tq1_0"}, "No matrix of tiny.gguf can become tq1_0"),
+    ):
+        assert (await fault("model", "convert_model", **{**given, **wrong}))["message"].startswith(
+            message
+        )
