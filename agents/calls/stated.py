@@ -12,6 +12,7 @@ worse than that. Required arguments are never touched.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -75,4 +76,6 @@ def _said(task: str, word: str) -> bool:
 def _counted(task: str, value: float) -> bool:
     given = {float(found.replace(",", "")) for found in _NUMBER.findall(task)}
     given |= {float(at) for at, word in enumerate(_NUMBERS) if re.search(rf"\b{word}\b", task)}
-    return any(abs(abs(value) * scale - one) < 1e-9 for one in given for scale in (1, 100))
+    # A model may write digits without end: more than a float holds.
+    size = min(abs(value), sys.float_info.max)
+    return any(abs(float(size) * scale - one) < 1e-9 for one in given for scale in (1, 100))

@@ -287,6 +287,8 @@ def test_a_number_without_end_stays_whole() -> None:
     [
         ("Find a rock concert", "Rock", True),
         ("Compound it annually", "Annual", True),
+        ("Add 15 and 20", 15, True),
+        ("Add 15 and 20", 10**400, False),
         ("Stats of LeBron James", "Boston Celtics", False),
         ("Who won the last match?", "2023", False),
         ("A room for three nights", 3, True),
