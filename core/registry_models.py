@@ -153,6 +153,9 @@ class ModelEntry(_Frozen):
         return inside[0] if inside else None
 
 
+Variable = Annotated[str, _matching(r"[A-Za-z_]\w*", "is no environment variable's name")]
+
+
 class BackendSpec(_Frozen):
     """Something that runs models; the enabled one of the lowest order that works is used.
 
@@ -165,9 +168,7 @@ class BackendSpec(_Frozen):
     enabled: bool = True
     url: Url | None = None
     model: Line | None = None
-    api_key_env: (
-        Annotated[str, _matching(r"[A-Za-z_]\w*", "is no environment variable's name")] | None
-    ) = None
+    api_key_env: Variable | None = None
     seconds: float = Field(default=120.0, gt=0)
     total_seconds: float = Field(default=1800.0, gt=0)
 
@@ -181,6 +182,8 @@ class BackendSpec(_Frozen):
 class ServerSpec(_Frozen):
     """Where an MCP server runs: this process (built-in ones only), a child process, or a URL.
 
+    `token_env` names the variable that holds the bearer token for a URL.
+
     The rest is for servers of others. `allow` names the tools that are taken over, as globs,
     `read_only` those that change nothing: what a server says of itself does not count for that.
     `open_world` is false where it reaches nothing beyond this machine. A call may take `seconds`.
@@ -192,6 +195,7 @@ class ServerSpec(_Frozen):
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
     url: Url | None = None
+    token_env: Variable | None = None
     allow: tuple[Line, ...] = ("*",)
     read_only: tuple[Line, ...] = ()
     open_world: bool = True
@@ -213,6 +217,8 @@ class ServerSpec(_Frozen):
             raise ValueError("a server has a command if, and only if, its transport is stdio")
         if (self.transport == "http") != (self.url is not None):
             raise ValueError("a server has a url if, and only if, its transport is http")
+        if self.token_env is not None and self.url is None:
+            raise ValueError("a server has a token_env only with a url")
         return self
 
 

@@ -9,9 +9,11 @@ has gone is dropped, and the next call connects anew: a child process is started
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +125,8 @@ class Connections:
         except transport_errors() as error:
             raise ConnectionFailed(
                 f"The {name} server cannot be reached: {first_cause(error)}.",
-                hint="Check `servers` in the registry, or leave the server out to run it here.",
+                hint="Check `servers` in the registry, of one elsewhere url and token_env; or leave "
+                "it out there to run it here.",
             ) from error
 
 
@@ -178,7 +181,32 @@ def target_of(name: str, registry: Registry | None) -> Any:
         return StdioServerParameters(
             command=spec.command, args=list(spec.args), env=spec.env or None
         )
-    return spec.url
+    if spec.token_env is None:
+        return spec.url
+    return _with_token(str(spec.url), _token(name, spec.token_env))
+
+
+def _token(server: str, variable: str) -> str:
+    token = os.environ.get(variable, "").strip()
+    if not token:
+        raise ConfigError(
+            f"The {server} server needs a token, and {variable} is not set.",
+            hint=f"Set {variable}; `ryzanstein token add NAME` makes one where that server runs.",
+        )
+    return token
+
+
+@contextlib.asynccontextmanager
+async def _with_token(url: str, token: str) -> AsyncIterator[Any]:
+    """Connects with a token that this process was given for a server; it is no caller's."""
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import create_mcp_http_client
+
+    async with (
+        create_mcp_http_client(headers={"Authorization": f"Bearer {token}"}) as client,
+        streamable_http_client(url, http_client=client) as streams,
+    ):
+        yield streams
 
 
 def transport_errors() -> tuple[type[Exception], ...]:
