@@ -125,8 +125,8 @@ class Connections:
         except transport_errors() as error:
             raise ConnectionFailed(
                 f"The {name} server cannot be reached: {first_cause(error)}.",
-                hint="Check `servers` in the registry, of one elsewhere url and token_env; or leave "
-                "it out there to run it here.",
+                hint="Check `servers` in the registry, and the token_env of one at a url; or leave "
+                "the server out to run it here.",
             ) from error
 
 
