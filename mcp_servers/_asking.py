@@ -23,7 +23,7 @@ from mcp_types import (
     SamplingMessage,
     TextContent,
 )
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from ryzanstein.agents.backends.base import Declined
 from ryzanstein.errors import ServerUnavailable
@@ -72,7 +72,7 @@ def approver(context: Client) -> Approve | None:
             answer = await context.elicit(message, Yes)
         except MCPError:
             return None
-        except ValidationError:
+        except ValueError:  # what was answered is not what was asked
             return False
         return isinstance(answer, AcceptedElicitation) and answer.data.approve
 
@@ -122,7 +122,7 @@ async def _created(context: Client, params: CreateMessageRequestParams) -> Creat
     if isinstance(context, Rounds):
         made = await context.ask(CreateMessageRequest(params=params))
         if not isinstance(made, CreateMessageResult):
-            raise ServerUnavailable("The client answered something else than a message.")
+            raise Declined("The client answered something else than a message.")
         return made
     # What session.create_message sends, without its warning that sampling leaves the protocol.
     found: CreateMessageResult = await context.session.send_request(

@@ -90,10 +90,7 @@ def test_a_load_ends_between_two_tensors(smollm2: Path) -> None:
     asked = {"model": "smollm2-135m", "messages": [{"role": "user", "content": "hi"}]}
     for call in (
         lambda: engine.score("smollm2-135m", "to be or not", cancel=cancel),
-        lambda: engine.chat(
-            {"model": "smollm2-135m", "messages": [{"role": "user", "content": "hi"}]},
-            cancel=cancel,
-        ),
+        lambda: engine.chat(asked, cancel=cancel),
     ):
         with pytest.raises(InferenceError, match="cancelled"):
             call()

@@ -10,22 +10,27 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client.session import ClientRequestContext
+from mcp.server.mcpserver import Context
 from mcp_types import (
     CallToolResult,
     ClientCapabilities,
     CreateMessageRequestParams,
     CreateMessageResult,
     ElicitationCapability,
+    ElicitResult,
     ErrorData,
     TextContent,
+    UrlElicitationCapability,
 )
 
 from ryzanstein.errors import ERROR_META
-from ryzanstein.mcp_servers import _rounds
+from ryzanstein.mcp_servers import _rounds, _running
 from ryzanstein.mcp_servers._asking import approver
-from ryzanstein.mcp_servers._orchestrator import mcp
+from ryzanstein.mcp_servers._factory import Reply, make_server
+from ryzanstein.mcp_servers._orchestrator import TASKS, mcp
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.registry import Resilience, ServerSpec, load_registry
+from tests.mcp_servers.tasks_client import Knows, ask, begin, until
 
 TASK = "Which colour does the word green name?"
 
@@ -40,6 +45,12 @@ def client_only() -> Iterator[None]:
     shared().once("registry", lambda: declared.model_copy(update=changes))
     yield
     shared().reset(keep=("engine",))
+
+
+class Said(Reply):
+    """What was answered."""
+
+    found: list[bool | None]
 
 
 class Model:
@@ -72,7 +83,7 @@ async def test_the_clients_model_answers(client_only: None, mode: str) -> None:
     assert not result.is_error, result.content
     found = result.structured_content or {}
     assert found["answer"] == "It is green."
-    assert found["model"]
+    assert found["model"] == "theirs"
     assert TASK in str(model.asked[0].messages[-1].content)
     assert model.asked[0].system_prompt
     assert shared().runs.get(found["run_id"]).status == "done"
@@ -166,3 +177,121 @@ async def test_a_run_goes_on_without_a_memory_that_is_gone(client_only: None) ->
         if one["stage"] == "failure"
     ]
     assert any(reason.startswith("Routed without experience") for reason in reasons)
+
+
+async def _never(context: Any, params: Any) -> Any:
+    raise AssertionError("a task is answered by tasks/update")
+
+
+async def _answered(client: Client, task: str) -> dict[str, Any]:
+    """Answers what a task asks the client's model until the task ends."""
+    said = {"role": "assistant", "content": {"type": "text", "text": "Green."}, "model": "theirs"}
+    while True:
+        found = await until(client, task, "input_required")
+        if found["status"] != "input_required":
+            return found
+        assert all(
+            one["method"] == "sampling/createMessage" for one in found["inputRequests"].values()
+        )
+        await ask(
+            client, "tasks/update", task, inputResponses=dict.fromkeys(found["inputRequests"], said)
+        )
+
+
+async def test_a_task_asks_the_clients_model_and_goes_on_behind_its_server(
+    client_only: None,
+) -> None:
+    given = {"task": TASK, "codename": "SCRIBE", "tools": False}
+    async with Client(mcp, sampling_callback=_never, extensions=[Knows()]) as client:
+        made = await begin(client, "run_agent", **given)
+        task = made["taskId"]
+        assert (await until(client, task, "input_required"))["status"] == "input_required"
+        assert shared().runs.get(task).status == "running"
+        await _running.hand_back()
+        assert shared().runs.get(task).status == "interrupted"
+        TASKS._tasks.clear()  # as in another process
+        assert (await ask(client, "tasks/get", task))["status"] == "working"
+        done = await _answered(client, task)
+        assert done["status"] == "completed"
+        assert done["result"]["structuredContent"]["answer"] == "Green."
+        assert done["result"]["structuredContent"]["model"] == "theirs"
+        assert shared().runs.get(task).status == "done"
+
+
+async def test_a_task_that_asks_is_cancelled_with_its_run(client_only: None) -> None:
+    async with Client(mcp, sampling_callback=_never, extensions=[Knows()]) as client:
+        given = {"task": TASK, "codename": "SCRIBE", "tools": False}
+        task = (await begin(client, "run_agent", **given))["taskId"]
+        await until(client, task, "input_required")
+        await ask(client, "tasks/cancel", task)
+        assert (await until(client, task))["status"] == "cancelled"
+        with anyio.fail_after(20):
+            while shared().runs.get(task).status == "running":
+                await anyio.sleep(0.02)
+        assert shared().runs.get(task).status == "cancelled"
+        assert not _rounds._PARKED
+
+
+async def test_what_no_model_said_is_no_answer(client_only: None) -> None:
+    async with Client(mcp, sampling_callback=_never, extensions=[Knows()]) as client:
+        given = {"task": TASK, "codename": "SCRIBE", "tools": False}
+        task = (await begin(client, "run_agent", **given))["taskId"]
+        with anyio.fail_after(30):
+            while True:
+                found = await until(client, task, "input_required")
+                if found["status"] != "input_required":
+                    break
+                said = {name: {"action": "accept"} for name in found["inputRequests"]}
+                await ask(client, "tasks/update", task, inputResponses=said)
+        assert found["result"]["isError"]
+        assert "something else than a message" in str(found["result"])
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_overwritten_file_is_asked_about_in_one_sentence(mode: str) -> None:
+    asked: list[str] = []
+
+    async def says(context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"approve": len(asked) == 1})
+
+    async def work(client: Any) -> list[bool | None]:
+        question = approver(client)
+        assert question is not None
+        return [await question("It would overwrite a.txt.") for _ in range(3)]
+
+    server = make_server("trial", "Trial", "For tests.")
+
+    @server.tool()
+    async def overwrite(context: Context[Any, Any]) -> Any:
+        """Ask three times."""
+        found = await _rounds.in_rounds(context, work)
+        return Said(found=found) if isinstance(found, list) else found
+
+    async with Client(server, mode=mode, elicitation_callback=says) as client:
+        result = await client.call_tool("overwrite", {})
+    assert result.structured_content == {"found": [True, False, False]}
+    assert asked == ["It would overwrite a.txt."] * 3
+
+
+async def test_an_answer_that_fits_no_form_is_no_yes() -> None:
+    async def says(context: Any, params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"approve": "perhaps"})
+
+    server = make_server("trial", "Trial", "For tests.")
+
+    @server.tool()
+    async def overwrite(context: Context[Any, Any]) -> Said:
+        """Ask."""
+        question = approver(context)
+        assert question is not None
+        return Said(found=[await question("It would overwrite a.txt.")])
+
+    async with Client(server, mode="legacy", elicitation_callback=says) as client:
+        result = await client.call_tool("overwrite", {})
+    assert result.structured_content == {"found": [False]}
+
+
+def test_a_client_that_shows_links_only_is_asked_nothing() -> None:
+    can = ClientCapabilities(elicitation=ElicitationCapability(url=UrlElicitationCapability()))
+    assert approver(SimpleNamespace(client_capabilities=can)) is None

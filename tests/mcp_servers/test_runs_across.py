@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+from mcp import Client, MCPError
 
+from ryzanstein.mcp_servers import _kept_runs, _running
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.subject import Subject, acting
 from tests.agents.backend_server import BackendServer
+from tests.mcp_servers.tasks_client import Knows, ask, until
 
 Answer = Callable[..., Awaitable[dict[str, Any]]]
 Fault = Callable[..., Awaitable[dict[str, str]]]
@@ -141,3 +147,117 @@ async def test_a_run_that_left_nothing_cannot_be_gone_on_with(fault: Fault) -> N
     assert "left nothing to go on from" in error["message"]
     error = await fault("orchestrator", "run_task", run_id="run-none")
     assert "There is no run" in error["message"]
+
+
+async def test_a_task_whose_process_died_is_gone_on_with_by_whoever_asks_for_it(
+    asking: subprocess.Popen[bytes], model: Model, server: Callable[[str], Any]
+) -> None:
+    run_id = only_run()
+    async with Client(server("orchestrator"), extensions=[Knows()]) as client:
+        working = await ask(client, "tasks/get", run_id)
+        assert (working["status"], working["ttlMs"]) == ("working", None)
+        os.kill(asking.pid, signal.SIGKILL)
+        asking.wait(20)
+        model.let_go.set()
+        assert (await ask(client, "tasks/get", run_id))["status"] == "working"
+        done = await until(client, run_id)
+        assert done["status"] == "completed"
+        result = done["result"]["structuredContent"]
+        assert (result["run_id"], result["answer"]) == (run_id, "The first is 12, the second 30.")
+        again = await ask(client, "tasks/get", run_id)  # from the table of runs by now
+        assert again["result"]["structuredContent"]["answer"] == result["answer"]
+        await ask(client, "tasks/cancel", run_id)
+        await ask(client, "tasks/update", run_id, inputResponses={})
+        with acting(Subject("another", "another")), pytest.raises(MCPError, match="no such task"):
+            await ask(client, "tasks/get", run_id)
+    assert model.expressions == ["3 * 4", "5 * 6"]
+
+
+async def test_a_run_that_nobody_waits_for_is_watched_cancelled_and_gone_on_with(
+    model: Model, answer: Answer
+) -> None:
+    given = {"task": TASK, "codename": "OMNISCIENT", "wait": False}
+    begun = await answer("orchestrator", "run_agent", **given)
+    run_id = begun["run_id"]
+    assert (begun["status"], begun["answer"]) == ("running", "")
+    assert await anyio.to_thread.run_sync(model.reached.wait, 60)
+    state = await answer("orchestrator", "get_run", run_id=run_id, wait=0.1)
+    assert state["status"] == "running" and state["events"]
+    assert (await answer("orchestrator", "cancel_run", run_id=run_id))["cancelled"]
+    model.let_go.set()
+    state = await answer("orchestrator", "get_run", run_id=run_id, wait=60)
+    assert state["status"] == "cancelled"
+    begun = await answer("orchestrator", "run_task", run_id=run_id, wait=False, max_tokens=5000)
+    assert begun["run_id"] == run_id
+    state = await answer("orchestrator", "get_run", run_id=run_id, wait=60)
+    assert state["status"] == "done"
+    assert state["result"]["answer"] == "The first is 12, the second 30."
+    assert shared().runs.checkpoint(run_id)["asked"]["limits"] == {"tokens": 5000}
+
+
+async def test_a_server_that_stops_hands_its_runs_back(model: Model, answer: Answer) -> None:
+    given = {"task": TASK, "codename": "OMNISCIENT"}
+    run_id = (await answer("orchestrator", "run_agent", wait=False, **given))["run_id"]
+    assert await anyio.to_thread.run_sync(model.reached.wait, 60)
+    model.let_go.set()
+    await _running.hand_back()
+    state = await answer("orchestrator", "get_run", run_id=run_id)
+    assert state["status"] == "interrupted" and "runs resume" in state["hint"]
+    result = await answer("orchestrator", "run_task", run_id=run_id)
+    assert result["answer"] == "The first is 12, the second 30."
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {},
+        {"asked": None, "state": None},
+        {"asked": {"limits": 7}, "state": None},
+        {"asked": {"task": "x"}},
+        {"asked": {"task": "x"}, "state": [1]},
+    ],
+)
+async def test_a_run_whose_state_is_damaged_stays_as_it_was(
+    fault: Fault, left: dict[str, Any]
+) -> None:
+    shared().runs.save("say hello", id="run-bad", status="failed", checkpoint=left)
+    error = await fault("orchestrator", "run_task", run_id="run-bad")
+    assert error["code"] == "INVALID_REQUEST" and "is damaged" in error["message"]
+    assert shared().runs.get("run-bad").status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("owner", "status"),
+    [
+        ("elsewhere:1:2.0", "running"),  # of another machine, and heard of just now
+        (f"{socket.gethostname()}:1:0.00", "interrupted"),  # its number is another process's now
+        (f"{socket.gethostname()}:abc", "running"),  # what nobody can read counts by its silence
+        ("", "running"),
+    ],
+)
+def test_who_is_gone_is_found_out(owner: str, status: str) -> None:
+    kept = shared().runs.save("say hello", id="run-1", owner=owner)
+    assert _kept_runs.settled(kept if owner else replace(kept, seen=kept.created)).status == status
+
+
+async def test_a_run_that_another_process_took_over_ends_here(
+    model: Model,
+    answer: Answer,
+    call: Callable[..., Awaitable[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_running, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(_running, "BEAT_SECONDS", 0.05)
+    given = {"task": TASK, "codename": "OMNISCIENT"}
+    run_id = (await answer("orchestrator", "run_agent", wait=False, **given))["run_id"]
+    assert await anyio.to_thread.run_sync(model.reached.wait, 60)
+    runs = shared().runs
+    runs.interrupt(run_id, _kept_runs.owner(), result={})
+    taken = runs.claim(run_id, "elsewhere:1:2.0")
+    live = _running._LIVE[run_id]
+    model.let_go.set()
+    with anyio.fail_after(30):
+        await live.over.wait()
+    assert live.why == "taken" and "another process" in str(live.ended())
+    kept = runs.get(run_id)
+    assert (kept.status, kept.owner) == ("running", taken.owner) and "answer" not in kept.result
