@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ryzanstein.inference.formats.checkpoint import open_checkpoint
 from ryzanstein.inference.model import Model, State, build_model
-from ryzanstein.inference.prefix import PrefixCache
+from ryzanstein.inference.prefix import PrefixCache, PrefixCaches
+from ryzanstein.subject import Subject, acting
 from tests.inference import tiny
 from tests.inference.recurrence import recurrent_model
 
@@ -171,3 +172,37 @@ def test_recurrent_logits_are_the_same_with_and_without_the_cache(
         cache.put(prompt, state)
         want = recurrent.forward(prompt, recurrent.new_state())
         np.testing.assert_array_equal(got, want)
+
+
+def test_every_subject_finds_its_own_states_only(model: Model) -> None:
+    caches = PrefixCaches(1 << 30)
+    ids = list(range(20))
+    with acting(Subject("ada")):
+        caches.put(ids, filled(model, ids))
+    for subject in (Subject("bob"), Subject("")):
+        with acting(subject):
+            assert caches.own().usable([*ids, 1]) == 0
+            assert caches.own().take([*ids, 1]) is None
+            assert caches.own().holding(ids) is None
+            assert caches.own().entries() == []
+            caches.own().clear()
+    with acting(Subject("ada")):
+        assert caches.own().usable([*ids, 1]) == 20
+    caches.clear()
+    with acting(Subject("ada")):
+        assert caches.own().entries() == []
+
+
+def test_the_bound_holds_for_all_subjects_together_and_the_latest_keeps_its_states(
+    model: Model,
+) -> None:
+    ids = list(range(20))
+    caches = PrefixCaches(2 * filled(model, ids).nbytes)
+    for name in ("a", "b", "c"):
+        with acting(Subject(name)):
+            caches.put(ids, filled(model, ids))
+    kept = []
+    for name in ("a", "b", "c"):
+        with acting(Subject(name)):
+            kept.append(len(caches.own().entries()))
+    assert kept == [0, 1, 1]

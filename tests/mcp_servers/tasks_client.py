@@ -8,6 +8,7 @@ import anyio
 from mcp import Client
 from mcp.client.extension import ClientExtension, ResultClaim
 from mcp_types import CallToolResult, Request, Result
+from pydantic import ConfigDict
 
 from ryzanstein.mcp_servers._tasks import IDENTIFIER
 
@@ -18,7 +19,7 @@ class Made(Result):
     """The answer to a call that became a task."""
 
     result_type: Literal["task"] = "task"
-    model_config = {"extra": "allow"}
+    model_config = ConfigDict(extra="allow")
 
 
 class Knows(ClientExtension):
@@ -43,7 +44,7 @@ async def begin(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 
 async def ask(client: Client, method: str, task: str, **params: Any) -> dict[str, Any]:
     """Sends a request about a task and returns the wire form of the answer."""
-    request = Request[dict[str, Any], str](method=method, params={"taskId": task, **params})
+    request = OfTask(method=method, params={"taskId": task, **params})
     found = await client.session.send_request(request, Loose)
     return found.model_dump(by_alias=True, mode="json")
 
@@ -58,7 +59,13 @@ async def until(client: Client, task: str, *statuses: str) -> dict[str, Any]:
             await anyio.sleep(0.02)
 
 
+class OfTask(Request[dict[str, Any], str]):
+    """A request about a task, which over HTTP names it in a header too."""
+
+    name_param = "taskId"
+
+
 class Loose(Result):
     """Any result."""
 
-    model_config = {"extra": "allow"}
+    model_config = ConfigDict(extra="allow")
