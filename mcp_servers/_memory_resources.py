@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mcp_types import Resource
 
+from ryzanstein.mcp_servers import _watch
 from ryzanstein.mcp_servers._completions import Counted
 from ryzanstein.mcp_servers._memory_replies import Stored, wire
 from ryzanstein.mcp_servers._shared import shared
@@ -39,6 +40,7 @@ def offer(server: Server) -> None:
 def latest() -> list[Resource]:
     """The latest memories and experiences."""
     store = shared().store
+    _watch.begin()
     memories = [
         _resource(f"memory://{one.id}", one.text, f"A {one.kind}, {one.tier.replace('_', '-')}.")
         for one in store.list(limit=LISTED_MEMORIES).memories

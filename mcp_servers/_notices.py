@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -25,7 +25,7 @@ from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, Serv
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.subject import current
 
-__all__ = ["Bus", "Subscriber", "announce", "listed", "updated"]
+__all__ = ["Bus", "Subscriber", "announce", "heard", "listed", "updated"]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
 
@@ -76,6 +76,11 @@ class Bus:
         ear = _Ear(current().key, asyncio.get_running_loop(), listener)
         self._ears[ear] = None
         return lambda: self._ears.pop(ear, None)
+
+    def is_heard(self) -> bool:
+        """Says whether the current subject listens."""
+        mine = current().key
+        return any(ear.subject == mine for ear in list(self._ears))
 
     async def publish(self, event: ServerEvent) -> None:
         """Tells an event, and lets the listeners hear it."""
@@ -155,6 +160,11 @@ class Subscriber:
             self.close()
         finally:
             self._sending = None
+
+
+def heard(servers: Iterable[str]) -> bool:
+    """Says whether anybody of the current subject listens to any of these servers."""
+    return any(bus.is_heard() for server in servers for bus in _BUSES[server])
 
 
 def updated(server: str, *uris: str) -> None:

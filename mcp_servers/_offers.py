@@ -23,6 +23,7 @@ from mcp_types import (
     NotificationParams,
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
     UnsubscribeRequestParams,
 )
 from mcp_types import Resource as WireResource
@@ -39,6 +40,7 @@ log = logging.getLogger("ryzanstein.mcp_servers")
 MAX_PROMPT_ARGUMENT = 100_000
 MAX_URI = 2000
 _SUBSCRIBER = "ryzanstein.subscriber"
+_KEPT = ("run://", "memory://", "experience://", "analytics://")
 
 ServerContext = ServerRequestContext[Any, Any]
 
@@ -59,7 +61,7 @@ class Offers(MCPServer[Any]):
         self._listening = ListenHandler(self._notices)
         server = self._lowlevel_server
         server.add_request_handler(
-            "subscriptions/listen", SubscriptionsListenRequestParams, self._listening
+            "subscriptions/listen", SubscriptionsListenRequestParams, self._listen
         )
         server.add_request_handler("completion/complete", CompleteRequestParams, self._complete)
         server.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
@@ -142,12 +144,19 @@ class Offers(MCPServer[Any]):
         found = await anyio.to_thread.run_sync(self._completions.complete, params)
         return CompleteResult(completion=found)
 
+    async def _listen(
+        self, ctx: ServerContext, params: SubscriptionsListenRequestParams
+    ) -> SubscriptionsListenResult:
+        await _watch_kept(params.notifications.resource_subscriptions or ())
+        return await self._listening(ctx, params)
+
     async def _initialized(self, ctx: ServerContext, params: NotificationParams) -> None:
         self._subscriber(ctx)
 
     async def _subscribe(self, ctx: ServerContext, params: SubscribeRequestParams) -> EmptyResult:
         if len(params.uri) > MAX_URI:
             raise InvalidRequest(f"A URI has at most {MAX_URI} characters.")
+        await _watch_kept([params.uri])
         self._subscriber(ctx).add(params.uri)
         return EmptyResult()
 
@@ -165,3 +174,15 @@ class Offers(MCPServer[Any]):
             found = connection.state[_SUBSCRIBER] = Subscriber(self._notices, ctx.session)
             connection.exit_stack.callback(found.close)
         return found
+
+
+async def _watch_kept(uris: Sequence[str]) -> None:
+    """Looks after the store where other processes may change what is subscribed to."""
+    if not any(uri.startswith(_KEPT) for uri in uris):
+        return
+    from ryzanstein.mcp_servers import _watch
+
+    try:
+        await anyio.to_thread.run_sync(_watch.begin)
+    except RyzansteinError as error:
+        log.warning("What other processes change is not looked at: %s", error)

@@ -9,7 +9,7 @@ from mcp_types import InputRequiredResult, Resource
 from pydantic import Field
 
 from ryzanstein.errors import InvalidRequest
-from ryzanstein.mcp_servers import _kept_runs, _running
+from ryzanstein.mcp_servers import _kept_runs, _running, _watch
 from ryzanstein.mcp_servers._completions import ANY_PROMPT, Counted
 from ryzanstein.mcp_servers._factory import CHANGES, READS, WORKS, make_server, page
 from ryzanstein.mcp_servers._prompts import Prompted, tasks_of
@@ -216,6 +216,7 @@ async def run(id: str) -> str:
 @mcp.lists
 def latest_runs() -> list[Resource]:
     """The latest runs."""
+    _watch.begin()
     return [
         Resource(
             uri=f"run://{one.id}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.resources import files
@@ -27,6 +28,7 @@ __all__ = ["Backend", "Database"]
 _RAISE = update(RevisionRow).values(value=RevisionRow.value + 1).returning(RevisionRow.value)
 _ALEMBIC = threading.Lock()
 _BUSY_SECONDS = 30.0
+_OWN_REVISIONS = 1000
 _POSTGRES = "postgresql+psycopg"
 _OURS = re.compile("[0-9]{4}")  # so that revisions compare as texts
 _ANOTHER = "point RYZANSTEIN_DATABASE_URL to another database"
@@ -94,6 +96,7 @@ class Database:
         kind = SQLite if self.is_sqlite else Postgres
         self._backend: Backend = kind(parsed, busy_seconds)
         self._writers = threading.RLock()
+        self._own: deque[int] = deque(maxlen=_OWN_REVISIONS)
         self._closed = False
         try:
             with self._translated():
@@ -141,6 +144,14 @@ class Database:
             with self._connect(self._backend.writing) as connection, connection.begin():
                 revision = connection.execute(_RAISE).scalar_one()
                 yield connection, revision
+            self._own.append(revision)
+
+    def own_since(self, revision: int) -> frozenset[int]:
+        """Returns the later revisions that this object's transactions made, the latest 1,000.
+
+        One that is being committed at the moment may be missing.
+        """
+        return frozenset(one for one in tuple(self._own) if one > revision)
 
     def scrub(self) -> None:
         """Wipes what deletions leave behind: words in the full text index, pages in the log.

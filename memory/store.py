@@ -15,6 +15,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ryzanstein.memory.changes import ChangesOfOthers
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.embed import Embedder, checked_embedder, get_embedder
 from ryzanstein.memory.experiences import Experiences
@@ -128,6 +129,10 @@ class MemoryStore(Memories, Learning, Consolidation, Transfer):
             InvalidRequest: `what` or the limit is out of bounds.
         """
         return names_beginning(self._database, what, beginning, limit)
+
+    def changes_of_others(self) -> ChangesOfOthers:
+        """Returns what tells from now on what other processes change."""
+        return ChangesOfOthers(self._database)
 
     def stats(self) -> StoreStats:
         """Counts what is stored, and says where it is and how it is searched."""

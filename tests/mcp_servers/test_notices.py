@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,8 +22,10 @@ from mcp_types import (
 )
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.events import Event
 from ryzanstein.mcp_servers import _notices
 from ryzanstein.mcp_servers._notices import MOST_SUBSCRIPTIONS, Bus, Subscriber
+from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.subject import Subject, acting
 
 Serve = Callable[..., Awaitable[str]]
@@ -262,3 +266,54 @@ async def test_a_failed_call_tells_nothing() -> None:
         assert result.is_error
     stop()
     assert told == []
+
+
+ANOTHER = """
+import sys
+from ryzanstein.memory import open_store
+with open_store() as store:
+    made = store.remember("Written by another process.")
+    store.runs.save("count", id="run-other", status="done")
+    print(made.id)
+"""
+
+
+async def test_what_another_process_changes_is_told_too(isolated_home: Path) -> None:
+    kept_before = shared().store.remember("Written by this process.")
+    shared().runs.save("count", id="run-other-2", status="running")
+    orchestrator = importlib.import_module("ryzanstein.mcp_servers.orchestrator").mcp
+    async with Client(memory_server()) as memory, Client(orchestrator) as runs:
+        await memory.list_resources()
+        async with (
+            memory.listen(resources_list_changed=True) as listed,
+            runs.listen(resource_subscriptions=["run://run-other"]) as told,
+        ):
+            done = await anyio.run_process([sys.executable, "-P", "-c", ANOTHER])
+            await of(listed, ResourcesListChanged())
+            await of(told, ResourceUpdated("run://run-other"))
+        found = [str(one.uri) for one in (await memory.list_resources()).resources]
+    assert f"memory://{done.stdout.decode().strip()}" in found
+    assert f"memory://{kept_before.id}" in found
+
+
+async def test_a_run_tells_of_its_stages_and_of_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(task: str, **given: Any) -> Any:
+        await given["on_event"](Event("t", "s", "step", "thinks"))
+        raise InvalidRequest("It cannot be done.")
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr("ryzanstein.agents.running.loop.run_task", work)
+    monkeypatch.setattr("ryzanstein.mcp_servers._running._bring_model", nothing)
+    server = importlib.import_module("ryzanstein.mcp_servers.orchestrator").mcp
+    told: list[ServerEvent] = []
+    stop = server._notices.subscribe(told.append)
+    async with Client(server) as client:
+        result = await client.call_tool("run_agent", {"codename": "APEX", "task": "x"})
+    stop()
+    (run,) = shared().runs.list()
+    assert result.is_error and run.status == "failed"
+    updated = ResourceUpdated(f"run://{run.id}")
+    assert told[:2] == [updated, ResourcesListChanged()]
+    assert told[-2:] == [updated, ResourcesListChanged()]
+    assert len(told) >= 5
