@@ -12,9 +12,10 @@ import copy
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,17 @@ from ryzanstein.cli import _jsonc
 from ryzanstein.durable import replacing
 from ryzanstein.errors import ConfigError, ConfigSaveError
 
-__all__ = ["Change", "Kind", "Plan", "Section", "change", "entries_of", "read", "read_text", "save"]
+__all__ = [
+    "Change",
+    "Kind",
+    "Plan",
+    "Section",
+    "entries_of",
+    "planned",
+    "read",
+    "read_text",
+    "written",
+]
 
 Kind = Literal["json", "jsonc", "yaml"]
 Entries = Mapping[str, Mapping[str, Any]]
@@ -76,33 +87,70 @@ class Change:
     Attributes:
         path: The file.
         text: All of it; "" where there is none.
-        differs: It is not so yet.
-        backup: Where the old one is kept.
+        before: What it was read as; None where there was none.
+        secret: Only its user may read it, and values in it are not shown.
         kept: Names of entries that stay as they are since they are somebody else's.
+        backup: Where the old one is kept, once the new one is written.
     """
 
     path: Path
     text: str
-    differs: bool
-    backup: Path | None = None
+    before: str | None
+    secret: bool = False
     kept: tuple[str, ...] = ()
+    backup: Path | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is not so yet."""
+        return self.text != (self.before or "")
+
+    @property
+    def shown(self) -> str:
+        """The text as it may be printed."""
+        return re.sub(r"(?m)=.*$", "=…", self.text) if self.secret else self.text
 
 
-def change(plan: Plan, *, dry_run: bool = False) -> Change:
-    """Merges entries into a file and takes others out; everything else stays.
+def planned(plan: Plan) -> Change:
+    """Merges entries into a file and takes others out; everything else stays. Writes nothing.
 
     Raises:
-        ConfigError: The file is not what it should be; it was not touched.
-        ConfigSaveError: It cannot be written.
+        ConfigError: The file is not what it should be.
     """
     before = read_text(plan.path)
     text, kept = _merged(plan, before or "")
     if before is None and not _wanted(plan):
-        return Change(plan.path, "", differs=False, kept=kept)
-    differs = text != before
-    if not differs or dry_run:
-        return Change(plan.path, text, differs, kept=kept)
-    return Change(plan.path, text, True, save(plan.path, text, before), kept)
+        text = ""
+    return Change(plan.path, text, before, kept=kept)
+
+
+def written(change: Change) -> Change:
+    """Writes a file whole or not at all, or removes it, and keeps the old one beside it.
+
+    A link stays one; what it leads to is written.
+
+    Raises:
+        ConfigSaveError: It cannot be written, or was changed meanwhile.
+    """
+    if not change.differs:
+        return change
+    path, target = change.path, change.path.resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if read_text(path) != change.before:
+            raise ConfigSaveError(
+                f"{path} was changed while it was read.", hint="Close the client and try again."
+            )
+        backup = None if change.before is None else _kept(target)
+        if change.text:
+            _replace(target, change.text, None if change.secret else backup)
+        else:
+            target.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigSaveError(
+            f"{path} cannot be written: {error.strerror}.", hint="Check the rights of its folder."
+        ) from error
+    return replace(change, backup=backup)
 
 
 def read(path: Path, kind: Kind) -> dict[str, Any]:
@@ -130,37 +178,6 @@ def entries_of(document: Mapping[str, Any], section: Section, path: Path) -> dic
         if len(named) == len(found):
             return {str(one.get(section.by)): one for one in named}
     raise ConfigError(f"{path}: {section.key} is not as expected.", hint="It was not touched.")
-
-
-def save(path: Path, text: str, before: str | None, *, private: bool = False) -> Path | None:
-    """Writes a file whole or not at all, or removes it; returns where the old one is kept.
-
-    Args:
-        path: The file; where it is a link, what it leads to.
-        text: What it is to hold; "" removes it.
-        before: What was read from it.
-        private: Only its user may read it from now on.
-
-    Raises:
-        ConfigSaveError: It cannot be written, or was changed meanwhile.
-    """
-    target = path.resolve()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if read_text(path) != before:
-            raise ConfigSaveError(
-                f"{path} was changed while it was read.", hint="Close the client and try again."
-            )
-        backup = None if before is None else _kept(target)
-        if text:
-            _replace(target, text, None if private else backup)
-        else:
-            target.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigSaveError(
-            f"{path} cannot be written: {error.strerror}.", hint="Check the rights of its folder."
-        ) from error
-    return backup
 
 
 def _merged(plan: Plan, before: str) -> tuple[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ryzanstein.cli._config_files import Change, Plan, Section, read_text, save
+from ryzanstein.cli._config_files import Change, Plan, Section, read_text
 from ryzanstein.cli._entries import Wish, server_url, servers_section, stdio_entry
 from ryzanstein.config import load_settings
 from ryzanstein.tokens import Tokens
@@ -57,28 +57,25 @@ def plans(wish: Wish, file: Path | None) -> list[Plan]:
     return [Plan(block_path(one.key, wish.workspace), "yaml", [one], _HEADER) for one in sections]
 
 
-def secret_change(wanted: bool, url: str | None, *, dry_run: bool = False) -> Change:
-    """Puts the token of this machine's `serve` into Continue's .env file, or takes it out.
+def secret_change(wanted: bool, url: str | None, *, make: bool) -> Change:
+    """Returns Continue's .env file with the token of this machine's `serve`, or without it.
 
     Args:
         wanted: It is to be there.
         url: Where `serve` is; another machine's token is not known here.
-        dry_run: Write nothing, and show no token.
+        make: Make the token where there is none yet.
 
     Raises:
         ConfigError: A file cannot be read or written.
     """
     path = root() / ".env"
     before = read_text(path)
-    if wanted and not is_local(url or DEFAULT_URL):
-        return Change(path, _masked(before or ""), differs=False)
-    token = owner_token(make=not dry_run) if wanted else None
-    text = _with_secret(before or "", token)
-    if text == (before or ""):
-        return Change(path, _masked(text), differs=False)
-    if dry_run:
-        return Change(path, _masked(text), differs=True)
-    return Change(path, _masked(text), True, save(path, text, before, private=True))
+    text = before or ""
+    if not wanted:
+        text = _with_secret(text, None)
+    elif is_local(url or DEFAULT_URL):
+        text = _with_secret(text, owner_token(make=make))
+    return Change(path, text, before, secret=True)
 
 
 def is_local(url: str) -> bool:
@@ -92,11 +89,6 @@ def owner_token(*, make: bool = False) -> str:
     if make:
         return tokens.owner()
     return next((one.token for one in tokens.all() if one.token), "")
-
-
-def _masked(text: str) -> str:
-    """Returns a .env file as it may be shown: its names only."""
-    return re.sub(r"(?m)=.*$", "=…", text)
 
 
 def _with_secret(text: str, token: str | None) -> str:

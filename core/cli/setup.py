@@ -78,7 +78,7 @@ def setup(
     models and slash commands too.
     """
     from ryzanstein.cli._clients import CLIENTS
-    from ryzanstein.cli._config_files import change
+    from ryzanstein.cli._config_files import planned, written
     from ryzanstein.cli._continue import secret_change
     from ryzanstein.cli._entries import Wish, program
 
@@ -92,12 +92,11 @@ def setup(
         roots=_roots(client, roots, workspace, dry_run=dry_run or remove),
         read_only=read_only,
     )
-    plans = target.plans(wish, file)
-    for plan in plans:  # all of them are read before one is written
-        change(plan, dry_run=True)
-    changes = [change(plan, dry_run=dry_run) for plan in plans]
+    changes = [planned(plan) for plan in target.plans(wish, file)]
     if client == "continue" and (wish.servers or not (workspace or file)):
-        changes.append(secret_change(bool(wish.servers), url, dry_run=dry_run))
+        changes.append(secret_change(bool(wish.servers), url, make=not dry_run))
+    if not dry_run:
+        changes = [written(change) for change in changes]
     result = _result(client, wish, changes, dry_run=dry_run)
     out.result(result, lambda: _show(target, wish, changes, dry_run=dry_run))
 
@@ -165,7 +164,7 @@ def _result(client: str, wish: Wish, changes: Sequence[Change], *, dry_run: bool
             "changed": one.differs,
             "written": one.differs and not dry_run,
             "backup": str(one.backup) if one.backup else None,
-            **({"text": one.text} if dry_run else {}),
+            **({"text": one.shown} if dry_run else {}),
             **({"kept": list(one.kept)} if one.kept else {}),
         }
         for one in changes
@@ -184,7 +183,7 @@ def _show(client: Client, wish: Wish, changes: Sequence[Change], *, dry_run: boo
     for one in changes:
         if dry_run:
             print(f"# {one.path}{'' if one.differs else ' (unchanged)'}")
-            print(one.text)
+            print(one.shown)
         elif not one.differs:
             print(f"{one.path} is as it should be.")
         else:

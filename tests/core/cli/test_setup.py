@@ -212,7 +212,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_overwritten(tmp_path: Path)
     file = tmp_path / "mcp.json"
     file.write_text("{}", encoding="utf-8")
     with pytest.raises(_config_files.ConfigSaveError, match="was changed"):
-        _config_files.save(file, "{1}", '{"before": 1}')
+        _config_files.written(_config_files.Change(file, "{1}", '{"before": 1}'))
     assert file.read_text(encoding="utf-8") == "{}"
 
 
