@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from tests import warm
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "ryzanstein"
 
@@ -87,6 +90,8 @@ class Place:
             "RYZANSTEIN_CACHE_DIR": str(self.folder / "cache"),
             "RYZANSTEIN_MODELS_DIR": str(self.models),
             "NO_COLOR": "1",
+            # Under a limit to the size of files Python leaves modules half written for everybody.
+            "PYTHONDONTWRITEBYTECODE": "1",
             **self.environment,
         }
 
@@ -103,10 +108,20 @@ class Place:
         )
 
     def run(self, *arguments: str, stdin: bytes = b"", **options: Any) -> Done:
-        """Runs a command to its end."""
+        """Runs a command to its end, with the imports done where nothing is said of the process."""
+        if not options:
+            return self._run_warm(arguments, stdin)
         with self.start(*arguments, **options) as child:
             out, err = child.communicate(stdin, timeout=100)
         return Done(child.returncode, (out or b"").decode(), (err or b"").decode())
+
+    def _run_warm(self, arguments: Sequence[str], stdin: bytes) -> Done:
+        with TemporaryDirectory() as name:
+            streams = Path(name)
+            (streams / "in").write_bytes(stdin)
+            code = warm.run(arguments, self.variables(), self.folder, streams)
+            out, err = ((streams / one).read_text("utf-8") for one in ("out", "err"))
+        return Done(code, out, err)
 
     def with_environment(self, **variables: str) -> Place:
         return Place(self.folder, self.models, {**self.environment, **variables})
