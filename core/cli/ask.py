@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -15,9 +15,31 @@ from ryzanstein.cli._permissions import grant, permit, read_only
 from ryzanstein.cli._progress import Bytes, Live
 from ryzanstein.errors import InvalidRequest
 
-__all__ = ["MAX_TASK", "ask", "bring_model", "checked_task", "goes_on", "show"]
+__all__ = [
+    "MAX_TASK",
+    "ask",
+    "bring_model",
+    "checked_task",
+    "failures",
+    "goes_on",
+    "limits",
+    "show",
+]
 
 MAX_TASK = 100_000
+
+
+def limits(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of what a run may spend."""
+    for option in (
+        click.option("--seconds", type=click.FloatRange(1, 86_400), help="At most so long."),
+        click.option(
+            "--tokens", type=click.IntRange(16, 1_000_000), help="At most so many new tokens."
+        ),
+        click.option("--steps", type=click.IntRange(1, 100), help="At most so many steps."),
+    ):
+        function = option(function)
+    return function
 
 
 @command(
@@ -39,9 +61,7 @@ MAX_TASK = 100_000
 )
 @click.option("--model", metavar="NAME|PATH", help="Another model than the default.")
 @click.option("--no-tools", is_flag=True, help="Answer from the model alone; nothing is run.")
-@click.option("--steps", type=click.IntRange(1, 100), help="At most so many steps.")
-@click.option("--tokens", type=click.IntRange(16, 1_000_000), help="At most so many new tokens.")
-@click.option("--seconds", type=click.FloatRange(1, 86_400), help="At most so long.")
+@limits
 @click.option("--resume", metavar="RUN_ID", help="Go on with a run behind its last finished step.")
 @read_only
 @grant
@@ -153,7 +173,7 @@ def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("time", f"{result['seconds']:.1f} s"),
         ("run", result["run_id"]),
     ]
-    return [*found, *_experiences(result["experiences"])]
+    return [*found, *_experiences(result["experiences"]), *failures(result.get("failures", []))]
 
 
 def _verdict(verified: bool | None, checks: list[dict[str, Any]]) -> str:
@@ -171,6 +191,12 @@ def _steps(steps: list[dict[str, Any]]) -> str:
     ]
     used = " > ".join(name for name in names if name)
     return f"{len(steps)} ({used})" if used else str(len(steps))
+
+
+def failures(reasons: list[str]) -> list[tuple[str, str]]:
+    """What went wrong on the way to the answer."""
+    names = ["failures", *[""] * len(reasons)]
+    return [(name, " ".join(reason.split())) for name, reason in zip(names, reasons, strict=False)]
 
 
 def _experiences(used: list[dict[str, Any]]) -> list[tuple[str, str]]:

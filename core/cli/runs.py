@@ -11,7 +11,7 @@ from ryzanstein.cli._client import call
 from ryzanstein.cli._group import command, group
 from ryzanstein.cli._output import Output, table
 from ryzanstein.cli._progress import Live
-from ryzanstein.cli.ask import goes_on, show
+from ryzanstein.cli.ask import failures, goes_on, limits, show
 
 __all__ = ["runs"]
 
@@ -81,12 +81,21 @@ def cancel(out: Output, run_id: str) -> None:
 
 
 @runs.add
-@command("resume", "ryzanstein runs resume run-3f0c2a9d81b64e75")
+@command(
+    "resume",
+    "ryzanstein runs resume run-3f0c2a9d81b64e75",
+    "ryzanstein runs resume run-3f0c2a9d81b64e75 --tokens 20000",
+)
 @click.argument("run_id")
-def resume(out: Output, run_id: str) -> None:
-    """Go on with a run behind its last finished step."""
+@limits
+def resume(
+    out: Output, run_id: str, steps: int | None, tokens: int | None, seconds: float | None
+) -> None:
+    """Go on with a run behind its last finished step, within other limits where they are given."""
+    spend = {"max_steps": steps, "max_tokens": tokens, "max_seconds": seconds}
     with Live() as live, goes_on(live, out):
-        result = call("orchestrator", "run_task", {"run_id": run_id}, live.report, live.paused)
+        request = {"run_id": run_id, **spend}
+        result = call("orchestrator", "run_task", request, live.report, live.paused)
     out.result(result, lambda: show(result))
 
 
@@ -106,6 +115,7 @@ def _show(state: dict[str, Any]) -> None:
         ("task", state["task"]),
         ("agent", state["agent"] or ""),
         ("stage", f"{events[-1]['stage']}: {events[-1]['message']}" if events else ""),
+        *failures([one["message"] for one in events if one["stage"] == "failure"]),
         ("error", result.get("error", {}).get("message", "")),
         ("hint", state["hint"]),
     ]

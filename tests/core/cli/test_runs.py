@@ -26,13 +26,15 @@ def kept() -> None:
         "tokens": 9,
         "seconds": 0.5,
         "agent": "APEX",
+        "failures": ["The memory was away.", "A tool was not allowed."],
     }
     runs.save("What is 2 + 2?", id="run-done", agent="APEX", result=result)
     runs.update("run-done", status="done")
     left = {"asked": {"task": "Say hello"}, "state": None}
     gone = _kept_runs.owner().rsplit(":", 1)[0] + ":1.00"
     runs.save("Say hello", id="run-gone", owner=gone, checkpoint=left, result={"events": events})
-    runs.save("Say nothing", id="run-old", status="failed")
+    failed = [*events, {"stage": "failure", "message": "The model was away.", "at": 2.0}]
+    runs.save("Say nothing", id="run-old", status="failed", result={"events": failed})
 
 
 def test_runs_are_listed_newest_first(run: Run, kept: None) -> None:
@@ -49,7 +51,10 @@ def test_a_run_whose_process_is_gone_is_listed_as_interrupted(run: Run, kept: No
 
 
 def test_a_run_is_shown_as_it_ended_or_with_how_to_go_on(run: Run, kept: None) -> None:
-    assert "It is 4." in run("runs", "show", "run-done").out
+    done = run("runs", "show", "run-done").out
+    assert "It is 4." in done
+    assert "failures    The memory was away.\n            A tool was not allowed.\n" in done
+    assert "failures    The model was away.\n" in run("runs", "show", "run-old").out
     gone = run("runs", "show", "run-gone")
     assert "interrupted" in gone.out and "ryzanstein runs resume run-gone" in gone.out
     assert run("runs", "show", "run-gone", "--json").json["status"] == "interrupted"
