@@ -34,6 +34,7 @@ __all__ = [
     "ADMIN_TOOLS",
     "ForSubject",
     "Own",
+    "place",
     "principal",
     "require_allowed",
     "subject_of",
@@ -138,6 +139,11 @@ def without_places(error: RyzansteinError) -> RyzansteinError:
             error.message = error.message.replace(str(place), "…")
             error.hint = error.hint.replace(str(place), "…")
     return error
+
+
+def place(path: Path | str) -> str:
+    """Returns where something lies, for whoever but the owner without the way there."""
+    return Path(path).name if current().key else str(path)
 
 
 class Own(MutableMapping[str, _Value]):

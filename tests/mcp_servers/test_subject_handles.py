@@ -1,4 +1,4 @@
-"""Handles of what is under way, and notices of what changes, are of use to their own subject only."""
+"""Handles of what is under way, and notices of changes, are of use to their own subject only."""
 
 from __future__ import annotations
 

@@ -193,3 +193,20 @@ async def test_no_error_tells_where_anything_lies(people: People) -> None:
     said = await people.fault("ada", "memory", "recall", query="safe")
     assert str(shared().settings.data_dir) not in said
     assert "ryzanstein.db" in said
+
+
+async def test_nothing_tells_where_on_the_machine_anything_lies(people: People) -> None:
+    places = [str(shared().settings.data_dir), str(shared().settings.models_path)]
+    told = [
+        str(await people.answer("ada", "memory", "memory_stats")),
+        str(await people.answer("ada", "model", "describe_model", name="tiny-bitnet")),
+        str(await people.answer("ada", "model", "list_models")),
+        str(await people.answer("ada", "cache", "cache_stats")),
+        await people.read("ada", "cache", "cache://policy"),
+        await people.read("ada", "model", "model://smollm2-135m"),
+        await people.read("ada", "inference", "inference://status"),
+        await people.read("ada", "analytics", "analytics://dashboard"),
+    ]
+    for text in told:
+        assert not any(place in text for place in places)
+    assert places[0] in str(await people.answer("", "memory", "memory_stats"))
