@@ -35,12 +35,14 @@ class Limits:
     Attributes:
         rate: Requests in a time, such as "600/minute"; "" means no limit.
         requests: Requests under way at once.
+        sessions: Sessions of the older protocol open at once.
         body: Bytes of one request.
         body_seconds: A request's body must be here by then.
     """
 
     rate: str = "600/minute"
     requests: int = 256
+    sessions: int = 500
     body: int = MAX_BODY
     body_seconds: float = BODY_SECONDS
 

@@ -30,6 +30,7 @@ from ryzanstein.config import Settings
 from ryzanstein.errors import ConfigError, ConnectionFailed, InvalidRequest
 from ryzanstein.mcp_servers import _oauth
 from ryzanstein.mcp_servers._auth import Auth, OwnTokens
+from ryzanstein.mcp_servers._connections import Connection
 from ryzanstein.mcp_servers._guard import LOCAL
 from ryzanstein.mcp_servers._limits import Limits
 from ryzanstein.mcp_servers._shared import shared
@@ -158,6 +159,9 @@ def _configured(
     AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     return uvicorn.Config(
         application,
+        http=Connection,
+        # One request must not begin with what another one of its connection has set.
+        reset_contextvars=True,
         log_level="warning",
         timeout_graceful_shutdown=int(how.grace_seconds) + _END_SECONDS,
         limit_concurrency=_MOST_CONNECTIONS,

@@ -11,6 +11,7 @@ Each request goes through these, and any of them may answer it:
     Authenticated  who sends it                       401 403
     ForSubject     whose data it sees from here on
     Limited        is it too much                     429 413 408
+    Sessions       does one subject take all of them  429
     Streams        ends what has no end, when the server does
     FrameGuard     is it a message of the protocol    400
 
@@ -46,6 +47,7 @@ from ryzanstein.mcp_servers._guard import LOCAL, Guard, machine_names
 from ryzanstein.mcp_servers._limits import Limited, Limits
 from ryzanstein.mcp_servers._metrics import METRICS
 from ryzanstein.mcp_servers._openai import routes as openai_routes
+from ryzanstein.mcp_servers._sessions import Sessions
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._streams import Streams
 from ryzanstein.mcp_servers._subject import ForSubject
@@ -90,6 +92,7 @@ def app(
         Middleware(Authenticated, auth=auth),
         Middleware(ForSubject),
         Middleware(Limited, limits=limits),
+        Middleware(Sessions, most=limits.sessions),
         Middleware(Streams, ending=ending),
         Middleware(FrameGuard),
     ]

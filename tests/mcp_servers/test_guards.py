@@ -12,11 +12,14 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
+import uvicorn
 from mcp import Client
 from mcp.server.mcpserver import Context
 
 from ryzanstein.errors import ConfigError
+from ryzanstein.mcp_servers import httpd
 from ryzanstein.mcp_servers._auth import Auth, OwnTokens
+from ryzanstein.mcp_servers._connections import Connection
 from ryzanstein.mcp_servers._factory import make_server
 from ryzanstein.mcp_servers._guard import machine_names
 from ryzanstein.mcp_servers._limits import Limits
@@ -127,23 +130,29 @@ def message(method: str = "tools/call", version: str | None = None, **params: An
 
 
 @asynccontextmanager
-async def session(url: str) -> AsyncIterator[Callable[..., Awaitable[httpx2.Response]]]:
+async def session(
+    url: str, **more: str
+) -> AsyncIterator[Callable[..., Awaitable[httpx2.Response]]]:
     """A session of the older protocol, as bare requests."""
-    accept = {"accept": "application/json, text/event-stream"}
+    accept = {"accept": "application/json, text/event-stream", **more}
     async with httpx2.AsyncClient(headers=accept, timeout=20) as client:
 
         async def post(body: Any, **headers: str) -> httpx2.Response:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             return await client.post(f"{url}/mcp/plain", json=body, headers=named)
 
-        info = {"name": "test", "version": "1"}
-        asked = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": info}
-        opened = await post(message("initialize", **asked))
+        opened = await post(HELLO)
         client.headers["mcp-session-id"] = opened.headers.get("mcp-session-id", "")
         await post({"jsonrpc": "2.0", "method": "notifications/initialized"})
         yield post
 
 
+HELLO = message(
+    "initialize",
+    protocolVersion=LEGACY,
+    capabilities={},
+    clientInfo={"name": "test", "version": "1"},
+)
 MODERN_CALL = {"mcp_protocol_version": MODERN, "mcp_method": "tools/call", "mcp_name": "look"}
 DISAGREE: tuple[tuple[str | None, dict[str, str]], ...] = (
     (MODERN, {**MODERN_CALL, "mcp_method": "tools/list"}),
@@ -224,6 +233,63 @@ async def test_so_many_requests_at_once_and_no_more(serving: Serve, gate: Gate) 
             assert refused.headers["retry-after"] == "1"
             gate.opened.set()
         assert (await other.get(f"{url}/health")).status_code == 200
+
+
+async def test_one_subject_cannot_take_every_session(
+    serving: Serve, gate: Gate, tmp_path: Path
+) -> None:
+    tokens = Tokens(tmp_path / "tokens")
+    ann, bob = (f"Bearer {tokens.add(name)}" for name in ("ann", "bob"))
+    auth = Auth([OwnTokens(tokens)])
+    url = await serving({"plain": gate.server()}, auth=auth, limits=Limits(sessions=1))
+    headers = {"accept": "application/json, text/event-stream", "authorization": ann}
+    async with session(url, authorization=ann) as mine, session(url, authorization=bob) as his:
+        async with httpx2.AsyncClient(headers=headers) as other:
+            refused = await other.post(f"{url}/mcp/plain", json=HELLO)
+            modern = {name.replace("_", "-"): value for name, value in MODERN_CALL.items()}
+            call = message(version=MODERN)
+            newer = await other.post(f"{url}/mcp/plain", json=call, headers=modern)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+        for answered in (newer, await mine(message()), await his(message())):
+            assert answered.status_code == 200
+
+
+async def test_a_session_that_ended_makes_room(serving: Serve, gate: Gate) -> None:
+    url = await serving({"plain": gate.server()}, limits=Limits(sessions=1))
+    for _ in range(3):
+        async with Client(f"{url}/mcp/plain", mode="legacy") as client:
+            await client.list_tools()
+
+
+async def test_a_connection_that_says_nothing_is_closed(
+    monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    monkeypatch.setattr("ryzanstein.mcp_servers._connections.HEADER_SECONDS", 0.05)
+    application = httpd.app({"plain": gate.server()})
+    config = uvicorn.Config(application, http=Connection, log_level="warning", lifespan="on")
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for said, answers in ((b"", 0), (whole[:20], 0), (whole + whole[:20], 1)):
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(said)
+        answered = await _rest(reader)
+        assert answered.count(b"HTTP/1.1 200") == answers
+        writer.close()
+    server.should_exit = True
+    await task
+
+
+async def _rest(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the other side hangs up."""
+    read = b""
+    try:
+        while piece := await reader.read(65_536):
+            read += piece
+    except ConnectionResetError:
+        pass
+    return read
 
 
 @pytest.mark.parametrize("rate", ["often", "0", "-1/minute", "5/fortnight"])
