@@ -62,14 +62,14 @@ def take_wire() -> Wire:
     Raises:
         ConnectionFailed: One of them is closed.
     """
-    try:
-        wire = Wire(os.dup(0), os.dup(1))
-    except OSError as error:
+    # Where one is closed its descriptor may be another file by now; Python noted it when it began.
+    if sys.stdin is None or sys.stdout is None:
         raise ConnectionFailed(
             "stdin or stdout is closed, and the protocol needs both.",
             hint="Let an MCP client start this command, or use --transport streamable-http.",
-        ) from error
+        )
     sys.stdout.flush()
+    wire = Wire(os.dup(0), os.dup(1))
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     try:
