@@ -83,8 +83,8 @@ def test_the_budget_may_be_counted_in_other_units(poet: AgentProfile) -> None:
 
 
 @given(budget=st.integers(min_value=200, max_value=4000))
-def test_no_agent_exceeds_a_reasonable_budget(budget: int) -> None:
-    for agent in load_registry(user=False).agents[:5]:
+def test_no_agent_exceeds_a_reasonable_budget(registry: Registry, budget: int) -> None:
+    for agent in registry.agents[:5]:
         text = system_prompt(agent, tools={"recall": "finds facts"}, budget=budget)
         assert len(text) <= budget
         assert text.startswith(f"You are {agent.codename}")

@@ -63,7 +63,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Answer:
 
 @pytest.fixture(scope="module")
 def real_model(smollm2: Path) -> Answer:
-    return asker([str(smollm2), "float", "24", str(smollm2), "auto", "80"])
+    return asker([str(smollm2), "float", "8", str(smollm2), "auto", "40"])
 
 
 @pytest.mark.parametrize("isa", OTHERS)
