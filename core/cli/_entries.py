@@ -10,6 +10,7 @@ an absolute path and settings that point somewhere go along.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ryzanstein.cli._config_files import Section
+from ryzanstein.cli.serving import SERVERS
 from ryzanstein.config import PREFIX, Settings, load_settings
 
 __all__ = [
@@ -82,7 +84,7 @@ def starts_us(entry: Mapping[str, Any]) -> bool:
     """Says whether an entry of a client's file starts or reaches this program."""
     url = entry.get("url")
     if isinstance(url, str):
-        return "/mcp/" in url
+        return re.search(rf"/mcp/({'|'.join(SERVERS)})/?$", url) is not None
     command, args = entry.get("command"), entry.get("args")
     words = (
         [str(command), *(str(one) for one in args)] if isinstance(args, list) else [str(command)]
@@ -108,7 +110,7 @@ def servers_section(
         ours=starts_us,
         by=by,
         entries=entries,
-        gone=() if wish.servers else None,
+        gone=() if wish.servers else [entry_name(server) for server in SERVERS],
         needed=bool(wish.servers),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,10 +126,18 @@ def _require_possible(
     try:
         parts = urlsplit(url)
         host, scheme, _ = parts.hostname, parts.scheme, parts.port
+        more = parts.query or parts.fragment or parts.username or parts.password
     except ValueError:
-        host, scheme = None, ""
-    if scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
-        raise InvalidRequest(f"{url!r} is no address.", hint="For instance http://127.0.0.1:8000")
+        host, scheme, more = None, "", ""
+    if scheme not in {"http", "https"} or not host or more:
+        raise InvalidRequest(
+            "--url is no address of a server.", hint="For instance http://127.0.0.1:8000"
+        )
+    if re.search(r"/(mcp|v1)(/|$)", parts.path):
+        raise InvalidRequest(
+            "--url is where `ryzanstein serve` is, not one server of it.",
+            hint="Leave /mcp/… and /v1 out.",
+        )
     if scheme == "http" and not is_local(url):
         hint = "Use https, or a tunnel to 127.0.0.1."
         raise InvalidRequest(f"A token must not go to {host} unencrypted.", hint=hint)

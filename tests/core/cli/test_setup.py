@@ -120,6 +120,18 @@ def test_an_entry_of_our_name_that_starts_something_else_is_no_ground_to_lose_it
     assert file.read_text(encoding="utf-8") == text
 
 
+def test_only_entries_of_our_names_are_taken_out(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    others = {
+        "github": {"type": "http", "url": "https://example.org/mcp/"},
+        "mine": {"command": "/opt/ryzanstein", "args": ["mcp", "memory"]},
+    }
+    file.write_text(json.dumps({"servers": others}), encoding="utf-8")
+    run("setup", "vscode", "--file", str(file), "--server", "cache")
+    run("setup", "vscode", "--file", str(file), "--remove")
+    assert load(file, "vscode") == {"servers": others}
+
+
 def test_what_a_user_added_to_an_entry_stays(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "mcp.json"
     entry = {"command": "/old/ryzanstein", "args": ["mcp"], "env": {"A": "1"}, "disabled": True}
@@ -226,6 +238,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_overwritten(tmp_path: Path)
         (("vscode", "--url", "ftp://127.0.0.1"), 1, "no address"),
         (("vscode", "--url", "http://[::1"), 1, "no address"),
         (("vscode", "--url", "http://127.0.0.1:99999"), 1, "no address"),
+        (("vscode", "--url", "http://me:secret@127.0.0.1:8000"), 1, "no address"),
+        (("vscode", "--url", f"{URL}/mcp/memory"), 1, "not one server"),
         (("continue", "--url", "http://example.org"), 1, "unencrypted"),
         (("emacs",), 2, "emacs"),
         (("vscode", "--root", "/no/such/folder"), 2, "does not exist"),
@@ -236,6 +250,7 @@ def test_what_a_client_cannot_do_is_refused(
 ) -> None:
     done = run("setup", *arguments, "--json")
     assert done.code == code and says in done.json["error"]["message"]
+    assert "secret" not in done.out + done.err
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -326,7 +341,8 @@ def test_of_several_editions_the_one_that_is_installed_counts(
         ({"command": "/home/x/ryzanstein/run-other", "args": []}, False),
         ({"command": "/bin/other", "args": ["--name", "ryzanstein"]}, False),
         ({"url": f"{URL}/mcp/memory"}, True),
-        ({"url": "https://example.org/other"}, False),
+        ({"url": "https://example.org/mcp/"}, False),
+        ({"url": "https://example.org/mcp/others"}, False),
         ({}, False),
     ],
 )
