@@ -61,6 +61,7 @@ from ryzanstein.mcp_servers._subject import (
     within_subject,
     without_places,
 )
+from ryzanstein.mcp_servers._tasks import Tasks
 
 __all__ = [
     "ADDS",
@@ -82,11 +83,12 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def _writes(destroys: bool, idempotent: bool, world: bool = False) -> ToolAnnotations:
+    """The hints of a tool that changes something; those left out are as the protocol has them."""
     return ToolAnnotations(
         read_only_hint=False,
         destructive_hint=destroys,
-        idempotent_hint=idempotent,
-        open_world_hint=world,
+        idempotent_hint=True if idempotent else None,
+        open_world_hint=None if world else False,
     )
 
 
@@ -260,7 +262,12 @@ def make_server(
         version=__version__,
         extensions=extensions,
         log_level="WARNING",
-        middleware=[within_protocol, within_subject, beating],
+        middleware=[
+            within_protocol,
+            within_subject,
+            beating,
+            *(one.listening for one in extensions if isinstance(one, Tasks)),
+        ],
         request_state_security=RequestStateSecurity(
             keys=[os.urandom(32)], bind_principal=principal
         ),

@@ -24,6 +24,7 @@ from ryzanstein.agents.backends.base import Declined
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers import _background
 from ryzanstein.mcp_servers._subject import Own
+from ryzanstein.mcp_servers._task import task_id
 
 __all__ = ["Rounds", "drop", "in_rounds"]
 
@@ -50,6 +51,7 @@ class Rounds:
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._asked = 0
         self._task: asyncio.Task[Any] | None = None
+        self._in_task = task_id() is not None  # which asks as often as it needs to
         self.cancelled = False
         self.key = secrets.token_urlsafe(24)
 
@@ -66,7 +68,7 @@ class Rounds:
         Raises:
             Declined: It was asked as often as a client can be in one call.
         """
-        if self._asked >= MOST_QUESTIONS:
+        if self._asked >= MOST_QUESTIONS and not self._in_task:
             raise Declined(
                 f"A client can be asked {MOST_QUESTIONS} times in one call, and was.",
                 hint="Enable another backend, or ask for less at once.",

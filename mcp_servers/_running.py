@@ -23,7 +23,7 @@ from mcp.server.mcpserver import Context
 
 from ryzanstein.errors import InvalidRequest, RyzansteinError, TimedOut
 from ryzanstein.events import new_id
-from ryzanstein.mcp_servers import _background, _kept_runs, _notices, _tasks
+from ryzanstein.mcp_servers import _background, _kept_runs, _notices
 from ryzanstein.mcp_servers._asking import approver, sampler
 from ryzanstein.mcp_servers._kept_runs import Asked, Resumption
 from ryzanstein.mcp_servers._live import Live, Nobody
@@ -31,6 +31,7 @@ from ryzanstein.mcp_servers._ranking import current_router
 from ryzanstein.mcp_servers._rounds import Rounds
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._subject import Own
+from ryzanstein.mcp_servers._task import task_id
 from ryzanstein.memory.runs import RunTaken
 from ryzanstein.resilience import retried
 
@@ -96,7 +97,7 @@ async def _begun(context: Client, asked: Asked) -> Live:
     """A new run, whose row is there."""
     if not asked.task.strip():
         raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
-    live = Live(_tasks.task_id() or new_id("run"), asked, context, _goes_on(context))
+    live = Live(task_id() or new_id("run"), asked, context, _goes_on(context))
     with anyio.CancelScope(shield=True):  # a row without an end would look like a run under way
         await anyio.to_thread.run_sync(_save, live)
     return live
@@ -116,7 +117,7 @@ async def _taken_up(context: Client, wish: Resumption) -> Live:
 
 def _goes_on(context: Client) -> bool:
     """Whether the work outlives the request it came with."""
-    return isinstance(context, Rounds) or _tasks.task_id() is not None
+    return isinstance(context, Rounds) or task_id() is not None
 
 
 async def _to_its_end(live: Live) -> dict[str, Any]:

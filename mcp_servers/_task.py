@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from mcp_types.methods import serialize_server_result
 from mcp_types.version import LATEST_MODERN_VERSION
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-__all__ = ["POLL_MS", "Task", "stamp", "wire_result"]
+__all__ = ["POLL_MS", "Task", "stamp", "task_id", "wire_result"]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
 
@@ -39,6 +40,14 @@ def wire_result(found: Any) -> dict[str, Any]:
     return serialize_server_result("tools/call", LATEST_MODERN_VERSION, dumped)
 
 
+_TASK_ID: ContextVar[str | None] = ContextVar("task_id", default=None)
+
+
+def task_id() -> str | None:
+    """The handle that the call at hand has, or will have if it takes long; None outside of one."""
+    return _TASK_ID.get()
+
+
 class Task:
     """A call that goes on behind its request.
 
@@ -49,12 +58,14 @@ class Task:
     Attributes:
         id: Its handle.
         announced: Whether the client has the handle; before, its request is still open.
+        listeners: Told of each change of its status.
     """
 
     def __init__(self, id: str, keep_ms: int | None = KEEP_MS) -> None:
         self.id = id
         self._keep_ms = keep_ms
         self.announced = False
+        self.listeners: list[Callable[[Task], None]] = []
         self._created = self._updated = datetime.now(UTC)
         self._ended: datetime | None = None
         self._message = ""
@@ -75,6 +86,10 @@ class Task:
     def session(self, session: ServerSession) -> Any:
         """What the call takes for its session: its progress becomes the task's message."""
         return _Session(session, self)
+
+    def enter(self) -> None:
+        """Makes what runs from here on in this context part of the task."""
+        _TASK_ID.set(self.id)
 
     def say(self, message: str) -> None:
         """Keeps what the call is at."""
@@ -155,6 +170,8 @@ class Task:
 
     def _move(self, status: str) -> None:
         self._status, self._updated = status, datetime.now(UTC)
+        for listener in tuple(self.listeners):
+            listener(self)
 
     def _done(self, work: asyncio.Future[Any]) -> None:
         if work.cancelled():
@@ -164,8 +181,8 @@ class Task:
             self._message = str(self._outcome["error"]["message"])
         else:
             status, self._outcome = "completed", {"result": wire_result(work.result())}
+        self._ended = datetime.now(UTC)
         self._move(status)
-        self._ended = self._updated
 
 
 class _Session:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Protocol
@@ -40,8 +39,9 @@ from pydantic import Field
 from ryzanstein.mcp_servers import _background, _rounds
 from ryzanstein.mcp_servers._subject import Own
 from ryzanstein.mcp_servers._task import Task
+from ryzanstein.mcp_servers._task_notices import TaskStream
 
-__all__ = ["IDENTIFIER", "Kept", "Tasks", "task_id"]
+__all__ = ["IDENTIFIER", "Kept", "Tasks"]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
 
@@ -50,13 +50,7 @@ IDENTIFIER = "io.modelcontextprotocol/tasks"
 GRACE_SECONDS = 0.25
 # With so many handles kept, further calls are answered as without the extension.
 MOST_TASKS = 256
-
-_TASK_ID: ContextVar[str | None] = ContextVar("task_id", default=None)
-
-
-def task_id() -> str | None:
-    """The handle that the call at hand has, or will have if it takes long; None outside of one."""
-    return _TASK_ID.get()
+_LISTEN = "subscriptions/listen"
 
 
 class Kept(Protocol):
@@ -128,6 +122,31 @@ class Tasks(Extension):
             for name, params, handler in handlers
         ]
 
+    async def listening(
+        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        """Tells a listener of the tasks that it names; middleware of the server.
+
+        Raises:
+            MCPError: It does not declare the extension, or names no list of tasks.
+        """
+        asked = (ctx.params or {}).get("notifications") if ctx.method == _LISTEN else None
+        names = asked.get("taskIds") if isinstance(asked, dict) else None
+        if names is None:
+            return await call_next(ctx)
+        if not _declares(ctx):
+            raise _missing()
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise MCPError(code=INVALID_PARAMS, message="taskIds is no list of task ids.")
+        found = [self._find(name) for name in dict.fromkeys(names)]
+        tasks = [task for task in found if task is not None]
+        stream = TaskStream(ctx.session, ctx.request_id, tasks)
+        telling = asyncio.ensure_future(stream.tell())
+        try:
+            return await call_next(replace(ctx, session=stream))  # type: ignore[arg-type]
+        finally:
+            telling.cancel()
+
     async def intercept_tool_call(
         self,
         params: CallToolRequestParams,
@@ -171,7 +190,7 @@ class Tasks(Extension):
         call_next: CallNext,
     ) -> HandlerResult:
         """The call, made again with answers as long as it asks for some."""
-        _TASK_ID.set(task.id)
+        task.enter()
         # The session is that of a request which ends when the task is announced.
         inside = replace(ctx, session=task.session(ctx.session))
         while True:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import anyio
 import pytest
 from mcp import Client, MCPError
+from mcp.client.extension import NotificationBinding
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
-from mcp_types import INVALID_PARAMS, MISSING_REQUIRED_CLIENT_CAPABILITY
+from mcp_types import INVALID_PARAMS, MISSING_REQUIRED_CLIENT_CAPABILITY, Request
 from pydantic import BaseModel
 
 from ryzanstein.errors import InvalidRequest
@@ -17,7 +18,7 @@ from ryzanstein.mcp_servers import _background, _tasks
 from ryzanstein.mcp_servers._factory import Reply, Server, make_server
 from ryzanstein.mcp_servers._subject import Subject, acting
 from ryzanstein.mcp_servers._tasks import IDENTIFIER, Tasks
-from tests.mcp_servers.tasks_client import Knows, ask, begin, until
+from tests.mcp_servers.tasks_client import Knows, Loose, ask, begin, until
 
 TOOLS = ("sleep", "fail", "break_protocol", "greet_user", "greet_first", "only_task")
 
@@ -283,3 +284,67 @@ async def test_the_end_of_a_server_ends_its_tasks(server: Server) -> None:
         await _background.end_all()
         assert (await ask(one, "tasks/get", made["taskId"]))["status"] == "cancelled"
     assert Stops.ended == "stopped"
+
+
+class Hears(Knows):
+    """Also takes what is told of tasks."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def notifications(self) -> list[NotificationBinding[Any]]:
+        async def hear(params: Loose) -> None:
+            self.told.append(params.model_dump(by_alias=True))
+
+        return [NotificationBinding(method="notifications/tasks", params_type=Loose, handler=hear)]
+
+
+async def test_a_listener_is_told_of_each_status_of_its_tasks(server: Server) -> None:
+    hears = Hears()
+    async with (
+        Client(server, extensions=[hears], elicitation_callback=_nobody) as one,
+        anyio.create_task_group() as group,
+    ):
+        made = await begin(one, "greet_user")
+        asks = await until(one, made["taskId"], "input_required")
+        other = await begin(one, "sleep", seconds=60)
+
+        async def listen() -> None:
+            names = [made["taskId"], "task-none"]
+            await listened(one, names)
+
+        group.start_soon(listen)
+        await anyio.sleep(0.1)
+        (name,) = asks["inputRequests"]
+        said = {name: {"action": "accept", "content": {"name": "Ada"}}}
+        await ask(one, "tasks/update", made["taskId"], inputResponses=said)
+        await ask(one, "tasks/cancel", other["taskId"])
+        with anyio.fail_after(10):
+            while len(hears.told) < 2:
+                await anyio.sleep(0.02)
+        await until(one, other["taskId"])
+        group.cancel_scope.cancel()
+    assert [one["status"] for one in hears.told] == ["working", "completed"]
+    assert {one["taskId"] for one in hears.told} == {made["taskId"]}
+    assert hears.told[-1]["result"]["structuredContent"] == {"text": "Hello, Ada!"}
+    assert all("io.modelcontextprotocol/subscriptionId" in one["_meta"] for one in hears.told)
+
+
+async def test_who_may_not_listen_to_tasks_is_told_why(server: Server) -> None:
+    async with Client(server) as plain:
+        with pytest.raises(MCPError) as refused:
+            await listened(plain, ["task-1"])
+        assert refused.value.code == MISSING_REQUIRED_CLIENT_CAPABILITY
+    async with client(server) as one:
+        for names in ("task-1", [1], {"a": 1}):
+            with pytest.raises(MCPError) as refused:
+                await listened(one, names)
+            assert refused.value.code == INVALID_PARAMS
+
+
+async def listened(one: Client, names: Any) -> None:
+    """Listens until it is cancelled."""
+    request = Request[dict[str, Any], str](
+        method="subscriptions/listen", params={"notifications": {"taskIds": names}}
+    )
+    await one.session.send_request(request, Loose)
