@@ -32,6 +32,9 @@ BODY_SECONDS = 30.0
 class Limits:
     """What one subject may ask for.
 
+    Raises:
+        ConfigError: The rate says none.
+
     Attributes:
         rate: Requests in a time, such as "600/minute"; "" means no limit.
         requests: Requests under way at once.
@@ -46,6 +49,11 @@ class Limits:
     body: int = MAX_BODY
     body_seconds: float = BODY_SECONDS
 
+    def __post_init__(self) -> None:
+        """Looks at the rate now: the middleware is made when the first request comes."""
+        if self.rate:
+            Rate(self.rate)
+
 
 class Limited:
     """Lets a subject ask for so much and no more; stands behind authentication.
@@ -53,9 +61,6 @@ class Limited:
     Args:
         inner: What to protect.
         limits: How much.
-
-    Raises:
-        ConfigError: The rate says none.
     """
 
     def __init__(self, inner: ASGIApp, limits: Limits) -> None:
