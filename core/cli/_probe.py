@@ -52,12 +52,13 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What starting a server showed: its tools in order, or the fault."""
+    """What starting a server showed: its tools in order, or the fault, or why it was not tried."""
 
     name: str
     tools: tuple[str, ...]
     seconds: float
     fault: str = ""
+    note: str = ""
 
 
 def configured(client_name: str, folder: Path) -> dict[Path, list[Configured]]:
@@ -106,6 +107,8 @@ def probe(servers: Sequence[Configured]) -> list[Found]:
 async def _probed(server: Configured) -> Found:
     from ryzanstein.agents.clients.connections import first_cause, transport_errors
 
+    if _is_clients_secret(server.entry):
+        return Found(server.name, (), 0.0, note="not tried: only the client knows its token")
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         try:
@@ -143,7 +146,7 @@ async def _transport(server: Configured, log: Any, stack: AsyncExitStack) -> Any
 
     url = server.entry.get("url")
     if isinstance(url, str):
-        return await _http(url, server.entry, stack)
+        return await _http(url, server.entry, log, stack)
     variables = _mapping(server.entry.get("env"))
     return stdio_client(
         StdioServerParameters(
@@ -156,19 +159,37 @@ async def _transport(server: Configured, log: Any, stack: AsyncExitStack) -> Any
     )
 
 
-async def _http(url: str, entry: Mapping[str, Any], stack: AsyncExitStack) -> Any:
+async def _http(url: str, entry: Mapping[str, Any], log: Any, stack: AsyncExitStack) -> Any:
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
-    made = httpx2.AsyncClient(headers=headers_of(url, entry))
+    async def refused(response: httpx2.Response) -> None:
+        if response.status_code >= 400:
+            why = ": it wants another token" if response.status_code == 401 else ""
+            print(f"it answered {response.status_code}{why}", file=log)
+
+    hooks = {"response": [refused]}
+    made = httpx2.AsyncClient(headers=headers_of(url, entry), event_hooks=hooks)
     return streamable_http_client(url, http_client=await stack.enter_async_context(made))
 
 
 def headers_of(url: str, entry: Mapping[str, Any]) -> dict[str, str]:
     """Returns what a client sends to an address; only this machine is shown its own token."""
-    given = _mapping(entry.get("headers") or _mapping(entry.get("requestOptions")).get("headers"))
     token = owner_token() if is_local(url) else ""
-    return {name: _TOKEN.sub(token, str(value)) for name, value in given.items()}
+    given = {name: (text, _TOKEN.sub(token, text)) for name, text in _headers(entry).items()}
+    return {name: sent for name, (text, sent) in given.items() if token or sent == text}
+
+
+def _headers(entry: Mapping[str, Any]) -> dict[str, str]:
+    given = _mapping(entry.get("headers") or _mapping(entry.get("requestOptions")).get("headers"))
+    return {name: str(text) for name, text in given.items()}
+
+
+def _is_clients_secret(entry: Mapping[str, Any]) -> bool:
+    """Says whether an entry is of another machine whose token the client asks for itself."""
+    url = entry.get("url")
+    asked = any(_TOKEN.search(text) for text in _headers(entry).values())
+    return isinstance(url, str) and asked and not is_local(url)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

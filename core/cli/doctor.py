@@ -39,7 +39,8 @@ def doctor(out: Output, kernels: bool, retune: bool) -> int:
         for check in found:
             print(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['name']:<16}{check['detail']}")
             for server in check.get("servers", ()):
-                what = server["fault"] or f"{server['seconds']:.1f} s: {', '.join(server['tools'])}"
+                what = server["fault"] or server["note"]
+                what = what or f"{server['seconds']:.1f} s: {', '.join(server['tools'])}"
                 print(f"      {'':<16}{server['name']}: {what}")
 
     out.result({"ok": ok, "checks": found}, show)

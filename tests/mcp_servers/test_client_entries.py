@@ -50,7 +50,7 @@ async def test_the_entries_list_tools_with_the_token_of_this_machine(
     assert "remember" in memory.tools and "cache_stats" in cache.tools
     Tokens(load_settings().data_dir).revoke("owner")
     refused = await anyio.to_thread.run_sync(probe, servers)
-    assert all(one.fault and not one.tools for one in refused)
+    assert [one.fault for one in refused] == ["it answered 401: it wants another token"] * 2
 
 
 async def test_the_models_of_continue_are_those_of_this_machine(url: str, tmp_path: Path) -> None:

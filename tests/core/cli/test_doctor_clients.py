@@ -162,7 +162,10 @@ def test_a_server_at_an_address_is_shown_the_token_of_this_machine_only(
     far = {
         "requestOptions": {"headers": {"Authorization": "Bearer ${{ secrets.RYZANSTEIN_TOKEN }}"}}
     }
-    assert _probe.headers_of("https://example.org/mcp/x", far) == {"Authorization": "Bearer "}
+    url = "https://example.org/mcp/memory"
+    assert _probe.headers_of(url, far) == {}
+    (found,) = probe([Configured("one", {"url": url, **far}, 5, Path("/"))])
+    assert found.note == "not tried: only the client knows its token" and not found.fault
 
 
 def test_a_server_that_is_not_up_is_said_so() -> None:
