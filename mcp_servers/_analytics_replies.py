@@ -39,7 +39,7 @@ class RunBrief(Reply):
     verified: bool | None = None
     tokens: Aside[int] = 0
     seconds: Aside[float] = 0.0
-    created: str
+    created: Aside[str]
 
     def brief(self) -> str:
         """Returns it in one line."""
@@ -77,18 +77,18 @@ class Usage(Reply):
 
     key: str
     runs: int
-    done: int
+    done: Aside[int]
     verified: int
     failed: int
     tokens: int
-    seconds: float
+    seconds: Aside[float]
 
 
 class UsageSummary(Reply):
     """Totals by group, the one with most runs first."""
 
-    by: str
-    days: int
+    by: Aside[str]
+    days: Aside[int]
     groups: list[Usage]
     next_cursor: str | None = None
 
@@ -107,26 +107,26 @@ class UsageSummary(Reply):
 class ToolMetric(Reply):
     """Calls of one tool in this process."""
 
-    server: str
+    server: Aside[str]
     tool: str
     calls: int
     errors: int
     mean_ms: float
-    max_ms: float
+    max_ms: Aside[float]
 
 
 class TokenMetric(Reply):
     """Tokens of one model in this process."""
 
     model: str
-    kind: str
+    kind: Aside[str]
     tokens: int
 
 
 class MetricsAnswer(Reply):
     """What this process counted since it started."""
 
-    started: str
+    started: Aside[str]
     tools: list[ToolMetric]
     tokens: list[TokenMetric]
 
@@ -168,14 +168,14 @@ class ModelRuns(Reply):
 
     key: str
     runs: int
-    failed: int
-    checked: int
+    failed: Aside[int]
+    checked: Aside[int]
     verified: int
     low: float
     high: float
     seconds: float
     tokens: float
-    tokens_per_second: float
+    tokens_per_second: Aside[float]
 
 
 class Comparison(Reply):
@@ -199,7 +199,7 @@ class Comparison(Reply):
 class Suggestion(Reply):
     """Something to change, and why."""
 
-    area: str
+    area: Aside[str]
     finding: str
     action: str
 
@@ -221,8 +221,8 @@ class Exported(Reply):
 
     uri: str
     runs: int
-    spans: int
-    bytes: int
+    spans: Aside[int]
+    bytes: Aside[int]
     path: str = ""
 
     def brief(self) -> str:

@@ -28,6 +28,7 @@ from ryzanstein.mcp_servers._cache_replies import (
 from ryzanstein.mcp_servers._factory import ADDS, CHANGES, DESTROYS, READS, make_server, page
 from ryzanstein.mcp_servers._responses import ResponseCache
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._subject import place
 from ryzanstein.mcp_servers._work import in_thread
 
 if TYPE_CHECKING:
@@ -51,14 +52,10 @@ in memory."""
 
 mcp = make_server("cache", "Ryzanstein cache", INSTRUCTIONS)
 
-ModelName = Annotated[
-    str | None, Field(max_length=500, description="Name or path; none: the default.")
-]
-AnyModel = Annotated[str | None, Field(max_length=500, description="None: of every model.")]
+ModelName = Annotated[str | None, Field(max_length=500)]
+AnyModel = Annotated[str | None, Field(max_length=500)]
 StateName = Annotated[str, Field(min_length=1, max_length=200)]
-Label = Annotated[
-    str, Field(max_length=200, description="What to call it; none: how its text begins.")
-]
+Label = Annotated[str, Field(max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
 Asked = Annotated[dict[str, Any], Field(description="Whatever else decides the answer.")]
 
@@ -122,11 +119,11 @@ def store_response(
 @mcp.tool(title="List states", annotations=READS)
 def list_states(
     model: AnyModel = None,
-    place: Annotated[Place | None, Field(description="None: both.")] = None,
+    place: Place | None = None,
     limit: Annotated[int, Field(ge=1, le=100)] = 20,
     cursor: Annotated[str, Field(max_length=20)] = "",
 ) -> StatePage:
-    """List the states that are kept: what each begins with, its tokens, and what it takes."""
+    """List the states that are kept: what each begins with, and its size."""
     found = [_in_memory(*one) for one in _cached(model)] if place != "disk" else []
     found += [_on_disk(one) for one in _saved(model)] if place != "memory" else []
     states, following = page(found, limit, cursor)
@@ -137,18 +134,13 @@ def list_states(
 async def save_state(
     system: Annotated[
         str | None,
-        Field(max_length=1_000_000, description="System prompt to run, unless it is kept already."),
+        Field(max_length=1_000_000, description="System prompt."),
     ] = None,
-    state: Annotated[
-        StateName | None, Field(description="Id of a state in memory, from list_states.")
-    ] = None,
+    state: Annotated[StateName | None, Field(description="Id of a state in memory.")] = None,
     label: Label = "",
     model: ModelName = None,
 ) -> Kept:
-    """Keep a state on disk, so that conversations that begin so start at once from now on.
-
-    Give either a system prompt or a state.
-    """
+    """Keep a state on disk, for conversations that begin so. Give either system or state."""
     if (system is None) == (state is None):
         raise InvalidRequest("Give either system or state.", hint="list_states shows states.")
     engine, started = shared().engine, time.perf_counter()
@@ -166,10 +158,7 @@ async def restore_state(
     state: Annotated[StateName, Field(description="Id or label of a state on disk.")],
     model: ModelName = None,
 ) -> Kept:
-    """Bring a state from disk into memory, loading its model if need be.
-
-    It is refused where it is damaged, or of another model or weight form.
-    """
+    """Bring a state from disk into memory, loading its model if need be."""
     started = time.perf_counter()
     saved = _chosen_on_disk(state, model)
 
@@ -212,7 +201,7 @@ def evict_entries(
 def clear_cache(
     model: AnyModel = None,
 ) -> Cleared:
-    """Drop the states in memory; those on disk stay. Answers stay the same; the next is slower."""
+    """Drop the states in memory; those on disk stay. Answers stay the same."""
     if not shared().has("engine"):
         return Cleared(states=0, bytes=0)
     held = sum(one.state.nbytes for _, one in _cached(model))
@@ -230,7 +219,7 @@ def policy() -> str:
             "prompts on disk",
             "evicts": "the state that was used the longest ago",
             "context_tokens": settings.context_tokens,
-            "disk_folder": str(settings.states_path),
+            "disk_folder": place(settings.states_path),
             "disk_megabytes": settings.states_mb,
             "responses": {
                 "finds": "the same prompt, model and parameters, or a prompt that says the same",

@@ -28,16 +28,16 @@ class CacheStats(Reply):
     states: int
     bytes: int
     hits: int
-    misses: int
+    misses: Aside[int]
     prompt_tokens: Aside[int]
     cached_tokens: Aside[int]
     hit_share: float
-    saved_states: int = 0
+    saved_states: Aside[int] = 0
     saved_bytes: Aside[int] = 0
     responses: int = 0
     response_bytes: Aside[int] = 0
     response_hits: int = 0
-    response_misses: int = 0
+    response_misses: Aside[int] = 0
 
     def brief(self) -> str:
         """Returns the main numbers in a sentence."""
@@ -57,7 +57,7 @@ class StateBrief(Reply):
     id: str
     label: str
     model: str
-    place: Place
+    place: Aside[Place]
     tokens: int
     bytes: int
     idle_seconds: Aside[float | None] = None
@@ -87,7 +87,7 @@ class StatePage(Reply):
 class Kept(StateBrief):
     """A state that was saved or restored."""
 
-    seconds: float
+    seconds: Aside[float]
 
     def brief(self) -> str:
         """Returns one line."""
@@ -111,9 +111,9 @@ class Looked(Reply):
     found: bool
     id: str = ""
     response: str = ""
-    prompt: str = ""
+    prompt: Aside[str] = ""
     similarity: float = 0.0
-    age_seconds: float = 0.0
+    age_seconds: Aside[float] = 0.0
 
     def brief(self) -> str:
         """Returns the answer, and the question where it was another one."""

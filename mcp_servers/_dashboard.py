@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.apps import Apps
+from pydantic.json_schema import SkipJsonSchema as Aside
 
 from ryzanstein.mcp_servers import _kept_runs
 from ryzanstein.mcp_servers._factory import READS, Reply
@@ -33,13 +34,13 @@ _SHOWN_TASK = 200
 class Dashboard(Reply):
     """How it goes here."""
 
-    at: str
-    days: int
+    at: Aside[str]
+    days: Aside[int]
     totals: dict[str, float]
     speeds: list[dict[str, Any]]
     runs: list[dict[str, Any]]
     memory: dict[str, Any]
-    process: dict[str, Any]
+    process: Aside[dict[str, Any]]
 
     def brief(self) -> str:
         """Returns it all in a few lines."""
@@ -64,10 +65,7 @@ class Dashboard(Reply):
 
 
 def show_dashboard() -> Dashboard:
-    """Show the user runs, memory and tokens per second at one look, as a live page where possible.
-
-    For one question, summarize_usage or list_runs.
-    """
+    """Show the user runs, memory and tokens per second, as a live page where possible."""
     return look()
 
 

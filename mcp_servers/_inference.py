@@ -40,9 +40,7 @@ _EMBEDDED_AT_ONCE = 16
 mcp = make_server("inference", "Ryzanstein inference", INSTRUCTIONS)
 
 MAX_CHARACTERS = 1_000_000
-ModelName = Annotated[
-    str | None, Field(max_length=500, description="Name or path; none: the default.")
-]
+ModelName = Annotated[str | None, Field(max_length=500)]
 MaxTokens = Annotated[int, Field(ge=1, le=32_768)]
 Temperature = Annotated[float, Field(ge=0, le=5)]
 TopK = Annotated[int, Field(ge=0, le=1000)]
@@ -76,11 +74,11 @@ class Generated(Reply):
 
     text: str
     model: str
-    prompt_tokens: int
+    prompt_tokens: Aside[int]
     cached_tokens: Aside[int]
     tokens: int
     finish_reason: str
-    seconds: float
+    seconds: Aside[float]
     prefill_seconds: Aside[float] = 0.0
 
     def brief(self) -> str:
@@ -91,9 +89,9 @@ class Generated(Reply):
 class Scored(Reply):
     """How likely a model finds a text."""
 
-    model: str
+    model: Aside[str]
     tokens: int
-    logprob: float
+    logprob: Aside[float]
     perplexity: float
 
     def brief(self) -> str:
@@ -104,7 +102,7 @@ class Scored(Reply):
 class Embedded(Reply):
     """One unit vector a text."""
 
-    model: str
+    model: Aside[str]
     dimension: int
     vectors: list[list[float]]
 
@@ -116,7 +114,7 @@ class Embedded(Reply):
 class Counted(Reply):
     """Tokens of a text or conversation."""
 
-    model: str
+    model: Aside[str]
     tokens: int
 
     def brief(self) -> str:
@@ -128,7 +126,7 @@ class Counted(Reply):
 async def chat(
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)],
     context: Context[Any, Any],
-    model: ModelName = None,
+    model: Aside[ModelName] = None,
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 0.0,
     top_k: Aside[TopK] = 0,
@@ -171,7 +169,7 @@ async def chat(
 async def generate_text(
     prompt: Prompt,
     context: Context[Any, Any],
-    model: ModelName = None,
+    model: Aside[ModelName] = None,
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
     top_k: Aside[TopK] = 0,
@@ -211,9 +209,9 @@ async def complete_code(
     before: Annotated[Prompt, Field(description="The file up to the gap.")],
     context: Context[Any, Any],
     after: Annotated[Prompt, Field(description="The file after the gap.")] = "",
-    model: ModelName = None,
+    model: Aside[ModelName] = None,
     max_tokens: MaxTokens = 128,
-    temperature: Temperature = 0.0,
+    temperature: Aside[Temperature] = 0.0,
     stop: Stop = [],  # noqa: B006
 ) -> Generated:
     """Fill the gap in a source file. Needs a model trained for it, such as qwen2.5-coder."""
@@ -234,7 +232,7 @@ async def embed_text(
         list[Annotated[str, Field(max_length=20_000)]], Field(min_length=1, max_length=256)
     ],
 ) -> Embedded:
-    """Turn texts into unit vectors whose dot product is their similarity, as the memory does."""
+    """Turn texts into unit vectors whose dot product is their similarity."""
     from ryzanstein.memory.embed import get_embedder
 
     embedder = get_embedder()
@@ -261,7 +259,7 @@ async def score_text(text: Prompt, model: ModelName = None) -> Scored:
 async def count_tokens(
     text: Prompt | None = None,
     messages: Annotated[list[Message] | None, Field(max_length=1000)] = None,
-    model: ModelName = None,
+    model: Aside[ModelName] = None,
 ) -> Counted:
     """Count the tokens of a text, or of messages in the model's chat template."""
     if (text is None) == (messages is None):

@@ -66,10 +66,10 @@ Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
 Task = Annotated[str, Field(min_length=1, max_length=20_000)]
 Query = Annotated[str, Field(min_length=1, max_length=20_000)]
 Id = Annotated[str, Field(min_length=1, max_length=64)]
-Agent = Annotated[str | None, Field(max_length=32, description="Codename, for one agent only.")]
+Agent = Annotated[str | None, Field(max_length=32, description="Codename.")]
 Tags = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=20)]
 Limit = Annotated[int, Field(ge=1, le=50)]
-Source = Annotated[str | None, Field(max_length=500, description="Where it comes from.")]
+Source = Annotated[str | None, Field(max_length=500)]
 Tier = Literal["working", "short_term", "long_term", "episodic", "semantic"]
 Moment = Annotated[str | None, Field(max_length=64, description="ISO 8601.")]
 Steps = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=50)]
@@ -250,10 +250,10 @@ def rate_experience(
 @mcp.tool(title="Consolidate the memory", annotations=CHANGES)
 async def consolidate_memory(
     context: Context[Any, Any],
-    seconds: Annotated[float, Field(gt=0, le=600, description="How long it may take.")] = 10.0,
-    dry_run: Annotated[bool, Field(description="Only say what would be done.")] = False,
+    seconds: Annotated[float, Field(gt=0, le=600)] = 10.0,
+    dry_run: Annotated[bool, Field(description="Only tell.")] = False,
 ) -> Consolidated:
-    """Merge memories that say the same, mark contradictions, distil facts; sources stay readable."""
+    """Merge memories that say the same, mark contradictions, distil facts. Sources stay."""
     report = Ticker(context)
     store = shared().store
 

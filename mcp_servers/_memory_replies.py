@@ -49,15 +49,15 @@ class Stored(Reply):
     tier: str
     kind: str
     agent: Aside[str | None] = None
-    tags: list[str] = Field(default_factory=list)
+    tags: Aside[list[str]] = Field(default_factory=list)
     source: Aside[str | None] = None
     place: Aside[str | None] = Field(None, description="Where in the source.")
     speaker: Aside[str | None] = None
     conversation: Aside[str | None] = None
-    importance: float
+    importance: Aside[float]
     uses: Aside[int] = 0
     reinforced: Aside[int] = 0
-    created: str
+    created: Aside[str]
     updated: Aside[str]
     happened: Aside[str | None] = None
     valid_from: Aside[str | None] = None
@@ -174,10 +174,10 @@ class Learnt(Reply):
     agent: str
     outcome: str
     fitness: float
-    strategy: str = ""
+    strategy: Aside[str] = ""
     tools: Aside[list[str]] = Field(default_factory=list)
     steps: Aside[list[str]] = Field(default_factory=list)
-    reason: str = Field("", description="Why it failed.")
+    reason: str = ""
     lesson: str = ""
     lessons: Aside[list[Teaching]] = Field(default_factory=list)
     answer: Aside[str] = ""
@@ -218,7 +218,7 @@ class Lessons(Reply):
     """Experiences with similar tasks, best first; and the candidates, whom to ask first."""
 
     experiences: list[FoundLesson]
-    draws: list[Drawn] = Field(default_factory=list)
+    draws: Aside[list[Drawn]] = Field(default_factory=list)
 
     def brief(self) -> str:
         """Returns one line an experience, marked as data."""
@@ -233,9 +233,9 @@ class Rated(Reply):
 
     id: str
     rating: float
-    outcome: Annotated[str | None, Field(description="Of an experience, now.")] = None
-    fitness: Annotated[float | None, Field(description="Of an experience, now.")] = None
-    importance: Annotated[float | None, Field(description="Of a memory, now.")] = None
+    outcome: Aside[str | None] = None
+    fitness: Aside[float | None] = None
+    importance: Aside[float | None] = None
 
     def brief(self) -> str:
         """Returns one sentence."""
@@ -252,7 +252,7 @@ class Consolidated(Reply):
     distilled: int
     done: bool
     seconds: Aside[float]
-    dry_run: bool
+    dry_run: Aside[bool]
 
     def brief(self) -> str:
         """Returns the counts in a sentence or two."""
@@ -270,12 +270,12 @@ class MemoryStats(Reply):
 
     memories: int
     superseded: Aside[int]
-    archived: int
+    archived: Aside[int]
     experiences: int
     runs: int
     by_tier: dict[str, int]
     by_kind: Aside[dict[str, int]]
-    by_agent: dict[str, int]
+    by_agent: Aside[dict[str, int]]
     by_outcome: Aside[dict[str, int]]
     distinct_tasks: Aside[dict[str, int]]
     database: Aside[str]

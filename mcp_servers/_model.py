@@ -22,6 +22,7 @@ from ryzanstein.mcp_servers._factory import (
     page,
 )
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._subject import place
 from ryzanstein.mcp_servers._tasks import Tasks
 from ryzanstein.mcp_servers._work import Ticker, in_thread
 
@@ -52,10 +53,10 @@ class ModelBrief(Reply):
     """A model of the catalogue."""
 
     name: str
-    family: str
-    parameters: int
+    family: Aside[str]
+    parameters: Aside[int]
     bytes: int
-    licence: str
+    licence: Aside[str]
     present: bool
     loaded: bool
     default: bool
@@ -99,11 +100,11 @@ class ModelDescription(Reply):
     bytes: int
     packed_bytes: Aside[int | None] = None
     parameters: Aside[int | None] = None
-    licence: str | None = None
+    licence: Aside[str | None] = None
     context: int | None = None
     sha256: Aside[str | None] = None
     sources: Aside[list[str]] = Field(default_factory=list)
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: Aside[dict[str, Any]] = Field(default_factory=dict)
 
     def brief(self) -> str:
         """Returns the main facts in a few lines."""
@@ -124,7 +125,7 @@ class Pulled(Reply):
     name: str
     path: str
     bytes: int
-    seconds: float
+    seconds: Aside[float]
     already_present: bool
 
     def brief(self) -> str:
@@ -138,7 +139,7 @@ class Loaded(Reply):
     """A model in memory."""
 
     name: str
-    seconds: float
+    seconds: Aside[float]
     bytes: int
 
     def brief(self) -> str:
@@ -162,7 +163,7 @@ class ConvertedModel(Reply):
 
     path: str
     bytes: int
-    changed: int
+    changed: Aside[int]
     error: float
     seconds: Aside[float]
 
@@ -191,7 +192,7 @@ class Benchmarked(Reply):
     model: str
     prefill_tok_s: float
     decode_tok_s: float
-    measures: dict[str, Any]
+    measures: Aside[dict[str, Any]]
 
     def brief(self) -> str:
         """Returns both speeds."""
@@ -217,7 +218,7 @@ def list_models(
 
 @mcp.tool(title="Describe a model", annotations=READS)
 def describe_model(name: NameOrPath) -> ModelDescription:
-    """Show one model of the catalogue, or a file: size, licence, context, shape, where it is."""
+    """Show one model, or a file: size, licence, context, shape, where it is."""
     catalogue = shared().catalogue
     listed = {one.entry.name: one for one in catalogue.entries()}.get(name)
     if listed is None:
@@ -238,7 +239,7 @@ def describe_model(name: NameOrPath) -> ModelDescription:
     entry = listed.entry
     return ModelDescription(
         **_common(listed),
-        path=str(listed.path),
+        path=place(listed.path),
         packed_bytes=_packed_bytes(listed.path),
         context=entry.context,
         sha256=entry.sha256,
@@ -311,10 +312,7 @@ async def convert_model(
         str, Field(max_length=100, pattern=r"^[\w.-]*$", description="New name; none: name-to.")
     ] = "",
 ) -> ConvertedModel:
-    """Write a model's GGUF file with weights of another type, beside the other models.
-
-    tq1_0 and tq2_0 are for BitNet, the others for all others.
-    """
+    """Write a model's GGUF file with weights of another type. tq1_0 and tq2_0 are for BitNet."""
     from ryzanstein.inference.convert import convert
 
     source = shared().catalogue.resolve(name)
@@ -349,7 +347,7 @@ async def benchmark_model(
     context: Context[Any, Any],
     prompt_tokens: Annotated[int, Field(ge=1, le=8192)] = 128,
     new_tokens: Annotated[int, Field(ge=1, le=1024)] = 32,
-    threads: Annotated[int | None, Field(ge=1, le=256)] = None,
+    threads: Aside[Annotated[int | None, Field(ge=1, le=256)]] = None,
 ) -> Benchmarked:
     """Measure how fast a model reads and writes on this machine. Takes seconds and all the CPU."""
     from ryzanstein.inference.bench import bench_inference

@@ -9,6 +9,7 @@ anyOf X or null              arguments: X, as one leaves an optional argument ou
                              answers: X, its type being [..., "null"]
 default null, [], {}, ""     an optional argument is empty
 minLength 1                  a word that is needed is not empty; it is refused nevertheless
+exclusiveMaximum 2**63       no whole number that a client can send is larger
 default in an answer         the field is always there
 required inside an answer    only the root says what is always there
 
@@ -24,6 +25,7 @@ __all__ = ["published"]
 
 Json = dict[str, Any]
 _NULL = {"type": "null"}
+_NATURAL = {"minLength": 1, "exclusiveMaximum": 2**63}
 _NOTHING: tuple[Any, ...] = ([], {}, "", None)
 
 
@@ -78,8 +80,8 @@ def _says_nothing(key: str, value: Any, answer: bool) -> bool:
         return True
     if key == "default":
         return answer or value in _NOTHING
-    if key == "minLength":
-        return value == 1
+    if key in _NATURAL:
+        return bool(value == _NATURAL[key])
     if key == "additionalProperties":
         return value is True
     return answer and key == "required"

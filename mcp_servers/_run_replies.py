@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema as Aside
 
 from ryzanstein.mcp_servers._factory import Reply
 
@@ -26,9 +27,9 @@ class AgentBrief(Reply):
     """An agent in one line."""
 
     codename: str
-    id: str
+    id: Aside[str]
     tier: int
-    tier_name: str
+    tier_name: Aside[str]
     domain: str
     summary: str
 
@@ -62,10 +63,10 @@ class AgentDescription(AgentBrief):
     examples: list[str]
     consults: list[str]
     hands_on_to: list[str]
-    commands: list[str]
-    model: str | None
-    limits: RunLimits
-    prompt_text: str
+    commands: Aside[list[str]]
+    model: Aside[str | None]
+    limits: Aside[RunLimits]
+    prompt_text: Aside[str]
 
     def brief(self) -> str:
         """Returns what helps to choose; the prompt is in the structured content."""
@@ -94,11 +95,11 @@ class Route(Reply):
     """
 
     agents: list[RankedAgent]
-    ms: float
-    complexity: str = ""
+    ms: Aside[float]
+    complexity: Aside[str] = ""
     fits: bool = True
-    scope: float = 1.0
-    notes: list[str] = Field(default_factory=list)
+    scope: Aside[float] = 1.0
+    notes: Aside[list[str]] = Field(default_factory=list)
 
     def brief(self) -> str:
         """Returns one line an agent."""
@@ -115,13 +116,13 @@ class Ran(Reply):
     verified: bool | None = None
     checks: list[dict[str, Any]] = Field(default_factory=list)
     steps: list[dict[str, Any]] = Field(default_factory=list)
-    experiences: list[dict[str, Any]] = Field(default_factory=list)
+    experiences: Aside[list[dict[str, Any]]] = Field(default_factory=list)
     tokens: int = 0
     seconds: float = 0.0
     status: str = "done"
-    model: str = ""
-    failures: list[str] = Field(default_factory=list)
-    parts: list[dict[str, Any]] = Field(default_factory=list)
+    model: Aside[str] = ""
+    failures: Aside[list[str]] = Field(default_factory=list)
+    parts: Aside[list[dict[str, Any]]] = Field(default_factory=list)
 
     def brief(self) -> str:
         """Returns the answer and, in one line, what it rests on."""
@@ -150,11 +151,11 @@ class RunState(Reply):
 
     run_id: str
     status: str
-    task: str
+    task: Aside[str]
     agent: str | None
     events: list[dict[str, Any]]
     result: dict[str, Any] | None
-    hint: str = ""
+    hint: Aside[str] = ""
 
     def brief(self) -> str:
         """Returns the status, and the answer or the latest stage."""
@@ -184,7 +185,7 @@ class Rated(Reply):
 
     run_id: str
     experience_id: str
-    rating: float
+    rating: Aside[float]
 
     def brief(self) -> str:
         """Returns one sentence."""

@@ -47,7 +47,7 @@ class ToolBrief(Reply):
     """A tool in one line."""
 
     name: str
-    family: str
+    family: Aside[str]
     description: str
     read_only: bool
 
@@ -69,7 +69,7 @@ class ToolPage(Reply):
 class ToolDescription(ToolBrief):
     """A tool with its arguments."""
 
-    title: str
+    title: Aside[str]
     input_schema: dict[str, Any]
     example: str
     main_argument: Aside[str]
@@ -88,10 +88,10 @@ class ToolOutcome(Reply):
 
     name: str
     text: str
-    data: Any = None
+    data: Aside[Any] = None
     ok: bool
     untrusted: bool
-    seconds: float
+    seconds: Aside[float]
 
     def brief(self) -> str:
         """Returns the tool's own text, marked where it comes from outside."""
@@ -151,9 +151,7 @@ async def search_tools(
         str, Field(max_length=500, description="What should be done; empty lists all.")
     ] = "",
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
-    cursor: Annotated[
-        str, Field(max_length=20, description="next_cursor of the page before.")
-    ] = "",
+    cursor: Annotated[str, Field(max_length=20)] = "",
 ) -> ToolPage:
     """Find tools that can do something on this machine. Start here."""
     tools = await every_tool()

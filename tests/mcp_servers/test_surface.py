@@ -65,9 +65,11 @@ async def test_every_tool_says_what_it_does_and_what_it_touches(
     for tool in await server(server_name).list_tools():
         assert tool.title and tool.description and len(tool.description) >= 30, tool.name
         hints = tool.annotations
-        assert None not in (hints.read_only_hint, hints.open_world_hint)
-        if not hints.read_only_hint:
-            assert None not in (hints.destructive_hint, hints.idempotent_hint)
+        assert hints.read_only_hint is not None, tool.name
+        if hints.read_only_hint:
+            assert hints.open_world_hint is not None, tool.name
+        else:
+            assert hints.destructive_hint is not None, tool.name
         assert tool.output_schema, tool.name
 
 
