@@ -33,12 +33,28 @@ if TYPE_CHECKING:
     from ryzanstein.agents.backends.sampling import Question, Sampled, Sampler
     from ryzanstein.agents.running.run import Approve
 
-__all__ = ["approver", "can_ask", "sampler"]
-
-Client = Context[Any, Any] | Rounds
+__all__ = ["Client", "Nobody", "approver", "can_ask", "sampler"]
 
 # As the protocol's specification of sampling has it.
 _USER_SAID_NO = -1
+
+
+class Nobody:
+    """Stands in for the client of a run that nobody waits for: it hears nothing and allows nothing.
+
+    Attributes:
+        client_capabilities: None.
+    """
+
+    client_capabilities = None
+
+    async def report_progress(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Leaves it at that; the row of the run says how far it is."""
+
+
+Client = Context[Any, Any] | Rounds | Nobody
 
 
 class Yes(BaseModel):
@@ -55,7 +71,7 @@ def can_ask(capabilities: ClientCapabilities | None) -> bool:
 
 def approver(context: Client) -> Approve | None:
     """How to ask the client's user; None where the client says it cannot."""
-    if not can_ask(context.client_capabilities):
+    if isinstance(context, Nobody) or not can_ask(context.client_capabilities):
         return None
 
     async def ask(message: str) -> bool | None:
@@ -81,6 +97,8 @@ def approver(context: Client) -> Approve | None:
 
 def sampler(context: Client) -> Sampler | None:
     """How to ask the client's model; None where the client says it cannot."""
+    if isinstance(context, Nobody):
+        return None
     capabilities = context.client_capabilities
     if capabilities is None or capabilities.sampling is None:
         return None
@@ -117,7 +135,9 @@ def sampler(context: Client) -> Sampler | None:
     return ask
 
 
-async def _created(context: Client, params: CreateMessageRequestParams) -> CreateMessageResult:
+async def _created(
+    context: Context[Any, Any] | Rounds, params: CreateMessageRequestParams
+) -> CreateMessageResult:
     """The message that the client's model made, asked for as its protocol has it."""
     if isinstance(context, Rounds):
         made = await context.ask(CreateMessageRequest(params=params))

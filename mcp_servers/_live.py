@@ -8,33 +8,18 @@ from time import monotonic
 from typing import Any
 
 import anyio
-from mcp.server.mcpserver import Context
 
 from ryzanstein.errors import AgentInvocationError
 from ryzanstein.events import Event
 from ryzanstein.mcp_servers import _kept_runs, _notices
+from ryzanstein.mcp_servers._asking import Client
 from ryzanstein.mcp_servers._kept_runs import Asked
 from ryzanstein.mcp_servers._rounds import Rounds
 
-__all__ = ["Live", "Nobody"]
+__all__ = ["Live"]
 
 MAX_EVENTS = 200
 _SECONDS_BETWEEN = 0.1
-
-
-class Nobody:
-    """Stands in for the client of a run that nobody waits for: it hears nothing and allows nothing.
-
-    Attributes:
-        client_capabilities: None.
-    """
-
-    client_capabilities = None
-
-    async def report_progress(
-        self, progress: float, total: float | None = None, message: str | None = None
-    ) -> None:
-        """Leaves it at that; the row of the run says how far it is."""
 
 
 @dataclass
@@ -52,7 +37,7 @@ class Live:
 
     run_id: str
     asked: Asked
-    context: Context[Any, Any] | Rounds | Nobody
+    context: Client
     background: bool = False
     state: Mapping[str, Any] | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)

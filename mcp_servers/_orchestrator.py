@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers import _kept_runs, _running, _watch
+from ryzanstein.mcp_servers._asking import Client
 from ryzanstein.mcp_servers._completions import ANY_PROMPT, Counted
 from ryzanstein.mcp_servers._factory import CHANGES, READS, WORKS, make_server, page
 from ryzanstein.mcp_servers._prompts import Prompted, tasks_of
@@ -27,7 +28,7 @@ from ryzanstein.mcp_servers._run_replies import (
     RunState,
 )
 from ryzanstein.mcp_servers._run_tasks import RunTasks
-from ryzanstein.mcp_servers._running import Asked, Client, Resumption
+from ryzanstein.mcp_servers._running import Asked, Resumption
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._skills import Skills, agent_skills
 from ryzanstein.mcp_servers._tasks import Tasks

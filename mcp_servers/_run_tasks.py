@@ -28,7 +28,7 @@ _STATUS = {"running": "working", "cancelled": "cancelled"}
 class RunTasks:
     """Finds tasks in the table of runs, which keeps them without bound."""
 
-    keep_ms = None
+    keep_ms: int | None = None
 
     def answers(self, server: Server) -> None:
         """Names the server that goes on with runs."""

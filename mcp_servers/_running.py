@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-from mcp.server.mcpserver import Context
 
 from ryzanstein.errors import InvalidRequest, RyzansteinError, TimedOut
 from ryzanstein.events import new_id
 from ryzanstein.mcp_servers import _background, _kept_runs, _notices
-from ryzanstein.mcp_servers._asking import approver, sampler
+from ryzanstein.mcp_servers._asking import Client, Nobody, approver, sampler
 from ryzanstein.mcp_servers._kept_runs import Asked, Resumption
-from ryzanstein.mcp_servers._live import Live, Nobody
+from ryzanstein.mcp_servers._live import Live
 from ryzanstein.mcp_servers._ranking import current_router
 from ryzanstein.mcp_servers._rounds import Rounds
 from ryzanstein.mcp_servers._shared import shared
@@ -50,9 +49,6 @@ POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
 # A run in the middle of a step that listens to nobody is left to the end of the process.
 _SECONDS_TO_STOP = 10.0
-
-Client = Context[Any, Any] | Rounds | Nobody
-
 
 _LIVE: Own[Live] = Own()
 
