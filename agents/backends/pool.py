@@ -2,6 +2,9 @@
 
     order in the registry ── open circuits left out, slow ones last ── tried in turn
 
+A backend that gives no sign of life for some seconds keeps its call, and the next one that is well
+is asked beside it: the first answer is taken. What asks the user is never asked so.
+
 A failure that is the backend's own has its reason told, counts against the backend, is tried again
 where that may help, and then leads to the next one. A fault of the caller ends the call.
 """
@@ -9,6 +12,7 @@ where that may help, and then leads to the next one. A fault of the caller ends 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -49,6 +53,12 @@ _CALLERS_FAULT = (InvalidRequest, ValidationError)
 _NOT_COUNTED = (*_CALLERS_FAULT, Refused, ModelNotFound, ModelLoadError, MemoryLimitError)
 # To ask once more brings the same.
 _FINAL = (*_NOT_COUNTED, ConfigError, TimedOut)
+
+
+_LOOK_SECONDS = 0.25
+
+_Pair = tuple[Backend, Party]
+_Ask = Callable[..., Awaitable[Completion]]
 
 
 class Nothing(InferenceError):
@@ -103,27 +113,67 @@ class Pool:
         Raises:
             RyzansteinError: None could; where there is only one, its own error.
         """
-        failures: list[tuple[str, RyzansteinError]] = []
+        failures: dict[str, RyzansteinError] = {}
         last: Completion | None = None
-        for backend, party in self._order():
-            try:
-                found = await self._asked(backend, party, messages, progress, options)
-            except RyzansteinError as error:
-                if isinstance(error, _CALLERS_FAULT):
-                    raise
-                failures.append((backend.name, error))
-                await self._on_failure(f"{backend.name}: {error}")
+        order = self._order()
+        for backend, party in order:
+            if backend.name in failures:
                 continue
-            if found.text.strip():
-                self._empty[backend.name] = 0
-                return found
-            failures.append((backend.name, await self._nothing(backend, party)))
-            last = found if self._empty[backend.name] < MOST_EMPTY else None
+            others = [pair for pair in order if pair[0].name not in {backend.name, *failures}]
+            ask = partial(self._asked, messages=messages, options=options)
+            for asked, its, found in await self._raced((backend, party), others, ask, progress):
+                if isinstance(found, RyzansteinError):
+                    if isinstance(found, _CALLERS_FAULT):
+                        raise found
+                    failures[asked.name] = found
+                    await self._on_failure(f"{asked.name}: {found}")
+                    continue
+                if found.text.strip():
+                    self._empty[asked.name] = 0
+                    return found
+                failures[asked.name] = await self._nothing(asked, its)
+                last = found if self._empty[asked.name] < MOST_EMPTY else None
             if last is not None and options.get("stop"):
                 break  # an answer that stops at once may be meant so
         if last is not None:
             return last
-        raise self._all_failed(failures)
+        raise self._all_failed([*failures.items()])
+
+    async def _raced(
+        self, first: _Pair, others: Sequence[_Pair], ask: _Ask, progress: Progress | None
+    ) -> list[tuple[Backend, Party, Completion | RyzansteinError]]:
+        """Asks a backend, and beside it another one when it has been silent for too long.
+
+        Returns:
+            What came of each, up to the first answer with text.
+        """
+        ended: list[tuple[Backend, Party, Completion | RyzansteinError]] = []
+
+        async def run(pair: _Pair, progress: Progress | None) -> None:
+            found: Completion | RyzansteinError
+            try:
+                found = await ask(*pair, progress=progress)
+            except RyzansteinError as error:
+                found = error
+            ended.append((*pair, found))
+            if isinstance(found, Completion) and found.text.strip():
+                group.cancel_scope.cancel()
+            elif len(ended) == started:
+                group.cancel_scope.cancel()
+
+        started = 1
+        silence = self._policy.slow_seconds
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, first, progress)
+            while not first[1].slow:
+                await anyio.sleep(min(_LOOK_SECONDS, silence / 4))
+            spare = next((pair for pair in others if _may_be_asked_beside(*pair)), None)
+            if spare is not None:
+                started = 2
+                said = f"no sign of life for {silence:g} s; {spare[0].name} is asked beside it."
+                await self._on_failure(f"{first[0].name}: {said}")
+                group.start_soon(run, spare, None)
+        return ended
 
     async def _nothing(self, backend: Backend, party: Party) -> Nothing:
         """Counts an empty answer."""
@@ -138,6 +188,7 @@ class Pool:
         self,
         backend: Backend,
         party: Party,
+        *,
         messages: Sequence[Message],
         progress: Progress | None,
         options: dict[str, Any],
@@ -230,3 +281,7 @@ class Pool:
             f"No backend could answer. {reasons}",
             hint="`ryzanstein doctor` shows how they are.",
         )
+
+
+def _may_be_asked_beside(backend: Backend, party: Party) -> bool:
+    return not party.slow and not isinstance(backend, SamplingBackend)

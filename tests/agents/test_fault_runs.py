@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,33 @@ async def test_a_run_goes_on_with_the_next_backend_and_its_record_says_why(
         found = await ran(with_backends(declared, first, spec(well.url, "second")))
     assert found.answer == "It is blue."
     assert found.failures[0].startswith("first: ")
+
+
+async def test_a_silent_backend_does_not_hold_the_call_while_another_is_well(
+    declared: Registry,
+) -> None:
+    with BackendServer("hang") as silent, BackendServer() as well:
+        first, second = spec(silent.url, seconds=120), spec(well.url, "second")
+        found = await ran(with_backends(declared, first, second))
+    assert found.answer == "It is blue."
+    said = "first: no sign of life for 0.5 s; second is asked beside it."
+    assert found.failures == (said,), "later calls know it"
+
+
+async def test_a_silent_backend_that_answers_after_all_is_heard(declared: Registry) -> None:
+    def late(body: Mapping[str, Any]) -> str:
+        bad_asked.wait(10)
+        return "It is blue."
+
+    bad_asked = threading.Event()
+
+    def bad(body: Mapping[str, Any]) -> str:
+        bad_asked.set()
+        return ""
+
+    with BackendServer(text=late) as slow, BackendServer(text=bad) as empty:
+        found = await ran(with_backends(declared, spec(slow.url), spec(empty.url, "second")))
+    assert found.answer == "It is blue."
 
 
 async def test_a_run_ends_at_its_limit_though_its_backend_hangs(declared: Registry) -> None:
