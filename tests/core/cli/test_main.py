@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -164,25 +163,6 @@ def test_a_reader_that_goes_away_is_no_error(start: Run) -> None:
         errors = child.stderr.read()
     assert child.returncode == 1
     assert errors == b""
-
-
-def test_an_interrupt_is_130_with_one_line(
-    start: Run, smollm2: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RYZANSTEIN_DEFAULT_MODEL", "smollm2-135m")
-    with start("ask", "Write a long story.", "--no-tools", "--json") as child:
-        line = b""
-        while not line.startswith(b"answer"):
-            line = child.stderr.readline()
-            assert line
-        child.send_signal(signal.SIGINT)
-        out, errors = child.communicate()
-    assert child.returncode == 130
-    assert errors.splitlines()[-1] == b"ryzanstein: Interrupted."
-    assert b"Traceback" not in errors
-    assert b'"code": "INTERNAL_ERROR"' in out
-    with start("memory", "stats", "--json") as after:
-        assert b'"experiences": 0' in after.communicate()[0]
 
 
 def test_stdout_and_stderr_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
