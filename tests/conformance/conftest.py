@@ -10,7 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from suite import Suite, served, with_node
+from suite import Suite, served
+
+from tests.node.installed import with_node
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,9 +153,3 @@ def _read(folder: Path) -> dict[str, Outcome]:
         faults = tuple(f"{one['id']}: {one.get('errorMessage', '')}" for one in failed)
         found[name] = Outcome(sum(one["status"] == "SUCCESS" for one in checks), faults)
     return found
-
-
-def with_node() -> dict[str, str]:
-    """The environment with the Node of the virtual environment."""
-    scripts = sysconfig.get_path("scripts")
-    return {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}

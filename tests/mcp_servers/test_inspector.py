@@ -35,13 +35,20 @@ def inspect(
     """Runs the Inspector and returns what the server answered."""
     inspector = node_modules / ".bin" / "mcp-inspector"
 
-    async def run(*arguments: str) -> Any:
+    async def run(*arguments: str, code: int = 0) -> Any:
         command = [str(inspector), "--cli", *arguments, "--format", "json"]
         done = await anyio.run_process(command, cwd=tmp_path, env=node_environment, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)["result"]
 
     return run
+
+
+def calling(server: str, era: str) -> list[str]:
+    """The options of the call of a server's tool."""
+    tool, arguments = CALLS[server]
+    call = ["--method", "tools/call", "--tool-name", tool, "--protocol-era", era]
+    return [*call, "--tool-args-json", json.dumps(arguments)]
 
 
 def child(server: str) -> list[str]:
@@ -51,32 +58,34 @@ def child(server: str) -> list[str]:
     return [*settings, str(SCRIPTS / "ryzanstein"), "mcp", server]
 
 
-@pytest.mark.parametrize("era", ["legacy", "modern"])
-async def test_over_stdio_it_lists_the_tools_and_finds_them_portable(
-    inspect: Inspect, server_name: str, era: str
+async def test_over_stdio_it_lists_portable_tools_and_calls_one(
+    inspect: Inspect, server_name: str
 ) -> None:
-    arguments = ["--method", "tools/list", "--strict", "--protocol-era", era]
-    found = await inspect(*child(server_name), *arguments)
+    listing = ["--method", "tools/list", "--strict", "--protocol-era", "legacy"]
+    found = await inspect(*child(server_name), *listing)
     assert CALLS[server_name][0] in [tool["name"] for tool in found["tools"]]
-
-
-async def test_over_stdio_it_calls_a_tool(inspect: Inspect, server_name: str) -> None:
-    tool, arguments = CALLS[server_name]
-    call = ["--method", "tools/call", "--tool-name", tool]
-    found = await inspect(*child(server_name), *call, "--tool-args-json", json.dumps(arguments))
+    found = await inspect(*child(server_name), *calling(server_name, "modern"))
     assert found["isError"] is False and found["structuredContent"]
 
 
-async def test_over_http_it_lists_and_calls(
+async def test_over_http_it_lists_portable_tools_and_calls_one(
     inspect: Inspect, base_url: str, server_name: str
 ) -> None:
-    tool, arguments = CALLS[server_name]
     target = [f"{base_url}/mcp/{server_name}", "--transport", "http"]
-    listed = await inspect(*target, "--method", "tools/list")
-    assert tool in [one["name"] for one in listed["tools"]]
-    call = ["--method", "tools/call", "--tool-name", tool]
-    found = await inspect(*target, *call, "--tool-args-json", json.dumps(arguments))
+    listing = ["--method", "tools/list", "--strict", "--protocol-era", "modern"]
+    found = await inspect(*target, *listing)
+    assert CALLS[server_name][0] in [tool["name"] for tool in found["tools"]]
+    found = await inspect(*target, *calling(server_name, "legacy"))
     assert found["isError"] is False and found["structuredContent"]
+
+
+async def test_what_failed_is_shown_and_no_fault_of_a_schema(
+    inspect: Inspect, base_url: str
+) -> None:
+    target = [f"{base_url}/mcp/orchestrator", "--transport", "http", "--method", "tools/call"]
+    call = ["--tool-name", "describe_agent", "--tool-args-json", '{"codename": "NOBODY"}']
+    found = await inspect(*target, *call, code=5)
+    assert found["content"][0]["text"].startswith("AGENT_NOT_FOUND: ")
 
 
 async def test_it_reads_an_agent_as_a_resource(inspect: Inspect, base_url: str) -> None:
