@@ -175,8 +175,8 @@ def entries_of(document: Mapping[str, Any], section: Section, path: Path) -> dic
         return dict(found)
     if section.by is not None and isinstance(found, list):
         named = [one for one in found if isinstance(one, dict)]
-        if len(named) == len(found):
-            return {str(one.get(section.by)): one for one in named}
+        if len(named) == len(found):  # some name a block of somebody else's in place of one here
+            return {str(one[section.by]): one for one in named if section.by in one}
     raise ConfigError(f"{path}: {section.key} is not as expected.", hint="It was not touched.")
 
 
@@ -213,17 +213,15 @@ def _merge(document: dict[str, Any], section: Section, path: Path) -> list[str]:
     removed = [name for name in gone if name in found and name not in staying]
     for name in removed:
         del found[name]
-    for name, entry in section.entries.items():
-        if name not in taken:
-            found[name] = _updated(found.get(name), entry)
-    if not found and section.key not in document:
-        return taken
-    if section.by is None:
-        document[section.key] = found
-    elif removed and not found:
-        del document[section.key]
-    else:
-        _fill(document.setdefault(section.key, []), found, section.by)
+    put = {
+        name: _updated(found.get(name), entry)
+        for name, entry in section.entries.items()
+        if name not in taken
+    }
+    if section.by is not None:
+        _fill(document, section, put, removed)
+    elif put or removed:
+        document[section.key] = {**found, **put}
     return taken
 
 
@@ -240,23 +238,31 @@ def _updated(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
         if key not in new:
             merged.pop(key, None)
     for key, value in new.items():
-        merged[key] = {**merged.get(key, {}), **value} if key == "env" else value
+        known = merged.get(key)
+        merged[key] = {**known, **value} if key == "env" and isinstance(known, dict) else value
     return merged
 
 
-def _fill(items: list[Any], found: Mapping[str, Any], by: str) -> None:
-    """Makes a list hold these entries, those that were there before in their places."""
+def _fill(document: dict[str, Any], section: Section, put: Entries, removed: Sequence[str]) -> None:
+    """Puts entries into a list, in the places that they have, and takes others out."""
+    items = document.get(section.key) or []
     for at in reversed(range(len(items))):
-        name = str(items[at].get(by))
-        if name not in found:
+        name = items[at].get(section.by)
+        if name in removed:
             del items[at]
-        elif items[at] != found[name]:
-            items[at] = found[name]
-    present = {str(one.get(by)) for one in items}
-    items.extend({by: name, **entry} for name, entry in found.items() if name not in present)
+        elif name in put and items[at] != put[name]:
+            items[at] = put[name]
+    present = {one.get(section.by) for one in items}
+    items.extend({section.by: name, **one} for name, one in put.items() if name not in present)
+    if items:
+        document[section.key] = items
+    elif removed:
+        del document[section.key]
 
 
 def _json_text(plan: Plan, text: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+    if new == old:
+        return text
     text = text if text.strip() else "{}\n"
     for section in plan.sections:
         key = section.key

@@ -32,9 +32,9 @@ __all__ = [
     "stdio_entry",
 ]
 
+_NAME = "ryzanstein"
 # Settings of the shell that `setup` is run in which servers started by a client need too. Others
 # may hold passwords, and a client's file is no place for them.
-_NAME = "ryzanstein"
 _SETTINGS = (
     *("data_dir", "config_dir", "cache_dir", "models_dir", "registry_file", "default_model"),
     *("embedding", "threads", "context_tokens", "read_only", "roots"),

@@ -147,6 +147,25 @@ def test_what_a_user_added_to_an_entry_stays(run: Run, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"servers": null}', '{"servers": {"ryzanstein": 3}}'])
+def test_what_is_empty_or_odd_is_no_obstacle(run: Run, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text(text, encoding="utf-8")
+    run("setup", "vscode", "--file", str(file), "--remove")
+    assert file.read_text(encoding="utf-8") == text
+    done = run("setup", "vscode", "--file", str(file), "--json")
+    assert done.code == (1 if "3" in text else 0)
+    assert "3" in text or "ryzanstein" in servers(load(file, "vscode"), "vscode")
+
+
+def test_an_environment_that_is_none_is_replaced(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    entry = {"command": "/old/ryzanstein", "args": 3, "env": ["A"]}
+    file.write_text(json.dumps({"servers": {"ryzanstein": entry}}), encoding="utf-8")
+    assert run("setup", "vscode", "--file", str(file)).code == 0
+    assert isinstance(servers(load(file, "vscode"), "vscode")["ryzanstein"]["env"], dict)
+
+
 def test_comments_of_vscode_files_stay(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "mcp.json"
     text = '{\r\n  // mine\r\n  "servers": {\r\n    "o": {"command": "x",}, // why\r\n  },\r\n}\r\n'

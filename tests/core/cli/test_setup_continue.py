@@ -99,6 +99,24 @@ def test_files_of_the_schema_pass_the_package_s_own_check(
     assert document["name"] == "Mine" and len(document["models"]) == 3
 
 
+def test_blocks_of_others_in_the_same_lists_stay(run: Run, home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    before = {
+        "name": "Mine",
+        "version": "1.0.0",
+        "models": [{"uses": "a/b"}, {"uses": "c/d", "with": {"KEY": "x"}}, {"name": "m"}],
+        "mcpServers": [{"uses": "e/f"}, {"name": "twice", "command": "1"}, {"name": "twice"}],
+    }
+    file.write_text(yaml.safe_dump(before), encoding="utf-8")
+    run("setup", "continue", "--file", str(file))
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert document["models"][:3] == before["models"] and len(document["models"]) == 6
+    assert document["mcpServers"][:3] == before["mcpServers"] and len(document["mcpServers"]) == 4
+    run("setup", "continue", "--file", str(file), "--remove")
+    after = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert {key: after.get(key) for key in before} == before
+
+
 def test_the_token_is_in_one_file_that_only_its_user_can_read(run: Run, home: Path) -> None:
     home.mkdir()
     env = home / ".env"
