@@ -31,7 +31,7 @@ from ryzanstein.mcp_servers._rounds import Rounds
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._subject import Own
 from ryzanstein.mcp_servers._task import task_id
-from ryzanstein.memory.runs import RunTaken
+from ryzanstein.memory.records import RunTaken
 from ryzanstein.resilience import retried
 
 if TYPE_CHECKING:

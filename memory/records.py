@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ryzanstein.errors import InvalidRequest
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -58,6 +60,7 @@ __all__ = [
     "Proposal",
     "Reason",
     "Run",
+    "RunTaken",
     "Standing",
     "StoreStats",
     "experience_weight",
@@ -527,3 +530,7 @@ class DocumentReport:
     replaced: int
     ended: int
     pages_without_text: int = 0
+
+
+class RunTaken(InvalidRequest):
+    """Another process goes on with the run."""

@@ -23,16 +23,12 @@ from sqlalchemy import Connection, insert, select, update
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.checks import checked_limit, checked_name, checked_text, cleaned
 from ryzanstein.memory.database import Database
-from ryzanstein.memory.records import Run
+from ryzanstein.memory.records import Run, RunTaken
 from ryzanstein.memory.schema import RunRow
 
-__all__ = ["STATUSES", "RunStore", "RunTaken"]
+__all__ = ["STATUSES", "RunStore"]
 
 STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
-
-
-class RunTaken(InvalidRequest):
-    """Another process goes on with the run."""
 
 
 class RunStore:

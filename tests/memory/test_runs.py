@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from ryzanstein.errors import InvalidRequest
-from ryzanstein.memory.runs import RunTaken
+from ryzanstein.memory.records import RunTaken
 from ryzanstein.memory.schema import RunRow
 from ryzanstein.memory.store import MemoryStore
 
