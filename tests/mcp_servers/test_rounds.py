@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.session import ClientRequestContext
 from mcp.server.mcpserver import Context
 from mcp_types import (
+    INVALID_PARAMS,
     CallToolResult,
     ClientCapabilities,
     CreateMessageRequestParams,
@@ -30,6 +32,7 @@ from ryzanstein.mcp_servers._factory import Reply, make_server
 from ryzanstein.mcp_servers._orchestrator import TASKS, mcp
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.registry import Resilience, ServerSpec, load_registry
+from ryzanstein.subject import Subject, acting
 from tests.mcp_servers.tasks_client import Knows, ask, begin, until
 
 TASK = "Which colour does the word green name?"
@@ -151,8 +154,6 @@ async def test_a_client_that_goes_away_between_rounds_leaves_a_row_that_says_why
 
 
 async def test_a_state_that_was_made_up_leads_nowhere(client_only: None) -> None:
-    from mcp import MCPError
-
     async with Client(mcp, sampling_callback=Model()) as client:
         with pytest.raises(MCPError):
             await client.call_tool(
@@ -295,3 +296,44 @@ async def test_an_answer_that_fits_no_form_is_no_yes() -> None:
 def test_a_client_that_shows_links_only_is_asked_nothing() -> None:
     can = ClientCapabilities(elicitation=ElicitationCapability(url=UrlElicitationCapability()))
     assert approver(SimpleNamespace(client_capabilities=can)) is None
+
+
+async def test_only_the_state_that_was_given_goes_on_with_a_call(
+    client_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"task": TASK, "codename": "SCRIBE", "tools": False}
+    said = CreateMessageResult(
+        role="assistant", content=TextContent(type="text", text="Green."), model="theirs"
+    )
+    async with Client(mcp, sampling_callback=_never) as client:
+        first = await client.session.call_tool("run_agent", given, allow_input_required=True)
+        assert first.result_type == "input_required"
+        state, answers = first.request_state, dict.fromkeys(first.input_requests, said)
+
+        async def refused(one: Client, state: str, arguments: Any) -> None:
+            with pytest.raises(MCPError) as error:
+                await one.session.call_tool(
+                    "run_agent", arguments, input_responses=answers, request_state=state
+                )
+            assert error.value.code == INVALID_PARAMS
+            assert error.value.message == "Invalid or expired requestState"
+
+        for tampered in (state[:-2] + "xx", state + "A", state.upper(), "v1." + "A" * 80, "\0"):
+            await refused(client, tampered, given)
+        await refused(client, state, {**given, "task": "Something else"})
+        with acting(Subject("another", "another")):
+            async with Client(mcp, sampling_callback=_never) as other:
+                await refused(other, state, given)
+        with monkeypatch.context() as later:
+            in_an_hour = SimpleNamespace(time=lambda: time.time() + 3600)
+            later.setattr("mcp.server.request_state.time", in_an_hour)
+            await refused(client, state, given)
+        while first.result_type == "input_required":
+            first = await client.session.call_tool(
+                "run_agent",
+                given,
+                input_responses=dict.fromkeys(first.input_requests, said),
+                request_state=first.request_state,
+                allow_input_required=True,
+            )
+        assert (first.structured_content or {})["answer"] == "Green."

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from mcp import Client, MCPError
+from mcp import Client, MCPError, StdioServerParameters
 
 from ryzanstein.mcp_servers import _kept_runs, _running
 from ryzanstein.mcp_servers._shared import shared
@@ -149,15 +149,16 @@ async def test_a_run_that_left_nothing_cannot_be_gone_on_with(fault: Fault) -> N
     assert "There is no run" in error["message"]
 
 
-async def test_a_task_whose_process_died_is_gone_on_with_by_whoever_asks_for_it(
-    asking: subprocess.Popen[bytes], model: Model, server: Callable[[str], Any]
+async def test_a_task_whose_process_is_gone_is_gone_on_with_by_whoever_asks_for_it(
+    model: Model, server: Callable[[str], Any], answer: Answer
 ) -> None:
-    run_id = only_run()
+    given = {"task": TASK, "codename": "OMNISCIENT"}
+    run_id = (await answer("orchestrator", "run_agent", wait=False, **given))["run_id"]
+    assert await anyio.to_thread.run_sync(model.reached.wait, 60)
     async with Client(server("orchestrator"), extensions=[Knows()]) as client:
         working = await ask(client, "tasks/get", run_id)
         assert (working["status"], working["ttlMs"]) == ("working", None)
-        os.kill(asking.pid, signal.SIGKILL)
-        asking.wait(20)
+        await _running.hand_back()
         model.let_go.set()
         assert (await ask(client, "tasks/get", run_id))["status"] == "working"
         done = await until(client, run_id)
@@ -261,3 +262,20 @@ async def test_a_run_that_another_process_took_over_ends_here(
     assert live.why == "taken" and "another process" in str(live.ended())
     kept = runs.get(run_id)
     assert (kept.status, kept.owner) == ("running", taken.owner) and "answer" not in kept.result
+
+
+async def test_a_run_that_nobody_waits_for_survives_the_end_of_its_server(
+    model: Model, answer: Answer
+) -> None:
+    line = ["-P", "-m", "ryzanstein.cli", "mcp", "orchestrator"]
+    child = StdioServerParameters(command=sys.executable, args=line, env=dict(os.environ))
+    async with Client(child) as client:
+        given = {"task": TASK, "codename": "OMNISCIENT", "wait": False}
+        begun = (await client.call_tool("run_agent", given)).structured_content or {}
+        assert await anyio.to_thread.run_sync(model.reached.wait, 60)
+    model.let_go.set()
+    state = await answer("orchestrator", "get_run", run_id=begun["run_id"])
+    assert state["status"] == "interrupted" and "runs resume" in state["hint"]
+    result = await answer("orchestrator", "run_task", run_id=begun["run_id"])
+    assert result["answer"] == "The first is 12, the second 30."
+    assert model.expressions == ["3 * 4", "5 * 6"]
