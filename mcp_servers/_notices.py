@@ -30,8 +30,8 @@ __all__ = ["Bus", "Subscriber", "announce", "heard", "listed", "updated"]
 log = logging.getLogger("ryzanstein.mcp_servers")
 
 MOST_SUBSCRIPTIONS = 1000
-# What no subject has for itself.
-_SHARED_SCHEMES = ("model://", "agent://", "inference://", "skill://", "ui://", "cache://")
+# What these serve no subject has for itself.
+_SHARED_SERVERS = frozenset({"model", "inference"})
 
 # What a tool changes: resources by server, with names of its arguments or of its answer in braces;
 # a server alone stands for the list of its resources.
@@ -69,6 +69,7 @@ class Bus:
 
     def __init__(self, server: str) -> None:
         self._ears: dict[_Ear, None] = {}
+        self._shared = server in _SHARED_SERVERS
         _BUSES[server].add(self)
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
@@ -88,13 +89,10 @@ class Bus:
         await anyio.lowlevel.checkpoint()
 
     def tell(self, event: ServerEvent) -> None:
-        """Tells an event to the current subject's listeners, or to all what all share."""
-        shared = not isinstance(event, ResourcesListChanged | ResourceUpdated) or (
-            isinstance(event, ResourceUpdated) and event.uri.startswith(_SHARED_SCHEMES)
-        )
+        """Tells an event to the current subject's listeners, or to all where all share it."""
         mine = current().key
         for ear in list(self._ears):
-            if shared or ear.subject == mine:
+            if self._shared or ear.subject == mine:
                 try:
                     ear.loop.call_soon_threadsafe(ear.hear, event)
                 except RuntimeError:  # its loop ended without saying so

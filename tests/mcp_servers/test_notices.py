@@ -120,20 +120,22 @@ def ann() -> Iterator[Subject]:
 
 
 async def test_a_subject_hears_of_its_own_and_of_what_all_share(bus: Bus, ann: Subject) -> None:
+    models = Bus("model")
     mine: list[ServerEvent] = []
     owners: list[ServerEvent] = []
-    bus.subscribe(owners.append)
-    with acting(ann):
-        bus.subscribe(mine.append)
-    for event in (ResourceUpdated("run://run_1"), ResourcesListChanged()):
-        bus.tell(event)
+    for one in (bus, models):
+        one.subscribe(owners.append)
+        with acting(ann):
+            one.subscribe(mine.append)
+    bus.tell(ResourceUpdated("run://run_1"))
+    bus.tell(ResourcesListChanged())
     with acting(ann):
         bus.tell(ResourceUpdated("memory://mem_1"))
-    bus.tell(ResourceUpdated("model://tiny-bitnet"))
+    of_all = ResourceUpdated("model://tiny-bitnet")
+    models.tell(of_all)
     await asyncio.sleep(0)
-    shared_by_all = [ResourceUpdated("model://tiny-bitnet")]
-    assert mine == [ResourceUpdated("memory://mem_1"), *shared_by_all]
-    assert owners == [ResourceUpdated("run://run_1"), ResourcesListChanged(), *shared_by_all]
+    assert mine == [ResourceUpdated("memory://mem_1"), of_all]
+    assert owners == [ResourceUpdated("run://run_1"), ResourcesListChanged(), of_all]
 
 
 async def test_what_a_thread_says_is_heard_in_the_loop_of_the_listener(bus: Bus) -> None:

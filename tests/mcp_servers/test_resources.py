@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import sqlite3
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -122,21 +124,29 @@ async def test_a_hundred_values_are_shown_and_all_are_counted() -> None:
     assert (len(found.values), found.total, found.has_more) == (100, 120, True)
 
 
-@pytest.mark.parametrize(
-    ("uri", "argument", "typed"),
-    [
-        ("run://{id}", "id", "100%_\\'\"; drop table runs"),
-        ("run://{id}", "id", "\0"),
-        ("run://{id}", "id", "r" * 100_000),
-        ("run://{id}", "name", "r"),
-        ("run://else/{id}", "id", "r"),
-        ("zzz://{x}", "x", "y"),
-    ],
-)
-async def test_nothing_completes_what_is_unknown(uri: str, argument: str, typed: str) -> None:
+UNKNOWN = [
+    ("run://{id}", "id", "100%_\\'\"; drop table runs"),
+    ("run://{id}", "id", "\0"),
+    ("run://{id}", "id", "r" * 100_000),
+    ("run://{id}", "name", "r"),
+    ("run://else/{id}", "id", "r"),
+    ("zzz://{x}", "x", "y"),
+]
+
+
+async def test_nothing_completes_what_is_unknown() -> None:
     shared().runs.save("x", id="run-1", status="done")
     async with client("orchestrator") as orchestrator:
-        assert await completed(orchestrator, uri, argument, typed) == []
+        for uri, argument, typed in UNKNOWN:
+            assert await completed(orchestrator, uri, argument, typed) == []
+
+
+def test_no_server_imports_a_heavy_library_before_it_is_asked_for_something() -> None:
+    heavy = {"hnswlib", "numpy", "sqlalchemy", "tokenizers", "yaml"}
+    imports = "; ".join(f"import ryzanstein.mcp_servers.{name}" for name in SERVERS)
+    code = f"import sys; {imports}; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -164,24 +174,22 @@ async def test_a_database_that_cannot_be_read_costs_no_client_its_connection() -
         sqlite3.connect(path).execute("select 1 from runs")
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "said"),
-    [
-        ("revie", {}, "Did you mean review"),
-        ("", {}, "No prompt is called ''"),
-        ("x" * 10_000, {}, "No prompt is called"),
-        ("review", {"code": "x"}, "it takes task"),
-        ("review", {"task": "x" * 100_001}, "more than 100000 characters"),
-    ],
-)
-async def test_a_prompt_that_is_none_is_refused(
-    name: str, arguments: dict[str, str], said: str
-) -> None:
+REFUSED: list[tuple[str, dict[str, str], str]] = [
+    ("revie", {}, "Did you mean review"),
+    ("", {}, "No prompt is called ''"),
+    ("x" * 10_000, {}, "No prompt is called"),
+    ("review", {"code": "x"}, "it takes task"),
+    ("review", {"task": "x" * 100_001}, "more than 100000 characters"),
+]
+
+
+async def test_a_prompt_that_is_none_is_refused() -> None:
     async with client("orchestrator") as orchestrator:
-        with pytest.raises(MCPError) as caught:
-            await orchestrator.get_prompt(name, arguments)
-    assert caught.value.code == -32602
-    assert said in str(caught.value) and len(str(caught.value)) < 500
+        for name, arguments, said in REFUSED:
+            with pytest.raises(MCPError) as caught:
+                await orchestrator.get_prompt(name, arguments)
+            assert caught.value.code == -32602
+            assert said in str(caught.value) and len(str(caught.value)) < 500
 
 
 async def test_a_prompt_that_fails_says_no_word_of_how(
