@@ -7,21 +7,27 @@ interrupted  working again: who asks for it has it gone on with behind its last 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp_types import CallToolRequestParams, CallToolResult
 
-from ryzanstein.errors import InvalidRequest, from_wire
+from ryzanstein.errors import AgentInvocationError, InvalidRequest, from_wire
 from ryzanstein.events import new_id
 from ryzanstein.mcp_servers import _kept_runs
 from ryzanstein.mcp_servers._factory import Server, failure
 from ryzanstein.mcp_servers._run_replies import Ran
 from ryzanstein.mcp_servers._task import POLL_MS, stamp, wire_result
 
+if TYPE_CHECKING:
+    from ryzanstein.memory.records import Run
+
 __all__ = ["RunTasks"]
 
+# A wait begins again after so many seconds.
+_LOOKS_FOR = 600.0
 _STATUS = {"running": "working", "cancelled": "cancelled"}
 
 
@@ -56,16 +62,22 @@ class RunTasks:
             "lastUpdatedAt": stamp(kept.updated),
             "ttlMs": self.keep_ms,
             "pollIntervalMs": POLL_MS,
-            **(
-                {"result": wire_result(_answer(task, kept.result))} if status == "completed" else {}
-            ),
+            **({"result": wire_result(_ended(kept))} if status == "completed" else {}),
         }
 
     async def go_on(
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any]
     ) -> HandlerResult:
-        """Makes the call that goes on with a run."""
-        return await self._server.answer(params, ctx)
+        """Makes the call that goes on with a run; where another process was first, waits for it."""
+        from ryzanstein.mcp_servers import _running
+
+        found = await self._server.answer(params, ctx)
+        if not (isinstance(found, CallToolResult) and found.is_error):
+            return found
+        run_id = str((params.arguments or {})["run_id"])
+        while (state := await _running.state(run_id, _LOOKS_FOR))["status"] == "running":
+            pass
+        return _answered(run_id, state["result"]) if state["status"] == "done" else found
 
     async def cancel(self, task: str) -> bool:
         """Asks a run to stop; False where there is none."""
@@ -84,10 +96,14 @@ def _message(result: dict[str, Any], status: str) -> dict[str, str]:
     return {"statusMessage": events[-1]["message"]} if events and status == "working" else {}
 
 
-def _answer(run_id: str, result: dict[str, Any]) -> CallToolResult:
+def _ended(kept: Run) -> CallToolResult:
     """What the call that began a run would have answered at its end."""
-    error = result.get("error")
-    if error:
-        return failure(from_wire(error["code"], error["message"], error.get("hint", "")))
+    if kept.status == "done":
+        return _answered(kept.id, kept.result)
+    error = kept.result.get("error") or AgentInvocationError("The run ended early.").to_wire()
+    return failure(from_wire(error["code"], error["message"], error.get("hint", "")))
+
+
+def _answered(run_id: str, result: Mapping[str, Any]) -> CallToolResult:
     known = {name: result[name] for name in Ran.model_fields if name in result}
     return Ran(**{**known, "run_id": run_id}).to_result()

@@ -21,6 +21,8 @@ __all__ = ["POLL_MS", "Task", "stamp", "task_id", "wire_result"]
 log = logging.getLogger("ryzanstein.mcp_servers")
 
 KEEP_MS = 3_600_000
+# A task that is kept elsewhere too: what it ended with may not be there yet, or at all.
+_SHORTLY_MS = 60_000
 POLL_MS = 500
 _RESPONSES: TypeAdapter[Any] = TypeAdapter(InputResponses)
 
@@ -148,7 +150,7 @@ class Task:
     @property
     def expired(self) -> bool:
         """Whether it ended longer ago than it is kept."""
-        return self._ended is not None and _age(self._ended) > (self._keep_ms or 0)
+        return self._ended is not None and _age(self._ended) > (self._keep_ms or _SHORTLY_MS)
 
     def brief(self) -> dict[str, Any]:
         """Its state, as the answer to the call has it."""

@@ -20,6 +20,7 @@ import pytest
 from mcp import Client, MCPError, StdioServerParameters
 
 from ryzanstein.mcp_servers import _kept_runs, _running
+from ryzanstein.mcp_servers._orchestrator import TASKS
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.subject import Subject, acting
 from tests.agents.backend_server import BackendServer
@@ -165,7 +166,8 @@ async def test_a_task_whose_process_is_gone_is_gone_on_with_by_whoever_asks_for_
         assert done["status"] == "completed"
         result = done["result"]["structuredContent"]
         assert (result["run_id"], result["answer"]) == (run_id, "The first is 12, the second 30.")
-        again = await ask(client, "tasks/get", run_id)  # from the table of runs by now
+        TASKS._tasks.clear()  # as after a while: it is found in the table of runs
+        again = await ask(client, "tasks/get", run_id)
         assert again["result"]["structuredContent"]["answer"] == result["answer"]
         await ask(client, "tasks/cancel", run_id)
         await ask(client, "tasks/update", run_id, inputResponses={})
@@ -279,3 +281,26 @@ async def test_a_run_that_nobody_waits_for_survives_the_end_of_its_server(
     result = await answer("orchestrator", "run_task", run_id=begun["run_id"])
     assert result["answer"] == "The first is 12, the second 30."
     assert model.expressions == ["3 * 4", "5 * 6"]
+
+
+async def test_a_task_that_another_process_goes_on_with_first_ends_as_it_does_there(
+    server: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, claimed = shared().runs, _kept_runs.claimed
+    left = {"asked": {"task": "Say hello"}, "state": None}
+    gone = _kept_runs.owner().rsplit(":", 1)[0] + ":1.00"
+    runs.save("Say hello", id="run-1", owner=gone, checkpoint=left)
+
+    def late(run_id: str) -> Any:
+        runs.claim(run_id, "elsewhere:1:2.0")
+        return claimed(run_id)
+
+    monkeypatch.setattr(_kept_runs, "claimed", late)
+    async with Client(server("orchestrator"), extensions=[Knows()]) as client:
+        assert (await ask(client, "tasks/get", "run-1"))["status"] == "working"
+        await anyio.sleep(0.3)
+        assert (await ask(client, "tasks/get", "run-1"))["status"] == "working"
+        runs.update("run-1", status="done", result={"agent": "APEX", "answer": "Hello."})
+        done = await until(client, "run-1")
+    assert done["status"] == "completed" and not done["result"].get("isError")
+    assert done["result"]["structuredContent"]["answer"] == "Hello."
