@@ -133,8 +133,9 @@ def _profile_grants(agent: str | None) -> tuple[str, ...]:
 def _narrowed(
     context: Context[Any, Any] | None, allowed: tuple[Path, ...], roots: ListRootsResult | None
 ) -> tuple[Path, ...]:
-    """The client's roots inside those of the settings, or in their place where none are set.
+    """What the client's roots and the settings' share, or the client's own where none are set.
 
+    Roots that share nothing allow nothing; folders that are not on this machine do not count.
     Over HTTP the client may be another machine, and whoever has a folder of its own stays there:
     their roots only narrow.
     """
@@ -144,11 +145,16 @@ def _narrowed(
     local = context is not None and context.headers is None and not current().key
     if not shared().settings.roots and local:
         return tuple(wanted)
-    resolved = [path.resolve() for path in allowed]
-    inside = [
-        path for path in wanted if any(path.resolve().is_relative_to(one) for one in resolved)
-    ]
-    return tuple(inside) or allowed
+    both = [_within(path, one) for path in wanted for one in allowed]
+    return tuple(dict.fromkeys(path for path in both if path is not None))
+
+
+def _within(one: Path, other: Path) -> Path | None:
+    """The one of two folders that lies in the other; None where neither does."""
+    inner, outer = one.resolve(), other.resolve()
+    if inner.is_relative_to(outer):
+        return one
+    return other if outer.is_relative_to(inner) else None
 
 
 def _path(uri: str) -> Path | None:

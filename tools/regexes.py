@@ -13,6 +13,8 @@ from ryzanstein.errors import ToolError
 __all__ = ["find_matches", "replace_matches"]
 
 _LONGEST_RESULT = 2_000_000
+# Characters of all matches and their groups that are given back.
+_MOST_SHOWN = 200_000
 
 
 def find_matches(
@@ -21,12 +23,13 @@ def find_matches(
     """Returns the matches with line, position and groups, and how many there are in all."""
     compiled = _compiled(pattern, ignore_case, multiline)
     matches: list[dict[str, Any]] = []
-    count = 0
+    count, room = 0, _MOST_SHOWN
     try:
         for found in compiled.finditer(text, timeout=seconds):
             count += 1
-            if count <= limit:
+            if count <= limit and room > 0:
                 matches.append(_described(found, text))
+                room -= _size(matches[-1])
     except TimeoutError:
         raise _too_slow(seconds) from None
     return {"matches": matches, "count": count}
@@ -41,6 +44,11 @@ def _described(found: Any, text: str) -> dict[str, Any]:
     }
     named = {name: value and value[:1000] for name, value in found.groupdict().items()}
     return {**about, "named": named} if named else about
+
+
+def _size(described: dict[str, Any]) -> int:
+    texts = [described["text"], *described["groups"], *described.get("named", {}).values()]
+    return sum(len(text or "") + 1 for text in texts)
 
 
 def replace_matches(

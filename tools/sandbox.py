@@ -141,7 +141,8 @@ async def run(
         found: dict[str, bytes] = {}
         left_out = 0
         if packed is not None and watched.stopped is None:
-            found, left_out = _unpack(packed, limits.result_bytes)
+            room = limits.result_bytes
+            found, left_out = await anyio.to_thread.run_sync(_unpack, packed, room)
     return watched.result(found, left_out)
 
 

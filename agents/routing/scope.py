@@ -12,6 +12,7 @@ logistic regression over agents/bench/routing_tasks.yaml, with ten tasks in scop
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,8 @@ class Scope:
     def probability(self, query: Floats, best: float) -> float:
         """Probability that the task is in scope; the arguments are those of `z`."""
         z, outside = self.z(query, best)
-        return float(1 / (1 + np.exp(-(_OFFSET + _SLOPE * z - _OUTSIDE * outside))))
+        logit = _OFFSET + _SLOPE * z - _OUTSIDE * outside
+        return 0.5 * (1 + math.tanh(logit / 2))  # as exp overflows far outside
 
 
 def sampled(count: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 from typing import Any
@@ -21,11 +22,29 @@ _JSON = re.compile(_ASKS.format(kind="JSON"), re.I)
 _CSV = re.compile(_ASKS.format(kind="CSV"), re.I)
 _FENCE = re.compile(r"```([\w+-]*)[ \t]*\n(.*?)(?:```|\Z)", re.S)
 _NAME = r"[`'\"]?[A-Za-z_]\w*[`'\"]?"
+_TYPE = (
+    r"(?:string|text|integer|int|whole number|number|float|decimal|boolean|bool|list|array|object)"
+)
+_BESIDE = rf"(?:\s*\([^()]{{1,40}}\)|\s*:\s*(?:an?\s+)?{_TYPE}\b)?"
 _NAMED = re.compile(
     r"\b(?:keys|fields|columns|properties|attributes)\b\s*(?:named|called|are|:|of)?\s*"
-    rf"({_NAME}(?:\s*(?:,\s*and\b|,|\band\b)\s*{_NAME})*)",
+    rf"({_NAME}{_BESIDE}(?:\s*(?:,\s*and\b|,|\band\b)\s*{_NAME}{_BESIDE})*)",
     re.I,
 )
+# "age (integer)", "age: a number", "age is a whole number"
+_TYPED = re.compile(
+    rf"({_NAME})\s*(?:\(|:|\b(?:is|as|being|must be|should be)\b)\s*(?:an?\s+)?"
+    rf"({_TYPE})\b",
+    re.I,
+)
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("string", "text"), (str,)),
+    **dict.fromkeys(("integer", "int", "whole number"), (int,)),
+    **dict.fromkeys(("number", "float", "decimal"), (int, float)),
+    **dict.fromkeys(("boolean", "bool"), (bool,)),
+    **dict.fromkeys(("list", "array"), (list,)),
+    "object": (dict,),
+}
 # Words that begin what is said of columns, not the name of one.
 _NO_NAMES = frozenset(
     "all and as at by each for from if in is must of on or per should so sorted that the to "
@@ -59,6 +78,7 @@ def _json(task: str, answer: str) -> list[Check]:
     if names := _names(task):
         missing = sorted({name for row in rows for name in _missing(row, names)})
         checks.append(Check(f"it has {', '.join(names)}", not missing, _lacks(missing)))
+        checks += _typed(task, names, rows)
     return [*checks, *_counted(task, rows)] if isinstance(value, list) else checks
 
 
@@ -134,8 +154,30 @@ def _names(task: str) -> list[str]:
     if found is None:
         return []
     parts = re.split(r"\s*(?:,\s*and\b|,|\band\b)\s*", found.group(1))
-    names = [part.strip("`'\"") for part in parts]
-    return [] if any(name.lower() in _NO_NAMES for name in names) else names
+    names = [re.split(r"[(:]", part)[0].strip().strip("`'\"") for part in parts]
+    return list(itertools.takewhile(lambda name: name.lower() not in _NO_NAMES, names))
+
+
+def _typed(task: str, names: list[str], rows: list[Any]) -> list[Check]:
+    """Compares the types of values with those that the task says of their names."""
+    said = {name.strip("`'\""): kind.lower() for name, kind in _TYPED.findall(task)}
+    wanted = {name: kind for name, kind in said.items() if name in names}
+    if not wanted:
+        return []
+    wrong = [
+        f"{name} is {json.dumps(row[name])[:40]}"
+        for row in rows
+        for name, kind in wanted.items()
+        if isinstance(row, dict) and name in row and not _is(row[name], kind)
+    ]
+    told = ", ".join(f"{name} {kind}" for name, kind in wanted.items())
+    return [Check(f"its values have the types asked for: {told}", not wrong, "; ".join(wrong[:3]))]
+
+
+def _is(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return bool in _KINDS[kind]
+    return isinstance(value, _KINDS[kind])
 
 
 def _missing(row: Any, names: list[str]) -> list[str]:

@@ -160,6 +160,8 @@ async def test_a_clients_roots_stand_where_none_are_set_and_narrow_those_that_ar
     assert not (await read("notes.txt")).is_error
     given.clear()
     given.append(other)
+    refused = await read("notes.txt")
+    assert refused.is_error and "No directory is allowed here" in str(refused.content)
     monkeypatch.delenv("RYZANSTEIN_ROOTS")
     shared().reset()
     assert "other place" in str((await read("here.txt")).content)

@@ -9,6 +9,7 @@ import pytest
 
 from ryzanstein.errors import ApprovalRequired, ToolError
 from ryzanstein.tools import ToolResult, worker
+from ryzanstein.tools.families.code import running
 
 Call = Callable[..., Awaitable[ToolResult]]
 APP = '''import os
@@ -109,7 +110,9 @@ async def test_a_file_is_formatted_only_with_leave(call: Call, project: Path) ->
     assert (project / "src/app.py").read_text(encoding="utf-8") == APP
 
 
-async def test_lines_that_no_test_reaches_are_named(call: Call, project: Path) -> None:
+async def test_lines_that_no_test_reaches_are_named(
+    call: Call, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = "def sign(x):\n    if x > 0:\n        return 1\n    x += 0\n    return -1\n"
     (project / "calc.py").write_text(code, encoding="utf-8")
     test = "from calc import sign\n\ndef test_sign():\n    assert sign(3) == 1\n"
@@ -120,6 +123,10 @@ async def test_lines_that_no_test_reaches_are_named(call: Call, project: Path) -
     ]
     assert found.text.splitlines()[0].startswith("1 passed")
     assert found.text.endswith("covered: 75 %")
+    spoil = f"echo '{{\"files\": []}}' > {running._REPORT}\nexit $status"
+    monkeypatch.setattr(running, "_COVER", running._COVER.replace("exit $status", spoil))
+    spoiled = await call("measure_coverage", {"code": test})
+    assert not spoiled.ok and "the report is damaged" in spoiled.text
     nothing = await call("measure_coverage", {"code": "def f():\n    return 1\n"})
     assert not nothing.ok and "name test functions" in nothing.text
 

@@ -142,6 +142,15 @@ async def test_rows_are_exported(
         await call("export_query", {"sql": "SELECT 1", "to": name})
 
 
+async def test_an_export_keeps_columns_of_one_name_and_is_valid_json(
+    call: Call, root: Path, shop: Path
+) -> None:
+    sql = "SELECT 1 AS id, 2 AS id, 3 AS id_2, 9e999 AS far"
+    await call("export_query", {"sql": sql, "to": "same.json"})
+    written = (root / "same.json").read_text(encoding="utf-8")
+    assert json.loads(written) == [{"id": 1, "id_2": 2, "id_2_2": 3, "far": "inf"}]
+
+
 async def test_an_export_that_fails_leaves_no_file(
     call: Call, root: Path, shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

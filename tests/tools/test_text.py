@@ -47,6 +47,11 @@ async def test_matches_are_found_with_their_groups(call: Call, root: Path) -> No
     assert few.text.endswith("[3 matches, the first 1 are shown]")
     whole = await call("match_regex", {"pattern": "^b", "text": text, "multiline": False})
     assert whole.data["count"] == 0
+    (root / "long.txt").write_text("x" * 12_000)
+    groups = {"pattern": "(?=((.{1000})))x", "path": "long.txt", "limit": 1000}
+    long = await call("match_regex", groups)
+    assert long.data["count"] > 10_000 and len(str(long.data)) < 500_000
+    assert f"the first {len(long.data['matches'])} are shown" in long.text
     optional = await call("match_regex", {"pattern": "(x)?o", "text": "o"})
     assert "(-)" in optional.text
 

@@ -67,6 +67,18 @@ SCHEMA = '{"type": "array", "items": {"type": "integer"}}'
     [
         ("Give me JSON with the keys name and age", 'Here: {"name": "A", "age": 3}.', [True, True]),
         ("Give me JSON with the keys name and age", '{"name": "A"}', [True, False]),
+        (
+            "As JSON with keys name and age (integer)",
+            '{"name": "A", "age": "3"}',
+            [True, True, False],
+        ),
+        ("As JSON with keys name and age (integer)", '{"name": "A", "age": 3}', [True, True, True]),
+        (
+            "As JSON with fields x: number, ok: boolean",
+            '[{"x": 1.5, "ok": 1}]',
+            [True, True, False],
+        ),
+        ("As JSON with keys a and ok, where ok is a boolean", '{"a": 1, "ok": true}', [True] * 3),
         ("Return JSON", "no idea", [False]),
         ("Return JSON", '{"a": 1', [False]),
         (f"Return JSON that fits {SCHEMA}", "```json\n[1, 2]\n```", [True, True]),

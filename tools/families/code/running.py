@@ -214,7 +214,10 @@ async def measure_coverage(
     report = result.files.get(_REPORT)
     if report is None:
         return Output(f"{tested.text}\n[nothing was measured]", tested.data, ok=False)
-    files, percent = _covered(json.loads(report))
+    try:
+        files, percent = _covered(json.loads(report))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return Output(f"{tested.text}\n[the report is damaged]", tested.data, ok=False)
     lines = [
         f"{one['path']}: {one['percent']:.0f} % of {one['statements']} statements"
         + (f", not lines {one['missing']}" if one["missing"] else "")

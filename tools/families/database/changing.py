@@ -6,6 +6,7 @@ import collections
 import csv
 import io
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
@@ -171,15 +172,16 @@ def _formatted(ending: str, columns: list[str], rows: sqlite3.Cursor) -> Iterato
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         for row in _with_header(columns, rows):
-            writer.writerow([_hex(value) for value in row])
+            writer.writerow([_plain(value) for value in row])
             yield buffer.getvalue()
             buffer.seek(0)
             buffer.truncate()
         return
     before = "" if ending == ".jsonl" else "\n"
     yield "" if ending == ".jsonl" else "["
+    names = _distinct(columns)
     for row in rows:
-        values = dict(zip(columns, map(_hex, row), strict=True))
+        values = dict(zip(names, map(_plain, row), strict=True))
         yield before + json.dumps(values, ensure_ascii=False) + "\n" * (ending == ".jsonl")
         before = before and ",\n"
     if ending == ".json":
@@ -191,5 +193,19 @@ def _with_header(columns: list[str], rows: sqlite3.Cursor) -> Iterator[Any]:
     yield from rows
 
 
-def _hex(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value
+def _distinct(columns: list[str]) -> list[str]:
+    """The columns' names, those of a join that are there already with a number behind."""
+    names: dict[str, None] = {}
+    for column in columns:
+        number, name = 1, column
+        while name in names:
+            number, name = number + 1, f"{column}_{number + 1}"
+        names[name] = None
+    return list(names)
+
+
+def _plain(value: Any) -> Any:
+    """A value as every format can hold it: JSON has no bytes and no infinity."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -52,7 +52,8 @@ async def match_regex(
     flags = {"ignore_case": ignore_case, "multiline": multiline}
     found = await worker.call("find_matches", {**arguments, **flags}, seconds=2 * _SECONDS)
     lines = [f"line {one['line']}: {one['text']}{_groups(one)}" for one in found["matches"]]
-    more = f", the first {limit} are shown" if found["count"] > limit else ""
+    shown = len(found["matches"])
+    more = f", the first {shown} are shown" if found["count"] > shown else ""
     return Output("\n".join([*lines, f"[{found['count']} matches{more}]"]), found)
 
 
