@@ -7,7 +7,7 @@ from typing import Any
 from mcp_types import ResourceLink
 from pydantic.json_schema import SkipJsonSchema as Aside
 
-from ryzanstein.mcp_servers._factory import Reply
+from ryzanstein.mcp_servers._factory import Reply, linked
 
 __all__ = [
     "Check",
@@ -232,12 +232,4 @@ class Exported(Reply):
 
     def elsewhere(self) -> list[ResourceLink]:
         """Returns the resource."""
-        return [
-            ResourceLink(
-                type="resource_link",
-                uri=self.uri,
-                name=self.uri.rpartition("/")[2],
-                mime_type="application/json",
-                size=self.bytes,
-            )
-        ]
+        return [linked(self.uri, self.uri.rpartition("/")[2], self.bytes)]

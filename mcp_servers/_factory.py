@@ -72,6 +72,7 @@ __all__ = [
     "Reply",
     "Server",
     "failure",
+    "linked",
     "make_server",
     "page",
 ]
@@ -117,6 +118,11 @@ class Reply(BaseModel):
             content=[TextContent(type="text", text=self.brief()), *self.elsewhere()],
             structured_content=self.model_dump(mode="json"),
         )
+
+
+def linked(uri: str, name: str, size: int | None = None) -> ResourceLink:
+    """Returns a link to a JSON resource of the same server."""
+    return ResourceLink(uri=uri, name=name, mime_type="application/json", size=size)
 
 
 def failure(error: RyzansteinError) -> CallToolResult:

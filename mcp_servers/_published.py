@@ -45,7 +45,7 @@ def published(schema: Json, *, answer: bool) -> Json:
 
 def _compact(schema: Json, defs: Json, answer: bool) -> Json:
     schema, nullable = _resolved(schema, defs)
-    made = {}
+    made: Json = {}
     for key, value in schema.items():
         if key == "properties":
             made[key] = {name: _compact(one, defs, answer) for name, one in value.items()}

@@ -40,17 +40,20 @@ _VERSION: Final = 1
 _BUSY_SECONDS: Final = 30.0
 _COMPARED: Final = 20_000  # prompts of a scope whose vectors are looked at, the latest used
 _NEAREST: Final = 5  # of them whose texts are compared
-_TABLES: Final = f"""
-CREATE TABLE IF NOT EXISTS responses (
-  id TEXT PRIMARY KEY, scope TEXT NOT NULL, model TEXT NOT NULL, prompt TEXT NOT NULL,
-  response TEXT NOT NULL, embedding TEXT, vector BLOB, bytes INTEGER NOT NULL,
-  created REAL NOT NULL, expires REAL NOT NULL, used REAL NOT NULL, hits INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS responses_scope ON responses (scope, used);
-CREATE INDEX IF NOT EXISTS responses_used ON responses (used);
-CREATE TABLE IF NOT EXISTS lookups (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL);
-PRAGMA user_version = {_VERSION};
-"""
+_TABLES: Final = (
+    "DROP TABLE IF EXISTS responses",
+    "DROP TABLE IF EXISTS lookups",
+    """CREATE TABLE responses (
+      id TEXT PRIMARY KEY, scope TEXT NOT NULL, model TEXT NOT NULL, prompt TEXT NOT NULL,
+      response TEXT NOT NULL, embedding TEXT, vector BLOB, bytes INTEGER NOT NULL,
+      created REAL NOT NULL, expires REAL NOT NULL, used REAL NOT NULL, hits INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX responses_scope ON responses (scope, used)",
+    "CREATE INDEX responses_used ON responses (used, bytes)",
+    "CREATE INDEX responses_expires ON responses (expires)",
+    "CREATE TABLE lookups (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL)",
+    f"PRAGMA user_version = {_VERSION}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,9 @@ class ResponseCache:
             connection.execute(
                 f"INSERT OR REPLACE INTO responses VALUES ({'?, ' * 10}?, 0)", (*row, now)
             )
-            self._shrink(connection, self.max_bytes)
+            (total,) = connection.execute("SELECT sum(bytes) FROM responses").fetchone()
+            if total > self.max_bytes:
+                self._shrink(connection)
         return kept
 
     def lookup(
@@ -194,9 +199,9 @@ class ResponseCache:
         counted = (lookups.get(outcome, 0) for outcome in ("exact", "near", "missed"))
         return ResponseStats(count, size, *counted)
 
-    def _shrink(self, connection: sqlite3.Connection, most: int) -> None:
+    def _shrink(self, connection: sqlite3.Connection) -> None:
         rows = connection.execute("SELECT id, bytes FROM responses ORDER BY used DESC").fetchall()
-        gone = [(id,) for id, _ in _beyond(rows, most)]
+        gone = [(id,) for id, _ in _beyond(rows, self.max_bytes)]
         connection.executemany("DELETE FROM responses WHERE id = ?", gone)
 
     def _nearest(
@@ -207,13 +212,15 @@ class ResponseCache:
 
         from ryzanstein.memory.agreement import MAX_COMPARED, agree
 
+        if len(prompt) > MAX_COMPARED:
+            return "", 0.0
         vector, embedding = self._vector(prompt)
         rows = connection.execute(
             "SELECT id, vector FROM responses WHERE scope = ? AND embedding = ? AND expires > ? "
             "ORDER BY used DESC LIMIT ?",
             (scope, embedding, now, _COMPARED),
         ).fetchall()
-        if not rows or len(prompt) > MAX_COMPARED:
+        if not rows:
             return "", 0.0
         vectors = np.frombuffer(b"".join(row[1] for row in rows), np.float16)
         asked = np.frombuffer(vector, np.float16).astype(np.float32)
@@ -260,15 +267,29 @@ class ResponseCache:
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version != _VERSION:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.executescript("DROP TABLE IF EXISTS responses;" + _TABLES)
+            if _version(connection) != _VERSION:
+                _begin(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except sqlite3.Error:
             connection.close()
             raise
         return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Makes the tables, unless another process did so while this one waited for its turn."""
+    with contextlib.suppress(sqlite3.OperationalError):  # another process is at it
+        connection.execute("PRAGMA journal_mode = WAL")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) != _VERSION:
+            for statement in _TABLES:
+                connection.execute(statement)
 
 
 def _scope(model: str, parameters: Mapping[str, Any]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from mcp_types import ResourceLink
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema as Aside
 
-from ryzanstein.mcp_servers._factory import Reply
+from ryzanstein.mcp_servers._factory import Reply, linked
 
 __all__ = [
     "AgentBrief",
@@ -79,6 +80,10 @@ class AgentDescription(AgentBrief):
             )
         )
 
+    def elsewhere(self) -> list[ResourceLink]:
+        """Returns the agent's resource, with its prompt."""
+        return [linked(f"agent://{self.codename}", self.codename)]
+
 
 class RankedAgent(Reply):
     """An agent's place for a task, and why."""
@@ -144,6 +149,10 @@ class Ran(Reply):
                 + (f", used {', '.join(used)}]" if used else "]"),
             )
         )
+
+    def elsewhere(self) -> list[ResourceLink]:
+        """Returns the run's resource, with its steps and events."""
+        return [linked(f"run://{self.run_id}", self.run_id)]
 
 
 class RunState(Reply):

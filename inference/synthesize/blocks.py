@@ -159,9 +159,9 @@ def _q6_k(rows: Floats) -> Bytes:
     return np.concatenate([*columns, _half(scale)], 1).reshape(-1)
 
 
-def _divisor(scale: Floats) -> Floats:
+def _divisor(scale: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A scale to divide by: that of a block of zeros is none."""
-    return np.where(scale == 0, np.float32(1), scale)
+    return np.where(scale == 0, scale.dtype.type(1), scale)
 
 
 def _half(column: npt.NDArray[Any]) -> Bytes:
