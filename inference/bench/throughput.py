@@ -56,15 +56,10 @@ def bench_inference(
         InferenceError: the model cannot be loaded or run, or `cancel` was set.
     """
     subject = find_subject(name_or_path, settings, registry, threads)
-    if peer is not None and peer not in ENGINES[1:]:
-        raise ValidationError(
-            f"There is no peer {peer!r}.", hint=f"Known: {', '.join(ENGINES[1:])}."
-        )
-    if prompt_tokens < 1 or new_tokens < 1 or repeats < 1:
-        raise ValidationError("Tokens and repeats must be at least 1.")
-    subject.require_room(prompt_tokens + new_tokens + 1)
-    ids = subject.sample_ids(prompt_tokens)
+    _require(peer, prompt_tokens, new_tokens, repeats)
     context = prompt_tokens + new_tokens + 1
+    subject.require_room(context)
+    ids = subject.sample_ids(prompt_tokens)
     with ExitStack() as stack:
         workers: list[Worker] = []
         stack.enter_context(_ending(workers, cancel))
@@ -84,6 +79,16 @@ def bench_inference(
         run_rounds([own, other] if other else [own], lambda: probing.ask("probe"), repeats)
     result = _own_figures(subject, own)
     return result | _peer_figures(own, other) if other else result
+
+
+def _require(peer: str | None, *counts: int) -> None:
+    """Raises ValidationError where there is no such peer, or nothing is to be measured."""
+    if peer is not None and peer not in ENGINES[1:]:
+        raise ValidationError(
+            f"There is no peer {peer!r}.", hint=f"Known: {', '.join(ENGINES[1:])}."
+        )
+    if min(counts) < 1:
+        raise ValidationError("Tokens and repeats must be at least 1.")
 
 
 @contextmanager
