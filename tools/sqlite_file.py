@@ -29,6 +29,7 @@ __all__ = [
     "cell",
     "database_place",
     "explained",
+    "may_replace",
     "opened",
     "schema_lines",
     "whole",
@@ -232,6 +233,18 @@ def explained(connection: sqlite3.Connection, error: Exception, write: bool) -> 
     if len(listed) > _HINT:
         listed = f"{listed[:_HINT]}... ({len(schema)} tables)"
     return ToolError(f"SQL error: {said}.", hint=f"{guess} Tables: {listed}".strip())
+
+
+def may_replace(connection: sqlite3.Connection) -> bool:
+    """Whether an INSERT may change or delete rows: by a trigger, or a table's own ON CONFLICT."""
+    wanted = (
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' "
+        "OR sql LIKE '%conflict%')"
+    )
+    try:
+        return bool(connection.execute(wanted).fetchone()[0])
+    except sqlite3.Error:  # damaged or locked: nothing is known of it
+        return True
 
 
 def schema_lines(connection: sqlite3.Connection) -> list[str]:

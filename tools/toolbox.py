@@ -57,6 +57,7 @@ _AUDITED_LENGTH = 200
 # Families whose results hold nothing but what was asked: a file's name is outside text already.
 _OWN_WORDS = frozenset({"mathematics", "logic"})
 # Few, since which of them a run fetches could spell something out.
+_MOST_NAMED = 12
 _MOST_OFFERED = 10
 
 
@@ -321,7 +322,11 @@ async def _run(ctx: ToolContext, item: Tool, given: Mapping[str, Any]) -> Output
 def _check(ctx: ToolContext, item: Tool, *, wants_change: bool = False) -> None:
     reason = refusal(ctx, item, wants_change)
     if reason:
-        others = ", ".join(other.name for other in permitted(ctx))
+        allowed = permitted(ctx)
+        # Those that do something alike first.
+        names = [one.name for one in sorted(allowed, key=lambda one: one.family != item.family)]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        others = ", ".join(names[:_MOST_NAMED]) + more
         raise ToolError(f"{item.name} {reason}.", hint=f"Allowed: {others or 'no tool'}.")
 
 

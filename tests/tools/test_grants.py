@@ -90,6 +90,25 @@ async def test_what_only_adds_needs_none(ctx: ToolContext, root: Path) -> None:
     assert (root / "mine.txt").read_text() == "mine\nmore\n"
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE r (a PRIMARY KEY ON CONFLICT REPLACE, b)",
+        "CREATE TABLE r (a, b); CREATE TRIGGER g AFTER INSERT ON r BEGIN DELETE FROM r; END",
+    ],
+)
+async def test_adding_where_a_table_replaces_or_a_trigger_deletes_needs_one(
+    ctx: ToolContext, root: Path, made: str
+) -> None:
+    with contextlib.closing(sqlite3.connect(root / "mine.db")) as database:
+        database.executescript(made)
+    sql = "INSERT INTO r VALUES (1, 2)"
+    with pytest.raises(ApprovalRequired, match=r"mine\.db"):
+        await call_tool(ctx, "query_sqlite", {"sql": sql, "database": "mine.db", "write": True})
+    with pytest.raises(ApprovalRequired, match=r"mine\.db"):
+        await call_tool(ctx, "execute_sql", {"sql": f"{sql};", "database": "mine.db"})
+
+
 async def test_a_run_may_do_as_it_likes_with_what_it_made(ctx: ToolContext, root: Path) -> None:
     for name, arguments in (
         ("write_file", {"path": "sub/own.txt", "content": "a"}),

@@ -180,6 +180,9 @@ async def test_read_only_wins_over_everything(root: Path) -> None:
     ctx = ToolContext(roots=(root,), read_only=True, allowed=["write_file", "files", "memory"])
     with pytest.raises(ToolError, match=r"only reading is allowed.*Allowed: .*read_file"):
         await call_tool(ctx, "write_file", {"path": "a", "content": "x"})
+    with pytest.raises(ToolError, match=r"Allowed: (\w+, ){11}\w+ and \d+ more") as caught:
+        await call_tool(ToolContext(roots=(root,), read_only=True), "write_file", {"path": "a"})
+    assert "read_file" in str(caught.value) and len(str(caught.value)) < 400
     assert not list(root.iterdir())
     assert {item.name for item in permitted(ctx)} == {
         item.name for item in TOOLS if item.read_only and item.family in {"files", "memory"}

@@ -20,7 +20,7 @@ from ryzanstein.tools.context import Output, ToolContext
 from ryzanstein.tools.file_io import PathText, existing_name, replace_file, replacing
 from ryzanstein.tools.paths import Place, Roots
 from ryzanstein.tools.sql_script import only_adds, statements
-from ryzanstein.tools.sqlite_file import database_place, explained, opened, whole
+from ryzanstein.tools.sqlite_file import database_place, explained, may_replace, opened, whole
 from ryzanstein.tools.toolbox import tool
 
 _MOST_ROWS = 1_000_000
@@ -28,7 +28,11 @@ _MOST_BYTES = 256 << 20
 
 
 def _destroys(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
-    return "" if only_adds(arguments["sql"]) else existing_name(ctx, arguments["database"])
+    name = existing_name(ctx, arguments["database"])
+    if not name or not only_adds(arguments["sql"]):
+        return name
+    with database_place(ctx, arguments["database"]) as place, opened(place) as connection:
+        return name if may_replace(connection) else ""
 
 
 @tool(

@@ -19,6 +19,7 @@ from ryzanstein.tools.sqlite_file import (
     cell,
     database_place,
     explained,
+    may_replace,
     opened,
     schema_lines,
     whole,
@@ -27,10 +28,14 @@ from ryzanstein.tools.toolbox import tool
 
 
 def _destroys(ctx: ToolContext, arguments: Mapping[str, Any]) -> str:
-    if only_adds(arguments["sql"]):
-        return ""
     with database_place(ctx, arguments["database"]) as place:
-        return "" if place.status() is None else Roots(ctx.roots).name(place)
+        if place.status() is None:
+            return ""
+        if only_adds(arguments["sql"]):
+            with opened(place) as connection:
+                if not may_replace(connection):
+                    return ""
+        return Roots(ctx.roots).name(place)
 
 
 @tool(
