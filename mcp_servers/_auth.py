@@ -80,6 +80,13 @@ class OwnTokens:
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
 
+    def holds(self, name: str) -> bool:
+        """Whether there is still a valid token of that name."""
+        try:
+            return any(one.name == name and one.is_valid for one in self._tokens.all())
+        except RyzansteinError:
+            return False
+
     async def verify(self, token: str, path: str) -> AccessToken | None:
         """Returns whose a token is; they hold everywhere."""
         try:
@@ -103,13 +110,15 @@ class Auth:
     """How requests are authenticated.
 
     Attributes:
-        verifiers: Asked in this order; the first one looks at this server's own tokens.
+        own: This server's own tokens, which are looked at first.
+        foreign: Those of OAuth servers.
         resource: The public URL of the server, where an OAuth server gives out tokens for it.
         scopes: Without all of these a token of such a server is not enough.
         routes: Where clients read which server gives out tokens; open to everybody.
     """
 
-    verifiers: Sequence[Verifier]
+    own: OwnTokens
+    foreign: Verifier | None = None
     resource: str = ""
     scopes: Sequence[str] = ()
     routes: Sequence[Route] = ()
@@ -129,11 +138,19 @@ class Auth:
         """
         if not token or len(token) > _MAX_TOKEN:
             return None
-        for verifier in self.verifiers[:1] if own_only else self.verifiers:
-            found = await verifier.verify(token, path)
-            if found is not None and (found.expires_at is None or found.expires_at > time.time()):
-                return AuthenticatedUser(found.model_copy(update={"token": ""}))
-        return None
+        found = await self.own.verify(token, path)
+        if found is None and self.foreign is not None and not own_only:
+            found = await self.foreign.verify(token, path)
+        if found is None or _has_expired(found):
+            return None
+        return AuthenticatedUser(found.model_copy(update={"token": ""}))
+
+    def holds(self, scope: Scope) -> bool:
+        """Whether whoever was let in still would be; users of issuers, until the token expires."""
+        user = user_of(scope)
+        if user is None or _has_expired(user):
+            return False
+        return user.claims is not None or self.own.holds(user.subject or "")
 
 
 class Authenticated:
@@ -188,6 +205,10 @@ class Authenticated:
             return _answer(auth, path, 401, "")
         wait = await self._wrong.hit(address)
         return too_many(wait) if wait else _answer(auth, path, 401, "invalid_token")
+
+
+def _has_expired(token: AccessToken) -> bool:
+    return token.expires_at is not None and token.expires_at <= time.time()
 
 
 def user_of(scope: Any) -> AccessToken | None:

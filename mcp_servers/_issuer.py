@@ -52,19 +52,29 @@ class Issuer:
         """
         import jwt
 
+        found = self._find(kid)
+        if found is None or self._is_due(found):
+            # Who knows a key does not wait for one that somebody made up.
+            found = await self._fetched_key(kid)
+        if found is None or found.get("alg", algorithm) != algorithm:
+            return None
+        return jwt.PyJWK(dict(found), algorithm=algorithm)
+
+    def _is_due(self, found: Mapping[str, Any] | None) -> bool:
+        now = time.monotonic()
+        due = found is None or now - self._fetched > _KEEP_SECONDS
+        return due and now - self._tried > _AGAIN_SECONDS
+
+    async def _fetched_key(self, kid: str | None) -> Mapping[str, Any] | None:
         async with self._lock:
             found = self._find(kid)
-            now = time.monotonic()
-            due = found is None or now - self._fetched > _KEEP_SECONDS
-            if due and now - self._tried > _AGAIN_SECONDS:
-                self._tried = now
+            if self._is_due(found):
+                self._tried = time.monotonic()
                 await self._fetch(needed=found is None)
                 found = self._find(kid)
             elif not self._keys:
                 raise ServerUnavailable(f"The keys of {self.name} could not be read just now.")
-        if found is None or found.get("alg", algorithm) != algorithm:
-            return None
-        return jwt.PyJWK(dict(found), algorithm=algorithm)
+            return found
 
     def _find(self, kid: str | None) -> Mapping[str, Any] | None:
         if kid is None:

@@ -115,9 +115,10 @@ def auth_of(settings: Settings, paths: Sequence[str]) -> Auth:
     tokens.owner()
     foreign = _oauth.verifier(settings)
     if foreign is None:
-        return Auth([OwnTokens(tokens)])
+        return Auth(OwnTokens(tokens))
     return Auth(
-        [OwnTokens(tokens), foreign],
+        OwnTokens(tokens),
+        foreign,
         resource=(settings.public_url or "").rstrip("/"),
         scopes=settings.oauth_scopes,
         routes=_oauth.metadata_routes(settings, tuple(paths)),

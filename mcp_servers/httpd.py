@@ -12,7 +12,7 @@ Each request goes through these, and any of them may answer it:
     ForSubject     whose data it sees from here on
     Limited        is it too much                     429 413 408
     Sessions       does one subject take all of them  429
-    Streams        ends what has no end, when the server does
+    Streams        ends what has no end, with the server or with the token
     FrameGuard     is it a message of the protocol    400
 
 Not called http.py: `mcp run` puts this directory at the front of the module path, where that name
@@ -93,7 +93,7 @@ def app(
         Middleware(ForSubject),
         Middleware(Limited, limits=limits),
         Middleware(Sessions, most=limits.sessions),
-        Middleware(Streams, ending=ending),
+        Middleware(Streams, auth=auth, ending=ending),
         Middleware(FrameGuard),
     ]
     return Starlette(routes=routes, lifespan=_lifespan(served.values(), ending), middleware=guards)

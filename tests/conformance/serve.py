@@ -46,7 +46,7 @@ def application(data: Path, names: Sequence[str]) -> WithToken:
     for name in names:
         servers[name] = importlib.import_module(f"ryzanstein.mcp_servers.{name}").mcp
     tokens = Tokens(data)
-    return WithToken(httpd.app(servers, auth=Auth([OwnTokens(tokens)])), tokens.owner())
+    return WithToken(httpd.app(servers, auth=Auth(OwnTokens(tokens))), tokens.owner())
 
 
 def main() -> None:

@@ -119,4 +119,4 @@ async def base_url(serving: Serve) -> str:
 async def people(serving: Serve, tmp_path: Path) -> People:
     """Everything served to the owner and to others who have tokens."""
     tokens = Tokens(tmp_path / "tokens")
-    return People(await serving(auth=Auth([OwnTokens(tokens)])), tokens)
+    return People(await serving(auth=Auth(OwnTokens(tokens))), tokens)

@@ -58,7 +58,7 @@ def tokens(tmp_path: Path) -> Tokens:
 
 @pytest.fixture
 async def url(serving: Serve, tokens: Tokens) -> str:
-    return await serving({"plain": plain()}, auth=Auth([OwnTokens(tokens)]))
+    return await serving({"plain": plain()}, auth=Auth(OwnTokens(tokens)))
 
 
 def bearer(token: str | bytes) -> dict[bytes, bytes]:
@@ -137,6 +137,23 @@ async def test_a_revoked_token_is_worthless_with_the_next_request(url: str, toke
     assert (await get(f"{url}/v1/models", token)).status_code == 200
     Tokens(tokens.path.parent).revoke("ann")
     assert (await get(f"{url}/v1/models", token)).status_code == 401
+
+
+async def test_an_open_stream_ends_with_its_token(
+    url: str, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ryzanstein.mcp_servers._streams.LOOKS_EVERY_SECONDS", 0.02)
+    ann = tokens.add("ann")
+    opened = await post(f"{url}/mcp/plain", INITIALIZE, ann)
+    headers = {"accept": "text/event-stream", "mcp-session-id": opened.headers["mcp-session-id"]}
+    async with (
+        httpx2.AsyncClient(headers=bearer(ann)) as client,
+        client.stream("GET", f"{url}/mcp/plain", headers=headers) as stream,
+    ):
+        assert stream.status_code == 200
+        tokens.revoke("ann")
+        async for _ in stream.aiter_bytes():
+            pass
 
 
 async def test_a_damaged_file_of_tokens_lets_nobody_in(url: str, tokens: Tokens) -> None:

@@ -27,7 +27,7 @@ async def url(serving: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CONTINUE_GLOBAL_DIR", str(tmp_path / ".continue"))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    return await serving(auth=Auth([OwnTokens(Tokens(load_settings().data_dir))]))
+    return await serving(auth=Auth(OwnTokens(Tokens(load_settings().data_dir))))
 
 
 async def setup(*arguments: str) -> None:

@@ -206,7 +206,7 @@ async def test_each_subject_has_a_rate_of_its_own_and_the_owner_none(
     tokens = Tokens(tmp_path / "tokens")
     ann, bob = tokens.add("ann"), tokens.add("bob")
     limits = Limits(rate="3/hour")
-    url = await serving({"plain": gate.server()}, auth=Auth([OwnTokens(tokens)]), limits=limits)
+    url = await serving({"plain": gate.server()}, auth=Auth(OwnTokens(tokens)), limits=limits)
 
     async with httpx2.AsyncClient() as client:
 
@@ -240,7 +240,7 @@ async def test_one_subject_cannot_take_every_session(
 ) -> None:
     tokens = Tokens(tmp_path / "tokens")
     ann, bob = (f"Bearer {tokens.add(name)}" for name in ("ann", "bob"))
-    auth = Auth([OwnTokens(tokens)])
+    auth = Auth(OwnTokens(tokens))
     url = await serving({"plain": gate.server()}, auth=auth, limits=Limits(sessions=1))
     headers = {"accept": "application/json, text/event-stream", "authorization": ann}
     async with session(url, authorization=ann) as mine, session(url, authorization=bob) as his:

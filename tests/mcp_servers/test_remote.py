@@ -26,7 +26,7 @@ def tokens(tmp_path: Path) -> Tokens:
 async def registry(
     serving: Serve, tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Registry:
-    url = await serving({"memory": memory.mcp}, auth=Auth([OwnTokens(tokens)]))
+    url = await serving({"memory": memory.mcp}, auth=Auth(OwnTokens(tokens)))
     file = tmp_path / "registry.yaml"
     file.write_text(
         "servers:\n"

@@ -224,7 +224,7 @@ async def test_the_state_of_a_call_over_rounds_goes_on_for_its_own_subject_only(
         return Opened(whose=current().name)
 
     tokens = Tokens(tmp_path / "tokens")
-    people = People(await serving({"safe": server}, auth=Auth([OwnTokens(tokens)])), tokens)
+    people = People(await serving({"safe": server}, auth=Auth(OwnTokens(tokens))), tokens)
 
     async def asked(*_: Any) -> ElicitResult:
         return ElicitResult(action="accept", content={"yes": True})
