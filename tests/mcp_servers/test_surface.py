@@ -10,6 +10,7 @@ from runpy import run_path
 from typing import Any
 
 import pytest
+from mcp import Client
 
 SCRIPT = run_path(str(Path(__file__).parents[2] / "scripts" / "surface"))
 RECORDED = json.loads(SCRIPT["SNAPSHOT"].read_text(encoding="utf-8"))
@@ -95,3 +96,12 @@ async def test_the_list_is_the_same_every_time(
 ) -> None:
     first = await server(server_name).list_tools()
     assert first == await server(server_name).list_tools()
+
+
+async def test_what_is_too_much_for_an_answer_is_linked_to(server: Callable[[str], Any]) -> None:
+    async with Client(server("orchestrator")) as client:
+        found = await client.call_tool("describe_agent", {"codename": "apex"})
+        link = found.content[1]
+        assert (link.type, link.uri) == ("resource_link", "agent://APEX")
+        read = await client.read_resource(link.uri)
+    assert json.loads(read.contents[0].text)["prompt_text"]  # type: ignore[union-attr]
