@@ -16,8 +16,8 @@ import atexit
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -123,33 +123,51 @@ class Shared:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keeps what belongs to the current subject open while work goes on with it."""
-        key = current().key
-        if not key:
-            yield
-            return
-        with self._lock:
-            parts = self._parts(key)
-            parts.users += 1
+        parts = self._take()
         try:
             yield
         finally:
-            with self._lock:
-                parts.users -= 1
-                idle = self._idle()
-            for one in idle:
-                one.close()
+            _close(self._give_back(parts))
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Does so in an event loop, which does not wait for what is closed afterwards."""
+        import anyio
+        import anyio.to_thread
+
+        parts = self._take()
+        try:
+            yield
+        finally:
+            idle = self._give_back(parts)
+            if idle:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_close, idle)
+
+    def _take(self) -> _Parts | None:
+        key = current().key
+        if not key:
+            return None
+        with self._lock:
+            parts = self._parts(key)
+            parts.users += 1
+            return parts
+
+    def _give_back(self, parts: _Parts | None) -> list[_Parts]:
+        """Returns what is to be closed: of the least recently served subjects beyond the bound."""
+        if parts is None:
+            return []
+        with self._lock:
+            parts.users -= 1
+            keys = [key for key, one in self._subjects.items() if not one.users]
+            beyond = max(0, len(self._subjects) - MAX_SUBJECTS)
+            return [self._subjects.pop(key) for key in keys[:beyond]]
 
     def _parts(self, key: str) -> _Parts:
         with self._lock:
             parts = self._subjects.setdefault(key, _Parts())
             self._subjects.move_to_end(key)
             return parts
-
-    def _idle(self) -> list[_Parts]:
-        """Takes out the least recently served subjects beyond the bound at which nobody works."""
-        keys = [key for key, parts in self._subjects.items() if not parts.users]
-        beyond = max(0, len(self._subjects) - MAX_SUBJECTS)
-        return [self._subjects.pop(key) for key in keys[:beyond]]
 
     def stay(self) -> None:
         """Says that this process is a server.

@@ -90,8 +90,9 @@ def _of_message(ctx: ServerRequestContext[Any, Any]) -> Subject:
 
 async def within_subject(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """Serves each message for whom it came from; middleware of every server."""
-    with acting(_of_message(ctx)), shared().held():
-        return await call_next(ctx)
+    with acting(_of_message(ctx)):
+        async with shared().serving():
+            return await call_next(ctx)
 
 
 def principal(ctx: ServerRequestContext[Any, Any]) -> str:
@@ -114,8 +115,9 @@ class ForSubject:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        with acting(_of_scope(scope)), shared().held():
-            await self._inner(scope, receive, send)
+        with acting(_of_scope(scope)):
+            async with shared().serving():
+                await self._inner(scope, receive, send)
 
 
 def require_allowed(tool: str) -> None:
