@@ -14,6 +14,7 @@ as JSON-RPC 2.0 has it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,14 +156,21 @@ class FrameGuard:
             header = disagreement(headers, found)
             told = f"{header} header does not match the request body."
             refusal = Refusal(HEADER_MISMATCH, told, found.id) if header else flight.admit(found)
-        if refusal is not None:
-            await _refuse(refusal, scope, receive, send)
-            return
+
+        waiting = [found.id] if isinstance(found, JSONRPCRequest) and refusal is None else []
+
+        def answered() -> None:
+            if waiting:
+                flight.settle(waiting.pop())
+
         try:
-            await self._inner(scope, _replay(body, receive), send)
+            if refusal is not None:
+                await _refuse(refusal, scope, receive, send)
+            else:
+                await self._inner(scope, _replay(body, receive), _until_end(send, answered))
         finally:
-            if isinstance(found, JSONRPCRequest):
-                flight.settle(found.id)
+            answered()
+            # Also of a session that never was: made-up names must not add up.
             if session and not flight:
                 self._sessions.pop(session, None)
 
@@ -192,6 +200,17 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return first.pop() if first else await receive()
 
     return replay
+
+
+def _until_end(send: Send, ended: Callable[[], None]) -> Send:
+    """Says when an answer is whole, before its end is on its way: a client goes on at once."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            ended()
+        await send(message)
+
+    return sending
 
 
 async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:

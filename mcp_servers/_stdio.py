@@ -163,7 +163,8 @@ class _Connection:
             group.start_soon(serve)
             async with ask:
                 await ask.send(probe)
-                return await answer.receive()
+                found = await answer.receive()
+        return found
 
     async def _write(self, sent: _Received, scope: anyio.CancelScope) -> None:
         async with sent:
