@@ -109,7 +109,9 @@ def convert(
         raise InvalidRequest(f"{kind!r} is no type.", hint=f"There are {', '.join(TARGETS)}.")
     source, started = _file(source), perf_counter()
     if target.exists() and not force:
-        raise InvalidRequest(f"{target.name} is there already.", hint="Choose another name, or replace it by force.")
+        raise InvalidRequest(
+            f"{target.name} is there already.", hint="Choose another name, or replace it by force."
+        )
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
         try:
             header = read_header(buffer)
