@@ -25,6 +25,7 @@ __all__ = ["Audit"]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
 _LARGEST = 8 << 20
+_WAIT_SECONDS = 2.0
 _NAME = "tool_calls.jsonl"
 _OLD_NAME = "tool_calls.1.jsonl"
 
@@ -48,14 +49,26 @@ class Audit:
         line = json.dumps(values, ensure_ascii=True, default=str) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if self._path.exists() and self._path.stat().st_size > _LARGEST:
-                os.replace(self._path, self._old)
+            self._rotate()
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             descriptor = os.open(self._path, flags, 0o600)
             with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as file:
                 file.write(line.encode("ascii"))
         except OSError as error:
             log.warning("the record of a tool call could not be kept: %s", error)
+
+    def _rotate(self) -> None:
+        """Puts a file that is full aside: one process does, however many see that it is."""
+        import filelock
+
+        if not self._is_full():
+            return
+        with filelock.FileLock(self._path.with_suffix(".lock"), timeout=_WAIT_SECONDS):
+            if self._is_full():
+                os.replace(self._path, self._old)
+
+    def _is_full(self) -> bool:
+        return self._path.exists() and self._path.stat().st_size > _LARGEST
 
     def read(
         self, *, run_id: str | None = None, tool: str | None = None, limit: int = 100

@@ -11,19 +11,18 @@ wrong. So what comes out has the form or is an error, as with the engine's own c
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ryzanstein.agents.backends.base import Message, Refused
 from ryzanstein.errors import InferenceError, InvalidRequest
+from ryzanstein.tools.fences import blocks
 
 __all__ = ["Form", "Misfit"]
 
 _REGEX_SECONDS = 0.5
 _WRAPPED = "answer"
-_FENCE = re.compile(r"^```\w+[ \t]*\n", re.M)
 _CONSTRAINTS = ("choices", "regex", "json_schema", "grammar")
 
 
@@ -153,9 +152,9 @@ class Form:
             return text.lstrip()[len(prefix) :].removeprefix("\n")
         if not prefix.startswith("```"):
             return text
-        opening = _FENCE.search(text)
-        if opening is not None:
-            return text[opening.end() :]
+        opened = [block for block in blocks(text) if block.language]
+        if opened:
+            return text[opened[0].inside :]
         return text.partition("```")[2].partition("\n")[2] if text.count("```") > 1 else text
 
 

@@ -25,6 +25,7 @@ from ryzanstein.agents.running.persona import system_message, window_of
 from ryzanstein.agents.running.sections import TASK_SHARE
 from ryzanstein.agents.team.members import members_of
 from ryzanstein.errors import InvalidRequest, RyzansteinError
+from ryzanstein.tools.fences import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,7 +47,6 @@ SECONDS = 300.0
 # Of the words of two findings on one line, from which on they say the same.
 ALIKE = 0.3
 LINTER = "ruff"
-_FENCE = re.compile(r"```[\w+-]*\n(.*?)```", re.S)
 _WORD = re.compile(r"[a-z_]{3,}")
 _QUESTION = (
     "Review this code, whose lines are numbered:\n{code}\n\n"
@@ -102,9 +102,9 @@ async def code_of(task: str, services: Services) -> tuple[str, str]:
     Raises:
         InvalidRequest: The task has no code and names no file that can be read.
     """
-    fenced = _FENCE.search(task)
+    fenced = [block for block in blocks(task) if block.closed]
     if fenced:
-        return fenced.group(1), ""
+        return fenced[0].text, ""
     refused = ""
     for path in dict.fromkeys(FILE.findall(task)):
         code, why = await _read_whole(path, services)

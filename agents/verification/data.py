@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from ryzanstein.agents.verification.checks import Check
+from ryzanstein.tools.fences import blocks
 
 __all__ = ["check_data"]
 
@@ -20,7 +21,6 @@ _ASKS = (
 )
 _JSON = re.compile(_ASKS.format(kind="JSON"), re.I)
 _CSV = re.compile(_ASKS.format(kind="CSV"), re.I)
-_FENCE = re.compile(r"```([\w+-]*)[ \t]*\n(.*?)(?:```|\Z)", re.S)
 _NAME = r"[`'\"]?[A-Za-z_]\w*[`'\"]?"
 _TYPE = (
     r"(?:string|text|integer|int|whole number|number|float|decimal|boolean|bool|list|array|object)"
@@ -102,10 +102,10 @@ def _csv(task: str, answer: str) -> list[Check]:
 
 def _block(answer: str, kind: str) -> str:
     """The fenced block of a kind, the only block, or the text itself from its first bracket on."""
-    blocks = _FENCE.findall(answer)
-    of_kind = [text for language, text in blocks if language.lower() == kind]
-    if of_kind or len(blocks) == 1:
-        return str((of_kind or [blocks[0][1]])[0])
+    found = blocks(answer)
+    of_kind = [block for block in found if block.language == kind]
+    if of_kind or len(found) == 1:
+        return (of_kind or found)[0].text
     if kind != "json":
         return answer
     start = min((answer.find(char) for char in "{[" if char in answer), default=-1)

@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ryzanstein.tools.fences import blocks
+
 __all__ = ["Stub", "examples", "function_name", "parsed_asserts", "parses", "stub"]
 
 MOST_ASSERTS = 12
 _LONGEST = 20_000
 
 _NAMED = re.compile(r"\b([A-Za-z_]\w*)\(([^()\n]*)\)")
-_FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.S)
 _CODE_LINE = re.compile(r"^(?:from\s+[\w.]+\s+import\b|import\s+\w|def\s+\w|class\s+\w|@\w)", re.M)
 _DEFINED = re.compile(r"^\s*([A-Za-z_]\w*)\s*=(?!=)", re.M)
 _CALL = re.compile(r"\b([A-Za-z_]\w*)\(")
@@ -88,7 +89,9 @@ def stub(task: str) -> Stub | None:
 
 
 def _sources(task: str) -> Iterator[str]:
-    yield from _FENCE.findall(task)
+    for block in blocks(task):
+        if block.closed and block.language in {"", "python", "py"}:
+            yield block.text
     if "```" not in task:
         start = _CODE_LINE.search(task)
         if start is not None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from pydantic import Field
 
 from ryzanstein.errors import ToolError
 from ryzanstein.tools.context import ToolContext
+from ryzanstein.tools.fences import blocks
 from ryzanstein.tools.paths import Roots
 from ryzanstein.tools.staging import Stage
 
 __all__ = ["CodeText", "sources", "staged", "unfenced"]
 
 _STAGED_BYTES = 32 << 20
-_FENCE = re.compile(r"```[\w+-]*\n(.*?)```", re.DOTALL)
 CodeText = Annotated[
     str, Field(max_length=100_000, description="the code itself, where there is no file")
 ]
@@ -59,5 +58,5 @@ def sources(files: dict[str, bytes]) -> list[str]:
 
 def unfenced(code: str) -> str:
     """Takes the code out of a fenced block where a model left the fence on."""
-    blocks = _FENCE.findall(code + ("\n```" if code.count("```") % 2 else ""))
-    return "\n".join(blocks) if blocks and code.lstrip().startswith("```") else code
+    found = [block.text for block in blocks(code)]
+    return "\n".join(found) if found and code.lstrip().startswith("```") else code
