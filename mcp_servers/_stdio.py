@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.server.runner import serve_dual_era_loop, serve_loop
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+from pydantic_core import PydanticSerializationError
 
 from ryzanstein.errors import ConnectionFailed
 from ryzanstein.mcp_servers._frames import MAX_FRAME, InFlight, Refusal, read_frame
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
 __all__ = ["Era", "Wire", "run_stdio", "serve_stdio", "take_wire"]
+
+log = logging.getLogger("ryzanstein.mcp_servers")
 
 Era = Literal["auto", "legacy"]
 _CHUNK = 65_536
@@ -175,6 +179,8 @@ class _Connection:
                     await anyio.to_thread.run_sync(_put, self.wire.sink, message)
                 except OSError:  # nobody reads any more
                     scope.cancel()
+                except PydanticSerializationError:
+                    log.exception("A message cannot be written as JSON.")
 
 
 def _put(sink: int, message: SessionMessage) -> None:

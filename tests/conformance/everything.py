@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 from typing import Annotated, Any
 
 from mcp.server import ServerRequestContext
@@ -137,6 +138,12 @@ def test_x_mcp_header(
 ) -> str:
     """Take an argument that is said in a header as well."""
     return f"region={region}"
+
+
+@mcp.tool()
+def name_of_bytes() -> str:
+    """Answer with the name of a file that is no UTF-8."""
+    return os.fsdecode(b"caf\xe9.txt")
 
 
 # What a server asks its client, in the protocol of 2025

@@ -140,6 +140,15 @@ def test_a_cancelled_call_frees_its_id(stdio: Stdio) -> None:
     assert stdio.answer(6)["result"] == {}
 
 
+def test_an_answer_that_is_no_utf_8_is_written_as_far_as_it_can_be(
+    stdio: Stdio, http: Http
+) -> None:
+    call = request(20, "tools/call", {"name": "name_of_bytes", "arguments": {}})
+    stdio.send(call)
+    for found in (stdio.answer(20), http.answer(call)[1]):
+        assert found["result"]["content"][0]["text"] == "caf?.txt"
+
+
 def test_calls_before_initialize_are_refused_and_it_still_works() -> None:
     with Stdio() as server:
         server.send(request(1, "tools/list"), request(2, "no/such"), request(3, "ping"))
