@@ -51,6 +51,7 @@ def same(result: dict[str, Any], told: list[str]) -> None:
         "tokens",
         "seconds",
         "model",
+        "status",
     }
     assert result["model"] == "smollm2-135m"
     assert result["answer"] and result["tokens"] > 0
