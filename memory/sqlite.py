@@ -43,7 +43,7 @@ class SQLite:
         StorageError: The file's directory cannot be made.
     """
 
-    schema = None
+    schema: str | None = None
     reading: dict[str, Any] = {}  # noqa: RUF012
     writing: dict[str, Any] = {"immediate": True}  # noqa: RUF012
 
