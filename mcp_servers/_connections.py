@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["HEADER_SECONDS", "Connection"]
@@ -13,7 +12,11 @@ HEADER_SECONDS = 10.0
 
 
 class Connection(H11Protocol):
-    """A connection that gives the headers of each request ten seconds."""
+    """A connection that gives ten seconds to whatever no answer is being made for.
+
+    That is the headers of each request, and the rest of a body that was answered before its end,
+    such as that of a request without a token: nobody reads it, so nobody else sets it a limit.
+    """
 
     _due: asyncio.TimerHandle | None = None
 
@@ -23,7 +26,7 @@ class Connection(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Takes what came; stops to wait where it was all of a request's headers."""
+        """Takes what came; stops to wait where that was all of a request's headers."""
         super().data_received(data)
         self._watch()
 
@@ -38,7 +41,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
+        if self.cycle is not None and not self.cycle.response_complete:
             self._unwatch()
         elif self._due is None:
             self._due = self.loop.call_later(HEADER_SECONDS, self.transport.abort)

@@ -171,7 +171,7 @@ class FrameGuard:
         finally:
             answered()
             # Also of a session that never was: made-up names must not add up.
-            if session and not flight:
+            if not self._sessions.get(session):
                 self._sessions.pop(session, None)
 
 

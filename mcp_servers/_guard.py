@@ -45,12 +45,14 @@ class Guard:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         lengths = headers.getlist("content-length")
         if len(lengths) > 1 or (lengths and "transfer-encoding" in headers):
-            return PlainTextResponse("The length of the body is said in two ways.", 400)
+            # Closed, since nobody knows where the next request begins.
+            close = {"Connection": "close"}
+            return PlainTextResponse("The length of the body is said in two ways.", 400, close)
         if len(hosts) != 1:
             return PlainTextResponse("A request has one Host.", 400)
         if _name(f"//{hosts[0]}") not in self._hosts:
             return PlainTextResponse("This is not the host you asked for.", 421)
-        if any(_name(origin) not in self._hosts for origin in origins):
+        if any("//" not in one[1:] or _name(one) not in self._hosts for one in origins):
             return PlainTextResponse("Pages of other origins have no access.", 403)
         return None
 
@@ -70,9 +72,11 @@ def machine_names() -> frozenset[str]:
 
 
 def _name(url: str) -> str:
+    """The host of a URL that has nothing but a scheme, a host and a port; else an empty text."""
     try:
         parts = urlsplit(url)
         # The port is looked at for its syntax only: behind a tunnel it may be another.
-        return (parts.hostname or "") if parts.port is None or parts.port else ""
+        plain = not parts.path and not set("@?#") & set(url) and parts.port != 0
+        return (parts.hostname or "") if plain else ""
     except ValueError:
         return ""
