@@ -269,8 +269,8 @@ def make_server(
         extensions=extensions,
         log_level="WARNING",
         middleware=[
-            within_protocol,
             within_subject,
+            within_protocol,
             beating,
             *(one.listening for one in extensions if isinstance(one, Tasks)),
         ],

@@ -28,6 +28,7 @@ from ryzanstein.errors import (
     RyzansteinError,
     ToolNotFound,
 )
+from ryzanstein.mcp_servers._subject import without_places
 
 __all__ = ["within_protocol"]
 
@@ -50,7 +51,7 @@ async def within_protocol(
     except RyzansteinError as error:
         mendable = isinstance(error, AgentNotFound | InvalidRequest | ModelNotFound | ToolNotFound)
         code = INVALID_PARAMS if mendable else INTERNAL_ERROR
-        data = {ERROR_META: error.to_wire()}
+        data = {ERROR_META: without_places(error).to_wire()}
         raise MCPError(code, f"{error.code}: {error}", data) from error
     except Exception as error:
         log.exception("%s failed", ctx.method)

@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from ryzanstein.errors import InvalidRequest, RyzansteinError
 from ryzanstein.mcp_servers._inference import Generated, generated
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._subject import without_places
 
 __all__ = ["routes"]
 
@@ -140,7 +141,7 @@ def _answering(endpoint: Endpoint) -> Endpoint:
 def _error(error: RyzansteinError) -> JSONResponse:
     status = STATUS.get(error.code, 500)
     kind = "invalid_request_error" if status < 500 else "server_error"
-    body = {"message": str(error), "type": kind, "code": error.code, "param": None}
+    body = {"message": str(without_places(error)), "type": kind, "code": error.code, "param": None}
     return JSONResponse({"error": body}, status)
 
 
@@ -353,5 +354,6 @@ def _constraint(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
     if kind == "json_object":
         return {"json_schema": {"type": "object"}}
     if kind == "json_schema":
-        return {"json_schema": (wanted.get("json_schema") or {}).get("schema") or {}}
-    raise InvalidRequest(f"response_format {kind!r} is not supported.")
+        named = wanted.get("json_schema") or {}
+        return {"json_schema": named.get("schema") or {} if isinstance(named, dict) else named}
+    raise InvalidRequest(f"response_format {str(kind)[:80]!r} is not supported.")

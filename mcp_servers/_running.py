@@ -29,7 +29,7 @@ from ryzanstein.mcp_servers._live import Live
 from ryzanstein.mcp_servers._ranking import current_router
 from ryzanstein.mcp_servers._rounds import Rounds
 from ryzanstein.mcp_servers._shared import shared
-from ryzanstein.mcp_servers._subject import Own
+from ryzanstein.mcp_servers._subject import Own, without_places
 from ryzanstein.mcp_servers._task import task_id
 from ryzanstein.memory.records import RunTaken
 from ryzanstein.resilience import retried
@@ -133,7 +133,7 @@ async def _to_its_end(live: Live) -> dict[str, Any]:
                 told = _known(error) or RyzansteinError(
                     f"The run failed unexpectedly ({type(error).__name__})."
                 )
-                status, kept = "failed", {"error": told.to_wire()}
+                status, kept = "failed", {"error": without_places(told).to_wire()}
             finally:
                 group.cancel_scope.cancel()
     finally:

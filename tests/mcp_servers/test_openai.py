@@ -77,6 +77,15 @@ async def test_an_answer_fits_the_schema_that_was_asked_for(base_url: str) -> No
     assert isinstance(json.loads(answer["choices"][0]["message"]["content"])["n"], int)
 
 
+@pytest.mark.parametrize("given", [[1], 5, {"schema": [1]}])
+async def test_a_schema_that_is_none_is_refused(base_url: str, given: Any) -> None:
+    wanted = {"type": "json_schema", "json_schema": given}
+    body = {"messages": [QUESTION], "max_tokens": 1, "response_format": wanted}
+    answer = await post(f"{base_url}/v1/chat/completions", body)
+    assert answer.status_code == 400
+    assert "json_schema" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_unknown_model_is_not_found(base_url: str, stream: bool) -> None:
     body = {"model": "gpt-5", "messages": [QUESTION], "stream": stream}

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from mcp_types import CallToolResult
+from mcp import MCPError
+from mcp_types import CallToolResult, ResourceTemplateReference
 
 from ryzanstein.mcp_servers import _subject
 from ryzanstein.mcp_servers._shared import shared
@@ -190,9 +191,16 @@ async def test_no_error_tells_where_anything_lies(people: People) -> None:
     folder = shared().settings.data_dir / "subjects" / key
     folder.mkdir(parents=True)
     (folder / "ryzanstein.db").write_text("This is no database." * 100, encoding="utf-8")
-    said = await people.fault("ada", "memory", "recall", query="safe")
-    assert str(shared().settings.data_dir) not in said
-    assert "ryzanstein.db" in said
+    said = [await people.fault("ada", "memory", "recall", query="safe")]
+    ref = ResourceTemplateReference(type="ref/resource", uri="run://{id}")
+    for mode in ("auto", "legacy"):
+        async with people.client("ada", "orchestrator", mode=mode) as client:
+            with pytest.raises(MCPError) as caught:
+                await client.complete(ref, {"name": "id", "value": "run"})
+        said.append(f"{caught.value} {caught.value.data}")
+    for text in said:
+        assert str(shared().settings.data_dir) not in text
+        assert "ryzanstein.db" in text
 
 
 async def test_nothing_tells_where_on_the_machine_anything_lies(people: People) -> None:
