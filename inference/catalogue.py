@@ -96,8 +96,10 @@ class Catalogue:
             ModelNotFound: Neither a file nor a catalogue name.
         """
         name = name or self.default()
-        # Whether there is a file, and what is in it, is nobody's business but the owner's.
-        if name not in self._entries and current().admin and _looks_like_path(name):
+        # Whether there is a file, and what is in it, is nobody's business but the owner's; the one
+        # that he made the default is for all.
+        open_ = current().admin or name == self._settings.default_model
+        if name not in self._entries and open_ and _looks_like_path(name):
             path = Path(name).expanduser()
             if path.exists():
                 return path

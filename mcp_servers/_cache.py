@@ -279,7 +279,7 @@ def _in_memory(loaded: LoadedModel, entry: CachedState) -> StateBrief:
     return StateBrief(
         id=state_id(ids),
         label=" ".join(loaded.text(ids).split())[:80],
-        model=loaded.name,
+        model=place(loaded.name),
         place="memory",
         tokens=len(ids),
         bytes=entry.state.nbytes,

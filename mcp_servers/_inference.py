@@ -15,6 +15,7 @@ from ryzanstein.errors import InvalidRequest
 from ryzanstein.mcp_servers._factory import READS, Reply, make_server
 from ryzanstein.mcp_servers._metrics import counting
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.mcp_servers._subject import place
 from ryzanstein.mcp_servers._work import Ticker, in_thread
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ async def count_tokens(
     what = text if text is not None else [one.model_dump() for one in messages or []]
     engine = shared().engine
     tokens = await in_thread(lambda stop: engine.count_tokens(model, what))
-    return Counted(model=model or shared().catalogue.default(), tokens=tokens)
+    return Counted(model=place(model or shared().catalogue.default()), tokens=tokens)
 
 
 def constraint(
@@ -320,7 +321,8 @@ async def generated(
     result = await in_thread(work, tick.beat)
     for one in counting():
         one.tokens(result.model, result.prompt_tokens - result.cached_tokens, result.tokens)
-    return Generated(**{name: getattr(result, name) for name in Generated.model_fields})
+    fields = {name: getattr(result, name) for name in Generated.model_fields}
+    return Generated(**{**fields, "model": place(result.model)})
 
 
 @mcp.resource("inference://status", mime_type="application/json", title="Engine status")
@@ -331,8 +333,8 @@ def status() -> str:
     loaded = shared().engine.loaded() if shared().has("engine") else []
     return json.dumps(
         {
-            "loaded": loaded,
-            "default_model": shared().catalogue.default(),
+            "loaded": [place(name) for name in loaded],
+            "default_model": place(shared().catalogue.default()),
             "threads": shared().settings.threads or available_cpus(),
             "cpu": cpu_name(),
             "available_memory": available_memory(),

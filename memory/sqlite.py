@@ -12,6 +12,8 @@ long as nobody else changes the file: before each transaction its size and time 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -55,7 +57,7 @@ class SQLite:
         self._busy_seconds = busy_seconds
         self._frozen: tuple[object, ...] | None = None
         if not self.shared_connection:
-            _make_directory(str(url.database))
+            _make_file(str(url.database))
         self.engine = self._engine(url)
 
     @property
@@ -223,7 +225,7 @@ _EXPLANATIONS = {
 }
 
 
-def _make_directory(database: str) -> None:
+def _make_file(database: str) -> None:
     if database.startswith("file:"):
         return
     directory = Path(database).parent
@@ -234,6 +236,9 @@ def _make_directory(database: str) -> None:
             f"{directory} cannot be made: {error.strerror}.",
             hint="Set RYZANSTEIN_DATA_DIR or RYZANSTEIN_DATABASE_URL to a place of yours.",
         ) from error
+    # SQLite would let every user of the machine read it. What is wrong here it says better itself.
+    with contextlib.suppress(OSError):
+        os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare(connection: Any, record: object) -> None:

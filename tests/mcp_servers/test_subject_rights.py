@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ryzanstein.mcp_servers import _subject
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._subject import subject_of
 from ryzanstein.subject import OWNER, acting
+from tests.inference.tiny import Shape, write_gguf
 from tests.mcp_servers.people import People, token
 
 SECRET = "Ada's safe opens with the number 5318."
@@ -203,8 +205,14 @@ async def test_no_error_tells_where_anything_lies(people: People) -> None:
         assert "ryzanstein.db" in text
 
 
-async def test_nothing_tells_where_on_the_machine_anything_lies(people: People) -> None:
+async def test_nothing_tells_where_on_the_machine_anything_lies(
+    people: People, tmp_path: Path
+) -> None:
     places = [str(shared().settings.data_dir), str(shared().settings.models_path)]
+    # The owner may have made a file the default, for everybody.
+    file = write_gguf(tmp_path / "default.gguf", Shape(layers=1))
+    shared().reset(replace(shared().settings, default_model=str(file)))
+    places.append(str(tmp_path))
     told = [
         str(await people.answer("ada", "memory", "memory_stats")),
         str(await people.answer("ada", "model", "describe_model", name="tiny-bitnet")),
@@ -212,6 +220,9 @@ async def test_nothing_tells_where_on_the_machine_anything_lies(people: People) 
         str(await people.answer("ada", "cache", "cache_stats")),
         await people.read("ada", "cache", "cache://policy"),
         await people.read("ada", "model", "model://smollm2-135m"),
+        str(await people.answer("ada", "inference", "generate_text", prompt="x", max_tokens=1)),
+        str(await people.answer("ada", "inference", "count_tokens", text="x")),
+        str(await people.answer("ada", "cache", "list_states")),
         await people.read("ada", "inference", "inference://status"),
         await people.read("ada", "analytics", "analytics://dashboard"),
     ]

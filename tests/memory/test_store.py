@@ -267,3 +267,12 @@ def test_a_closed_store_says_so(url: str) -> None:
     with MemoryStore(url) as again:
         memory = again.get(kept.id)
         assert memory is not None and memory.uses == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files are those of POSIX")
+def test_no_other_user_of_the_machine_can_read_the_database(tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path / 'new' / 'memory.db'}") as store:
+        store.remember("Ada's safe opens with the number 5318.")
+        files = list((tmp_path / "new").glob("memory.db*"))
+        assert len(files) > 1
+        assert all(file.stat().st_mode & 0o077 == 0 for file in files)
