@@ -21,10 +21,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ryzanstein.errors import InvalidRequest, StorageError
 
@@ -35,11 +35,16 @@ __all__ = ["EXACT", "Response", "ResponseCache", "ResponseStats"]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
 
+_Found = TypeVar("_Found")
+
 EXACT: Final = 1.0
 _VERSION: Final = 1
 _BUSY_SECONDS: Final = 30.0
 _COMPARED: Final = 20_000  # prompts of a scope whose vectors are looked at, the latest used
 _NEAREST: Final = 5  # of them whose texts are compared
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Of a time, later than all that is there: what was used last stays last where the clock goes back.
+_LATEST: Final = "(SELECT max(?, coalesce(max(used), 0) + 1e-6) FROM responses)"
 _TABLES: Final = (
     "DROP TABLE IF EXISTS responses",
     "DROP TABLE IF EXISTS lookups",
@@ -119,14 +124,17 @@ class ResponseCache:
             _id(scope, prompt), model, prompt, response, size, now, now + seconds, hits=0
         )
         row = (kept.id, scope, model, prompt, response, embedding, vector, size, now, kept.expires)
-        with self._open() as connection:
+
+        def put(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM responses WHERE expires <= ?", (now,))
             connection.execute(
-                f"INSERT OR REPLACE INTO responses VALUES ({'?, ' * 10}?, 0)", (*row, now)
+                f"INSERT OR REPLACE INTO responses VALUES ({'?, ' * 10}{_LATEST}, 0)", (*row, now)
             )
             (total,) = connection.execute("SELECT sum(bytes) FROM responses").fetchone()
             if total > self.max_bytes:
                 self._shrink(connection)
+
+        self._within(put)
         return kept
 
     def lookup(
@@ -146,7 +154,8 @@ class ResponseCache:
         if not self.path.exists():
             return None
         scope, now = _scope(model, parameters), time.time()
-        with self._open() as connection:
+
+        def look(connection: sqlite3.Connection) -> Response | None:
             id, similarity = _id(scope, prompt), EXACT
             found = _live(connection, id, now)
             if found is None and least < EXACT:
@@ -160,9 +169,11 @@ class ResponseCache:
             if found is None:
                 return None
             connection.execute(
-                "UPDATE responses SET used = ?, hits = hits + 1 WHERE id = ?", (now, id)
+                f"UPDATE responses SET used = {_LATEST}, hits = hits + 1 WHERE id = ?", (now, id)
             )
-        return Response(**{**found, "hits": found["hits"] + 1}, similarity=similarity)
+            return Response(**{**found, "hits": found["hits"] + 1}, similarity=similarity)
+
+        return self._within(look)
 
     def evict(self, ids: Sequence[str], keep_bytes: int | None, model: str | None) -> list[int]:
         """Drops chosen answers, or those used the longest ago; returns the bytes of each.
@@ -174,7 +185,8 @@ class ResponseCache:
         """
         if not self.path.exists():
             return []
-        with self._open() as connection:
+
+        def drop(connection: sqlite3.Connection) -> list[int]:
             rows = connection.execute(
                 "SELECT id, bytes FROM responses WHERE ? IN ('', model) ORDER BY used DESC",
                 (model or "",),
@@ -184,20 +196,25 @@ class ResponseCache:
             else:
                 gone = _beyond(rows, keep_bytes)
             connection.executemany("DELETE FROM responses WHERE id = ?", [(id,) for id, _ in gone])
-        return [size for _, size in gone]
+            return [size for _, size in gone]
+
+        return self._within(drop)
 
     def stats(self) -> ResponseStats:
         """Counts what is here and how it was used."""
         if not self.path.exists():
             return ResponseStats(0, 0, 0, 0, 0)
-        with self._open() as connection:
-            count, size = connection.execute(
+
+        def count(connection: sqlite3.Connection) -> ResponseStats:
+            responses, size = connection.execute(
                 "SELECT count(*), coalesce(sum(bytes), 0) FROM responses WHERE expires > ?",
                 (time.time(),),
             ).fetchone()
             lookups = dict(connection.execute("SELECT outcome, count FROM lookups"))
-        counted = (lookups.get(outcome, 0) for outcome in ("exact", "near", "missed"))
-        return ResponseStats(count, size, *counted)
+            counted = (lookups.get(outcome, 0) for outcome in ("exact", "near", "missed"))
+            return ResponseStats(responses, size, *counted)
+
+        return self._within(count)
 
     def _shrink(self, connection: sqlite3.Connection) -> None:
         rows = connection.execute("SELECT id, bytes FROM responses ORDER BY used DESC").fetchall()
@@ -237,28 +254,30 @@ class ResponseCache:
         embedder = self._embedder()
         return embedder.embed([prompt])[0].astype("<f2").tobytes(), embedder.model_id
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """A transaction; a file that is no database of this version is begun anew."""
+    def _within(self, work: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        """Does work in a transaction; a file that turns out damaged is begun anew for it."""
         try:
-            with self._lock:
-                try:
-                    connection = self._connected()
-                except sqlite3.DatabaseError as error:
-                    if isinstance(error, sqlite3.OperationalError):
-                        raise
-                    log.warning("the kept answers are damaged and begun anew: %s", error)
-                    for suffix in ("", "-wal", "-shm"):
-                        Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-                    connection = self._connected()
-            with contextlib.closing(connection), connection:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
+            try:
+                return self._done(work)
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                    raise
+                log.warning("the kept answers are damaged and begun anew: %s", error)
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+                return self._done(work)
         except (sqlite3.Error, OSError) as error:
             why = getattr(error, "strerror", None) or error
             raise StorageError(
                 f"The kept answers cannot be used: {why}.", hint="Is the disk full or read-only?"
             ) from error
+
+    def _done(self, work: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        with self._lock:
+            connection = self._connected()
+        with contextlib.closing(connection), connection:
+            connection.execute("BEGIN IMMEDIATE")
+            return work(connection)
 
     def _connected(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)

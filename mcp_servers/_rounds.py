@@ -95,7 +95,7 @@ class Rounds:
         """Ends the work, as its client asked."""
         assert self._task is not None
         self.cancelled = True
-        self._task.cancel()
+        _background.cancel(self._task)
 
     def go_on(self, context: Context[Any, Any]) -> None:
         """Begins another round with what the client answered."""
@@ -111,8 +111,8 @@ class Rounds:
         try:
             await asyncio.wait({self._task, question}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            self.cancel()
-            await asyncio.wait({self._task})
+            self.cancelled = True
+            await _background.end(self._task)
             raise
         finally:
             self._context = None

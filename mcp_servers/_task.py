@@ -16,6 +16,8 @@ from mcp_types.methods import serialize_server_result
 from mcp_types.version import LATEST_MODERN_VERSION
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from ryzanstein.mcp_servers import _background
+
 __all__ = ["POLL_MS", "Task", "stamp", "task_id", "wire_result"]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
@@ -145,7 +147,7 @@ class Task:
     def cancel(self) -> None:
         """Stops the call, if it is under way."""
         if self._work is not None:
-            self._work.cancel()
+            _background.cancel(self._work)
 
     @property
     def expired(self) -> bool:

@@ -173,8 +173,7 @@ class Tasks(Extension):
         try:
             await asyncio.wait({work}, timeout=GRACE_SECONDS)
         except asyncio.CancelledError:
-            work.cancel()
-            await asyncio.wait({work})
+            await _background.end(work)
             raise
         if work.done():
             return await work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import stat
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,35 @@ def test_the_file_is_its_owners_alone_and_begun_anew_when_damaged(tmp_path: Path
     responses.store(ASKED, "again", "m", {}, 60)
     found = responses.lookup(ASKED, "m", {}, 1.0)
     assert found is not None and found.response == "again"
+
+
+def test_a_file_that_is_damaged_in_the_middle_is_begun_anew_too(tmp_path: Path) -> None:
+    responses = cache(tmp_path)
+    for number in range(20):
+        responses.store(f"question {number}", "x" * 1000, "m", {}, 60)
+    whole = responses.path.read_bytes()
+    for use in (
+        lambda: responses.lookup("question 3", "m", {}, 0.9),
+        lambda: responses.store("question 3", "answer", "m", {}, 60),
+        lambda: responses.evict([], 10, None),
+    ):
+        responses.path.write_bytes(whole[:4096] + bytes(len(whole) - 4096))
+        use()
+        assert responses.stats().responses <= 1
+
+
+def test_a_clock_that_goes_back_does_not_make_the_newest_answers_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responses = cache(tmp_path, most=3000)
+    for name in ("one", "two"):
+        responses.store(name, "x" * 700, "m", {}, 10_000)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 5000)
+    for name in ("three", "four", "five"):
+        responses.store(name, "x" * 700, "m", {}, 10_000)
+        assert responses.lookup(name, "m", {}, 1.0) is not None
+    assert responses.lookup("one", "m", {}, 1.0) is None
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
