@@ -9,10 +9,11 @@ terminal may not start in a client.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -30,6 +31,8 @@ from ryzanstein.cli._entries import starts_us
 __all__ = ["Configured", "Found", "configured", "headers_of", "probe"]
 
 _AT_ONCE = 2
+_KEPT_BYTES = 1 << 16
+_SECONDS_TO_READ = 1.0
 _TOKEN = re.compile(rf"\$\{{input:{TOKEN_INPUT}\}}|\$\{{\{{\s*secrets\.{SECRET}\s*\}}\}}")
 
 
@@ -100,6 +103,8 @@ def probe(servers: Sequence[Configured]) -> list[Found]:
             for at in range(len(servers)):
                 group.start_soon(one, at)
 
+    # It shows a traceback of each line on a server's stdout that is no message.
+    logging.getLogger("mcp.client.stdio").setLevel(logging.CRITICAL)
     anyio.run(all_of_them)
     return [one for one in found if one is not None]
 
@@ -110,17 +115,17 @@ async def _probed(server: Configured) -> Found:
     if _is_clients_secret(server.entry):
         return Found(server.name, (), 0.0, note="not tried: only the client knows its token")
     began = time.perf_counter()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+    with _Said() as said:
         try:
             with anyio.fail_after(server.seconds):
-                tools = await _tools(server, log)
+                tools = await _tools(server, said.log)
             return Found(server.name, tools, time.perf_counter() - began)
         except TimeoutError:
             fault = f"no answer within {server.seconds:g} s"
         except ValueError as error:  # what no program can be started with
             fault = f"its entry cannot be used: {error}".splitlines()[0]
         except transport_errors() as error:
-            fault = _explained(server, first_cause(error), log)
+            fault = _explained(server, first_cause(error), said)
     return Found(server.name, (), time.perf_counter() - began, fault)
 
 
@@ -148,10 +153,13 @@ async def _transport(server: Configured, log: Any, stack: AsyncExitStack) -> Any
     if isinstance(url, str):
         return await _http(url, server.entry, log, stack)
     variables = _mapping(server.entry.get("env"))
+    command, args = server.entry.get("command"), server.entry.get("args") or []
+    if not command or not isinstance(args, list | tuple):
+        raise ValueError("it has no command" if not command else "args is no list")
     return stdio_client(
         StdioServerParameters(
-            command=str(server.entry["command"]),
-            args=[_filled(str(one), server.folder) for one in server.entry.get("args", ())],
+            command=str(command),
+            args=[_filled(str(one), server.folder) for one in args],
             env={**_bare_environment(), **{key: str(one) for key, one in variables.items()}},
             cwd=server.folder,
         ),
@@ -208,11 +216,40 @@ def _filled(text: str, folder: Path) -> str:
     return text.replace("${workspaceFolder}", str(folder))
 
 
-def _explained(server: Configured, cause: str, log: Any) -> str:
+class _Said:
+    """What a server writes to stderr, of which only the end is kept, however much it is.
+
+    Attributes:
+        log: A file for it to write to.
+    """
+
+    def __enter__(self) -> _Said:
+        self._end = b""
+        reading, writing = os.pipe()
+        self.log = open(writing, "w", encoding="utf-8", errors="replace")
+        self._reader = threading.Thread(target=self._read, args=(reading,), daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.close()
+
+    def last_line(self) -> str:
+        """Returns the last line with words in it, once everything is written."""
+        self.log.close()
+        self._reader.join(_SECONDS_TO_READ)  # a child's child may hold it open
+        lines = [line.strip() for line in self._end.decode("utf-8", "replace").splitlines()]
+        return next((line[:300] for line in reversed(lines) if line), "")
+
+    def _read(self, reading: int) -> None:
+        with open(reading, "rb", buffering=0) as pipe:
+            while piece := pipe.read(_KEPT_BYTES):
+                self._end = (self._end + piece)[-_KEPT_BYTES:]
+
+
+def _explained(server: Configured, cause: str, said: _Said) -> str:
     """Says why a server did not start: what it wrote last, or that its command is gone."""
     command = server.entry.get("command")
     if command is not None and not Path(str(command)).exists():
         return f"{command} is not there any more"
-    log.seek(0)
-    lines = [line.strip() for line in log.read().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else cause
+    return said.last_line() or cause

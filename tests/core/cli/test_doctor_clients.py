@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,6 +92,8 @@ def test_what_keeps_a_server_from_starting_is_said(tmp_path: Path) -> None:
             server(tmp_path / "plain"),
             server("relative-and-nowhere"),
             server("\0", env=[1]),
+            Configured("one", {"args": ["ryzanstein.cli"]}, 5, Path("/")),
+            Configured("one", {"command": "/bin/true", "args": "mcp"}, 5, Path("/")),
         ]
     )
     faults = [one.fault for one in found]
@@ -100,7 +103,28 @@ def test_what_keeps_a_server_from_starting_is_said(tmp_path: Path) -> None:
     assert "ermission" in faults[3]
     assert faults[4] == "relative-and-nowhere is not there any more"
     assert faults[5].startswith("its entry cannot be used")
+    assert faults[6:] == [
+        "its entry cannot be used: it has no command",
+        "its entry cannot be used: args is no list",
+    ]
     assert not any(one.tools for one in found)
+
+
+def test_a_server_that_writes_without_end_takes_neither_memory_nor_disk(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    floods = []
+    for name, where in (("out", ""), ("err", ">&2")):
+        flood = tmp_path / name
+        flood.write_text(f"#!/bin/sh\nexec yes no words at all {where}\n")
+        flood.chmod(0o755)
+        floods.append(server(flood, seconds=0.5))
+    found = probe(floods)
+    assert found[0].fault == "no answer within 0.5 s"
+    assert found[1].fault in {"no words at all", "no answer within 0.5 s"}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+    assert capfd.readouterr() == ("", "") and not caplog.records
 
 
 def test_the_entries_of_the_user_and_of_the_folder_are_found(script: Path, home: Path) -> None:
