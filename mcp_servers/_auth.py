@@ -58,19 +58,21 @@ _ADMIN_ONLY = frozenset({"/metrics"})
 _SECRET_HEADERS = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 MCP_PATH = re.compile(r"/mcp(/[a-z]+)?")
 _MAX_TOKEN = 16_384
-# Of one address. Behind it only this server's own tokens are looked at, which nobody can guess.
+# Of one address. Behind it no issuer is asked: there only tokens count that are known, or that a
+# known key has signed. Behind a proxy all clients have one address, so those must go on to work.
 _WRONG_RATE = "60/minute"
 
 
 class Verifier(Protocol):
     """Knows tokens of one kind."""
 
-    async def verify(self, token: str, path: str) -> AccessToken | None:
+    async def verify(self, token: str, path: str, ask: bool) -> AccessToken | None:
         """Returns whose a token is, with an empty `token`; None where it is not valid here.
 
         Args:
             token: As it was sent.
             path: What is asked for; a token may be for a part of the server only.
+            ask: Whether its issuer may be asked; else what is known of it already must do.
         """
 
 
@@ -87,8 +89,8 @@ class OwnTokens:
         except RyzansteinError:
             return False
 
-    async def verify(self, token: str, path: str) -> AccessToken | None:
-        """Returns whose a token is; they hold everywhere."""
+    def user(self, token: str) -> AccessToken | None:
+        """Returns whose a token is, None where it is none of them; they hold everywhere."""
         try:
             found = self._tokens.find(token)
         except RyzansteinError as error:
@@ -123,24 +125,22 @@ class Auth:
     scopes: Sequence[str] = ()
     routes: Sequence[Route] = ()
 
-    async def user(
-        self, token: str, path: str, *, own_only: bool = False
-    ) -> AuthenticatedUser | None:
+    async def user(self, token: str, path: str, *, ask: bool = True) -> AuthenticatedUser | None:
         """Returns the user of a token, None where it is not valid.
 
         Args:
             token: As it was sent.
             path: What is asked for.
-            own_only: Ask nobody else whether it is.
+            ask: Whether its issuer may be asked.
 
         Raises:
             ServerUnavailable: Whether it is valid cannot be found out now.
         """
         if not token or len(token) > _MAX_TOKEN:
             return None
-        found = await self.own.verify(token, path)
-        if found is None and self.foreign is not None and not own_only:
-            found = await self.foreign.verify(token, path)
+        found = self.own.user(token)
+        if found is None and self.foreign is not None:
+            found = await self.foreign.verify(token, path, ask)
         if found is None or _has_expired(found):
             return None
         return AuthenticatedUser(found.model_copy(update={"token": ""}))
@@ -185,7 +185,7 @@ class Authenticated:
         address = (scope.get("client") or ("",))[0]
         wait = await self._wrong.over(address) if sent else None
         try:
-            user = await auth.user(_bearer(sent), path, own_only=bool(wait) or is_open)
+            user = await auth.user(_bearer(sent), path, ask=not (wait or is_open))
         except RyzansteinError as error:
             log.error("%s", error)
             return JSONResponse({"error": "temporarily_unavailable"}, 503, {"Retry-After": "5"})

@@ -43,8 +43,13 @@ class Issuer:
         self._fetched = self._tried = float("-inf")
         self._lock = anyio.Lock()
 
-    async def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+    async def key(self, kid: str | None, algorithm: str, ask: bool) -> jwt.PyJWK | None:
         """Returns the key of that id; without one the only key there is; None where there is none.
+
+        Args:
+            kid: As a token names it.
+            algorithm: What the key is used with.
+            ask: Whether the issuer may be asked for keys that are new.
 
         Raises:
             ServerUnavailable: The issuer cannot be asked.
@@ -53,7 +58,7 @@ class Issuer:
         import jwt
 
         found = self._find(kid)
-        if found is None or self._is_due(found):
+        if ask and (found is None or self._is_due(found)):
             # Who knows a key does not wait for one that somebody made up.
             found = await self._fetched_key(kid)
         if found is None or found.get("alg", algorithm) != algorithm:

@@ -102,7 +102,7 @@ class _Signed:
     resource: str
     issuers: Mapping[str, Issuer]
 
-    async def verify(self, token: str, path: str) -> AccessToken | None:
+    async def verify(self, token: str, path: str, ask: bool) -> AccessToken | None:
         """Returns whose a token is, None where it is not valid for this path."""
         import jwt
 
@@ -112,7 +112,7 @@ class _Signed:
             algorithm, kind = header.get("alg"), header.get("typ")
             if issuer is None or algorithm not in ALGORITHMS or _folded(kind) not in _TYPES:
                 return None
-            key = await issuer.key(header.get("kid"), algorithm)
+            key = await issuer.key(header.get("kid"), algorithm, ask)
             claims = None if key is None else _checked(token, key, algorithm, issuer.name)
         except (jwt.PyJWTError, TypeError, AttributeError):
             return None
@@ -148,9 +148,9 @@ class _Asked:
     client_secret: str
     _kept: OrderedDict[str, tuple[float, Mapping[str, Any]]] = field(default_factory=OrderedDict)
 
-    async def verify(self, token: str, path: str) -> AccessToken | None:
+    async def verify(self, token: str, path: str, ask: bool) -> AccessToken | None:
         """Returns whose a token is, None where it is not valid for this path."""
-        claims = await self._claims(token)
+        claims = await self._claims(token, ask)
         if claims.get("active") is not True:
             return None
         issuer = claims.get("iss", self.issuers[0] if len(self.issuers) == 1 else None)
@@ -158,11 +158,13 @@ class _Asked:
             return None
         return _accepted(claims, str(issuer), self.resource, path)
 
-    async def _claims(self, token: str) -> Mapping[str, Any]:
+    async def _claims(self, token: str, ask: bool) -> Mapping[str, Any]:
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
         until, claims = self._kept.get(digest, (0.0, {}))
         if until > time.monotonic():
             return claims
+        if not ask:
+            return {}
         claims = await fetched(
             self.url,
             form={"token": token, "token_type_hint": "access_token"},

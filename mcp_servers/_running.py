@@ -47,6 +47,8 @@ OPTIONAL = ("memory", "model")
 # How often a process looks for a wish to stop, and says at least that it is at a run.
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 10.0
+# Of one subject, in this process.
+MOST_RUNS = 100
 # A run in the middle of a step that listens to nobody is left to the end of the process.
 _SECONDS_TO_STOP = 10.0
 
@@ -89,8 +91,18 @@ async def start(wish: Asked | Resumption) -> str:
     return live.run_id
 
 
+def _require_room() -> None:
+    """Refuses a run more than a subject may have under way, so that nobody's fill the memory."""
+    if len(_LIVE) >= MOST_RUNS:
+        raise InvalidRequest(
+            f"{MOST_RUNS} runs are under way already.",
+            hint="Wait for one of them (get_run with wait), or stop one (cancel_run).",
+        )
+
+
 async def _begun(context: Client, asked: Asked) -> Live:
     """A new run, whose row is there."""
+    _require_room()
     if not asked.task.strip():
         raise InvalidRequest("The task is empty.", hint="Say what is to be done.")
     live = Live(task_id() or new_id("run"), asked, context, _goes_on(context))
@@ -101,6 +113,7 @@ async def _begun(context: Client, asked: Asked) -> Live:
 
 async def _taken_up(context: Client, wish: Resumption) -> Live:
     """A run that another process or an earlier request left, and that is this process's now."""
+    _require_room()
     kept = await anyio.to_thread.run_sync(_kept_runs.found, wish.run_id)
     wish.require(kept)
     with anyio.CancelScope(shield=True):

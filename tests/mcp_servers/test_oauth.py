@@ -285,6 +285,25 @@ async def test_an_issuer_can_be_asked_about_each_token(
     assert {header for _, header in issuer.asked} == {"Basic Ym94Omh1c2g="}
 
 
+@pytest.mark.parametrize("opaque", [False, True])
+async def test_wrong_tokens_of_an_address_lock_nobody_else_of_it_out(
+    serving: Serve, settings: Callable[..., Settings], issuer: Issuer, sign: Sign, opaque: bool
+) -> None:
+    asks = {"oauth_introspection_url": f"{issuer.url}/introspect"} if opaque else {}
+    url = await _served(serving, settings(**asks))
+    good = "good" if opaque else sign()
+    issuer.opaque = {
+        name: {"active": True, "sub": "ann", "aud": PUBLIC, "exp": time.time() + 600}
+        for name in ("good", "new")
+    }
+    assert (await ask(url, good)).status_code == 200
+    codes = [(await ask(url, f"wrong-{guess}")).status_code for guess in range(62)]
+    assert codes[-1] == 429
+    assert (await ask(url, good)).status_code == 200
+    assert (await ask(url, "new")).status_code == 429
+    assert len(issuer.asked) <= 61
+
+
 async def test_own_tokens_hold_beside_those_of_issuers_and_are_shown_to_none(
     url: str, settings: Callable[..., Settings], issuer: Issuer
 ) -> None:

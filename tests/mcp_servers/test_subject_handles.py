@@ -11,7 +11,7 @@ from mcp.client.subscriptions import Subscription
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
 from mcp_types import ResourceListChangedNotification
 
-from ryzanstein.mcp_servers import _tasks
+from ryzanstein.mcp_servers import _running, _tasks
 from ryzanstein.mcp_servers._shared import shared
 from tests.mcp_servers.people import People
 from tests.mcp_servers.tasks_client import Knows, ask, begin
@@ -73,6 +73,23 @@ async def test_a_run_under_way_is_watched_and_stopped_by_whose_it_is(
         with anyio.fail_after(20):
             while (await ask(ada, "tasks/get", task))["status"] == "working":
                 await anyio.sleep(0.02)
+
+
+async def test_so_many_runs_of_a_subject_are_under_way_and_no_more(
+    endless: None, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_running, "MOST_RUNS", 2)
+    runs = [await people.answer("ada", "orchestrator", "run_agent", wait=False, **TASK)]
+    runs.append(await people.answer("ada", "orchestrator", "run_agent", wait=False, **TASK))
+    said = await people.fault("ada", "orchestrator", "run_agent", wait=False, **TASK)
+    assert said.startswith("INVALID_REQUEST: 2 runs are under way already.")
+    other = await people.answer("bob", "orchestrator", "run_agent", wait=False, **TASK)
+    for name, run in (("ada", runs[0]), ("ada", runs[1]), ("bob", other)):
+        await people.answer(name, "orchestrator", "cancel_run", run_id=run["run_id"])
+        await people.answer(name, "orchestrator", "get_run", run_id=run["run_id"], wait=20)
+    last = await people.answer("ada", "orchestrator", "run_agent", wait=False, **TASK)
+    await people.answer("ada", "orchestrator", "cancel_run", run_id=last["run_id"])
+    await people.answer("ada", "orchestrator", "get_run", run_id=last["run_id"], wait=20)
 
 
 async def first(stream: Subscription) -> Any:
