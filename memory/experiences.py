@@ -148,9 +148,13 @@ class Experiences:
             self._counted()
         with self._database.write() as (connection, revision):
             self._sketches.catch_up(connection, revision - 1, save=True)
-            before = self._insight.neighbours(connection, vectors[0])
+            earlier = self._same_run(connection, given)
+            row = None if earlier is None else earlier[0]
+            before = self._insight.neighbours(connection, vectors[0], before=row)
             kept = given if judged else replace(given, fitness=_fitness(given, before))
-            twin = self._twin(connection, kept)
+            if earlier is not None and _identity(earlier[1]) != _identity(kept):
+                return self._revised(connection, *earlier, kept, vectors[0], before, revision)
+            twin = earlier or self._twin(connection, kept)
             if twin is not None:
                 return self._refreshed(connection, *twin, kept, vectors[0])
             found = self._insight.breakthrough(kept.outcome, kept.fitness, before)
@@ -160,10 +164,20 @@ class Experiences:
             self._insight.refute(connection, kept, vectors[0], rows[0])
         return kept
 
+    def _same_run(self, connection: Connection, one: Experience) -> tuple[int, Experience] | None:
+        """What an agent's run was kept as before: one that was killed then is recorded again."""
+        if one.run_id is None:
+            return None
+        where = [
+            ExperienceRow.run_id == one.run_id,
+            ExperienceRow.agent == one.agent,
+            ExperienceRow.task == one.task,
+        ]
+        return next(iter(load_experiences(connection, where).items()), None)
+
     def _twin(self, connection: Connection, one: Experience) -> tuple[int, Experience] | None:
         """The experience that says the same already, with its row; seldom asked of SQL."""
-        key = identity(one.task, one.agent, one.strategy_key, one.outcome)
-        if self._sketches.surely_new(key):
+        if self._sketches.surely_new(_identity(one)):
             return None
         same_strategy = (
             ExperienceRow.strategy_key.is_(None)
@@ -201,6 +215,35 @@ class Experiences:
             reason=again.reason or twin.reason,
         )
         values = as_columns(kept)
+        connection.execute(update(ExperienceRow).where(ExperienceRow.row == row).values(values))
+        self._insight.refute(connection, kept, vector, row)
+        return experiences_of(connection, [row])[row]
+
+    def _revised(
+        self,
+        connection: Connection,
+        row: int,
+        earlier: Experience,
+        again: Experience,
+        vector: NDArray[np.float32],
+        before: Sequence[Neighbour],
+        revision: int,
+    ) -> Experience:
+        """The experience of a run that ended otherwise, when it was gone on with, than it said."""
+        rated = earlier.rating is not None and again.outcome == "unknown"
+        kept = replace(
+            again,
+            id=earlier.id,
+            created=earlier.created,
+            rating=earlier.rating,
+            outcome="rated" if rated else again.outcome,
+            fitness=joined(again.fitness, earlier.rating),
+            reason=known_reason(again),
+        )
+        kept = replace(
+            kept, breakthrough=self._insight.breakthrough(kept.outcome, kept.fitness, before)
+        )
+        values = {**as_columns(kept), "revision": revision}  # every process counts its new identity
         connection.execute(update(ExperienceRow).where(ExperienceRow.row == row).values(values))
         self._insight.refute(connection, kept, vector, row)
         return experiences_of(connection, [row])[row]
@@ -423,6 +466,10 @@ def _fitness(one: Experience, neighbours: Sequence[Neighbour]) -> float:
     quality = QUALITIES[one.outcome] if one.answer or one.outcome != "failed" else 0.0
     tokens = expense(one.tokens, [near.tokens for near in neighbours])
     return own_fitness(quality, tokens, expense(one.seconds, [near.seconds for near in neighbours]))
+
+
+def _identity(one: Experience) -> str:
+    return identity(one.task, one.agent, one.strategy_key, one.outcome)
 
 
 def _unknown(id: str) -> InvalidRequest:

@@ -190,6 +190,7 @@ class ExperienceRow(Base):
         Index("ix_experiences_agent", "agent"),
         Index("ix_experiences_revision", "revision"),
         Index("ix_experiences_strategy_key", "strategy_key"),
+        Index("ix_experiences_run_id", "run_id"),
         Index("ix_experiences_breakthrough", "breakthrough"),
         _NEVER_REUSED,
     )

@@ -43,7 +43,8 @@ class Learning:
         """Stores how a finished run went; durable on return. Texts are cut at 1,000,000 characters.
 
         A fitness of None is made of the outcome and of the cost among similar runs. A run that says
-        the same as an earlier one (task, agent, strategy, outcome) renews that one. What is far
+        the same as an earlier one (task, agent, strategy, outcome) renews that one, and what an
+        agent's run was recorded as before (run_id, task) gives way to what it says now. What is far
         better than its neighbourhood ever was comes back with `breakthrough` set.
 
         Raises:

@@ -52,6 +52,35 @@ def test_lessons_are_found_by_their_words(store: MemoryStore) -> None:
     assert store.find_experiences("SEP7781")[0].experience.id == kept
 
 
+def test_a_run_that_is_recorded_again_is_one_experience(store: MemoryStore) -> None:
+    def run(outcome: str, **fields: object) -> str:
+        return record(store, "sort the letters", outcome=outcome, run_id="run_1", **fields)
+
+    first = run("failed", strategy="by hand", reason="It ran out of time.", lesson="be quick")
+    store.rate_experience(first, 0.5)
+    assert run("verified", strategy="with a program", tools=["run_python"]) == first
+    assert run("verified", strategy="with a program", tools=["run_python"]) == first
+    kept = store.get_experience(first)
+    assert kept is not None and store.stats().experiences == 1
+    assert (kept.outcome, kept.reason, kept.lesson, kept.rating) == ("verified", "", "", 0.5)
+    assert run("verified", agent="PRISM") != first
+    assert record(store, "sort the letters", run_id="run_2") != first
+    # The identity it has now is the one it is known again by.
+    again = {"strategy": "with a program", "tools": ["run_python"], "run_id": "run_3"}
+    assert record(store, "sort the letters", **again) == first
+
+
+def test_runs_recorded_twice_at_once_are_one_experience_each(store: MemoryStore) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(
+            pool.map(
+                lambda number: record(store, f"count {number // 2}", run_id=f"run_{number // 2}"),
+                range(8),
+            )
+        )
+    assert ids[::2] == ids[1::2] and store.stats().experiences == 4
+
+
 def test_only_the_asked_agents_experiences_are_found(store: MemoryStore) -> None:
     record(store, "encrypt the file", agent="CIPHER")
     kept = record(store, "encrypt the file", agent="APEX")

@@ -22,7 +22,7 @@ from ryzanstein.memory.schema import Base, EmbeddingRow
 from ryzanstein.memory.store import MemoryStore
 from tests.memory.conftest import Server
 
-RELEASED = ("0001", "0002", "0003")
+RELEASED = ("0001", "0002", "0003", "0004")
 WHEN = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 # Columns that the server derives, which SQLAlchemy neither reads nor writes.
 DERIVED = {"words", "ix_memories_words", "ix_experiences_words"}
@@ -275,7 +275,7 @@ def test_another_programs_memories_are_left_alone(empty_url: str) -> None:
     [
         ("abcdef", "is not a Ryzanstein database: its version 'abcdef' is none of ours"),
         ("1975ea83b712", "is not a Ryzanstein database"),
-        ("0004", "was written by a newer version of Ryzanstein"),
+        ("0005", "was written by a newer version of Ryzanstein"),
     ],
 )
 def test_only_versions_of_ours_can_be_newer(url: str, version: str, says: str) -> None:
