@@ -40,6 +40,8 @@ Kind = Literal["json", "jsonc", "yaml"]
 Entries = Mapping[str, Mapping[str, Any]]
 # What an entry says of how to reach a server: the way of before goes with what belongs to it.
 _WAY = ("type", "command", "args", "url", "headers", "requestOptions")
+# What stands behind the name of a variable, and lines that go on with the value of one above.
+_SECRETS = re.compile(r"(?m)^(\s*(?:export\s+)?[A-Za-z_]\w*\s*=(?=.*[^=\s])|)(?!\s*(?:#|$)).*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Change:
     @property
     def shown(self) -> str:
         """The text as it may be printed."""
-        return re.sub(r"(?m)=.*$", "=…", self.text) if self.secret else self.text
+        return _SECRETS.sub(r"\1…", self.text) if self.secret else self.text
 
 
 def planned(plan: Plan) -> Change:
@@ -176,7 +178,7 @@ def entries_of(document: Mapping[str, Any], section: Section, path: Path) -> dic
     if section.by is not None and isinstance(found, list):
         named = [one for one in found if isinstance(one, dict)]
         if len(named) == len(found):  # some name a block of somebody else's in place of one here
-            return {str(one[section.by]): one for one in named if section.by in one}
+            return {_name(one, section): one for one in named if section.by in one}
     raise ConfigError(f"{path}: {section.key} is not as expected.", hint="It was not touched.")
 
 
@@ -247,17 +249,22 @@ def _fill(document: dict[str, Any], section: Section, put: Entries, removed: Seq
     """Puts entries into a list, in the places that they have, and takes others out."""
     items = document.get(section.key) or []
     for at in reversed(range(len(items))):
-        name = items[at].get(section.by)
+        name = _name(items[at], section)
         if name in removed:
             del items[at]
         elif name in put and items[at] != put[name]:
             items[at] = put[name]
-    present = {one.get(section.by) for one in items}
+    present = {_name(one, section) for one in items}
     items.extend({section.by: name, **one} for name, one in put.items() if name not in present)
     if items:
         document[section.key] = items
     elif removed:
         del document[section.key]
+
+
+def _name(item: Mapping[str, Any], section: Section) -> str:
+    """What an entry of a list is called; a file may hold anything for a name."""
+    return str(item.get(section.by, ""))
 
 
 def _json_text(plan: Plan, text: str, old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -92,11 +92,13 @@ def owner_token(*, make: bool = False) -> str:
 
 
 def _with_secret(text: str, token: str | None) -> str:
-    assignment = re.compile(rf"\s*(export\s+)?{SECRET}\s*=")
-    lines = [line for line in text.splitlines() if not assignment.match(line)]
-    if token is not None:
-        lines.append(f"{SECRET}={token}")
-    return "\n".join(lines) + "\n" if lines else ""
+    assignment = re.compile(rf"(?m)^[ \t]*(?:export[ \t]+)?{SECRET}[ \t]*=.*\n?")
+    others = assignment.sub("", text)
+    if token is None:
+        return others
+    end = "\r\n" if "\r\n" in text else "\n"
+    gap = "" if not others or others.endswith("\n") else end
+    return f"{others}{gap}{SECRET}={token}{end}"
 
 
 def _servers(wish: Wish) -> Section:

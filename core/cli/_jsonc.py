@@ -23,7 +23,7 @@ __all__ = ["parse", "put", "take_out"]
 
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _COMMENT = re.compile(rf"{_STRING}|//[^\n]*|/\*.*?\*/", re.DOTALL)
-_COMMA = re.compile(rf"{_STRING}|,(?=\s*[}}\]])")
+_COMMA = re.compile(rf"{_STRING}|[{{\[]\s*,|,(?=\s*[}}\]])")
 _SPACE = re.compile(r"\s*")
 
 
@@ -156,7 +156,8 @@ def _skip(text: str, at: int) -> int:
 
 def _plain(text: str) -> str:
     """Returns JSON of the same length: comments and trailing commas are spaces."""
-    return _COMMA.sub(_blanked, _uncommented(text))
+    # A comma with nothing before it is matched too, and left for the parser to refuse.
+    return _COMMA.sub(lambda one: one[0].replace(",", " ", one[0] == ","), _uncommented(text))
 
 
 def _uncommented(text: str) -> str:

@@ -83,3 +83,9 @@ def test_what_is_no_json_is_refused(text: str) -> None:
 def test_deep_nesting_is_refused_as_no_json() -> None:
     with pytest.raises((ValueError, RecursionError)):
         _jsonc.parse('{"a":' * 100_000)
+
+
+@pytest.mark.parametrize("text", ["{,}", '{"a": [ , ]}', '{"a": {\n, }}', '{"a": 1,,}'])
+def test_a_comma_that_follows_nothing_is_no_trailing_one(text: str) -> None:
+    with pytest.raises(ValueError, match="Expecting"):
+        _jsonc.parse(text)

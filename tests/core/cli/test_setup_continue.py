@@ -133,6 +133,28 @@ def test_the_token_is_in_one_file_that_only_its_user_can_read(run: Run, home: Pa
     assert "as it should be" in run("setup", "continue").out
 
 
+def test_nothing_else_of_the_env_file_is_changed_or_shown(run: Run, home: Path) -> None:
+    others = 'A=x\u2028y\r\nKEY="-----BEGIN\r\nMIIab/cd==\r\n-----END"\r\n'
+    home.mkdir(parents=True)
+    (home / ".env").write_bytes(others.encode())
+    shown = run("setup", "continue", "--dry-run").out
+    assert "BEGIN" not in shown and "MIIab" not in shown
+    assert "A=…" in shown and "KEY=…" in shown
+    assert run("setup", "continue").code == 0
+    assert (home / ".env").read_bytes().startswith(others.encode())
+    assert run("setup", "continue", "--remove").code == 0
+    assert (home / ".env").read_bytes() == others.encode()
+    assert run("setup", "continue", "--remove", "--json").json["changed"] is False
+
+
+def test_names_that_are_no_text_are_left_alone(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("mcpServers:\n  - name: [a, b]\n  - name: 3\n", encoding="utf-8")
+    assert run("setup", "continue", "--file", str(path)).code == 0
+    names = [one["name"] for one in yaml.safe_load(path.read_text("utf-8"))["mcpServers"]]
+    assert names == [["a", "b"], 3, "ryzanstein"]
+
+
 def test_a_server_elsewhere_gets_no_token_of_this_machine(run: Run, home: Path) -> None:
     run("setup", "continue", "--url", "https://box.example.org")
     assert not (home / ".env").exists()
