@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["mcp"]
 
+_SHOWN = 1000  # of the prompt that an answer was kept for
+
 INSTRUCTIONS = """Two caches on this machine.
 
 States: after the latest prompts of each loaded model the engine keeps its state in memory; a prompt
@@ -57,6 +59,8 @@ AnyModel = Annotated[str | None, Field(max_length=500)]
 StateName = Annotated[str, Field(min_length=1, max_length=200)]
 Label = Annotated[str, Field(max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+# It is sent twice, as text and as a field, in a message that clients bound at a megabyte.
+Answer = Annotated[str, Field(min_length=1, max_length=120_000)]
 Asked = Annotated[dict[str, Any], Field(description="Whatever else decides the answer.")]
 
 
@@ -96,7 +100,7 @@ def lookup_response(
         found=True,
         id=found.id,
         response=found.response,
-        prompt=found.prompt,
+        prompt=found.prompt[:_SHOWN],
         similarity=found.similarity,
         age_seconds=round(max(0.0, time.time() - found.created), 1),
     )
@@ -105,7 +109,7 @@ def lookup_response(
 @mcp.tool(title="Store a response", annotations=CHANGES)
 def store_response(
     prompt: Text,
-    response: Text,
+    response: Answer,
     model: Annotated[str, Field(max_length=500)] = "",
     parameters: Asked = {},  # noqa: B006
     ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 86_400,

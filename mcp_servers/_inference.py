@@ -37,6 +37,9 @@ Progress counts tokens; a cancelled call stops at once."""
 
 # A call that is cancelled ends after so many more.
 _EMBEDDED_AT_ONCE = 16
+_DECIMALS = 6  # of a unit vector's numbers: a dot product is off by less than 1e-5
+# An answer of so many stays below the megabyte at which the official SDK's HTTP client ends.
+_NUMBERS = 98_304
 
 mcp = make_server("inference", "Ryzanstein inference", INSTRUCTIONS)
 
@@ -234,15 +237,24 @@ async def embed_text(
     ],
 ) -> Embedded:
     """Turn texts into unit vectors whose dot product is their similarity."""
+    import numpy as np
+
     from ryzanstein.memory.embed import get_embedder
 
     embedder = get_embedder()
+    most = _NUMBERS // embedder.dimension
+    if len(texts) > most:
+        raise InvalidRequest(
+            f"{len(texts)} vectors of {embedder.dimension} are more than one answer holds.",
+            hint=f"Send at most {most} texts at once.",
+        )
 
     def work(stop: threading.Event) -> list[list[float]]:
         made: list[list[float]] = []
         for first in range(0, len(texts), _EMBEDDED_AT_ONCE):
             if not stop.is_set():
-                made += embedder.embed(texts[first : first + _EMBEDDED_AT_ONCE]).tolist()
+                vectors = embedder.embed(texts[first : first + _EMBEDDED_AT_ONCE])
+                made += vectors.astype(np.float64).round(_DECIMALS).tolist()
         return made
 
     vectors = await in_thread(work)

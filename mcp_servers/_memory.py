@@ -27,6 +27,7 @@ from ryzanstein.mcp_servers._memory_replies import (
     Record,
     Stored,
     Teaching,
+    among_others,
     found,
     linked,
     ranked,
@@ -62,7 +63,7 @@ mcp = make_server(
 
 _NEXT = 20
 
-Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+Text = Annotated[str, Field(min_length=1, max_length=200_000)]
 Task = Annotated[str, Field(min_length=1, max_length=20_000)]
 Query = Annotated[str, Field(min_length=1, max_length=20_000)]
 Id = Annotated[str, Field(min_length=1, max_length=64)]
@@ -150,7 +151,7 @@ def recall(
         until=asked_moment(until, "until"),
         at=asked_moment(at, "at"),
     )
-    return Recalled(memories=[found(hit) for hit in hits])
+    return Recalled(memories=[found(hit, limit) for hit in hits])
 
 
 @mcp.tool(title="Forget a fact", annotations=DESTROYS)
@@ -332,7 +333,11 @@ def memory(id: str) -> str:
         embeddings=store.embeddings(id),
         links=[linked(link) for link in store.links(id)],
         journal=[wire(Entry, entry) for entry in store.journal(id)],
-        history=[wire(Stored, version) for version in store.history(id) if version.id != id],
+        history=[
+            among_others(wire(Stored, version), _NEXT)
+            for version in store.history(id)
+            if version.id != id
+        ],
     ).model_dump_json()
 
 
