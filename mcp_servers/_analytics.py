@@ -140,7 +140,9 @@ def export_traces(
     limit: Annotated[int, Field(ge=1, le=1000)] = 100,
 ) -> Exported:
     """Write runs as OpenTelemetry traces (OTLP/JSON) to a file, and link to it."""
-    runs = [_kept_runs.found(run_id)] if run_id else _since(days)[:limit]
+    since = datetime.now(UTC) - timedelta(days=days)
+    latest = [_kept_runs.found(run_id)] if run_id else _runs()
+    runs = [run for run in latest if run_id or run.created >= since][:limit]
     if not runs:
         raise InvalidRequest(f"There are no runs of the last {days} days.", hint="Give more days.")
     path = _traces.keep(_traces_folder(), _traces.trace(runs))
@@ -205,9 +207,9 @@ def _runs() -> list[Run]:
 
 
 def _since(days: int) -> list[Run]:
-    """The runs of the last days, the latest first."""
+    """The runs of the last days, the latest first, with what there is to count of them."""
     since = datetime.now(UTC) - timedelta(days=days)
-    return [run for run in _runs() if run.created >= since]
+    return [_kept_runs.settled(run) for run in shared().runs.since(since)]
 
 
 def _traces_folder() -> Path:

@@ -26,7 +26,6 @@ __all__ = ["Dashboard", "apps", "look"]
 
 URI = "ui://ryzanstein/dashboard.html"
 DAYS = 30
-MOST_RUNS = 1000
 LATEST = 12
 _SHOWN_TASK = 200
 
@@ -87,14 +86,14 @@ def apps() -> Apps:
 def look() -> Dashboard:
     """Collects what the dashboard shows of the current subject."""
     now = datetime.now(UTC)
-    runs = [_kept_runs.settled(run) for run in shared().runs.list(limit=MOST_RUNS)]
-    recent = [run for run in runs if run.created >= now - timedelta(days=DAYS)]
+    latest = [_kept_runs.settled(run) for run in shared().runs.list(limit=LATEST)]
+    recent = [_kept_runs.settled(run) for run in shared().runs.since(now - timedelta(days=DAYS))]
     return Dashboard(
         at=now.isoformat(timespec="seconds"),
         days=DAYS,
         totals=_totals(recent),
         speeds=_speeds(recent),
-        runs=[_row(run) for run in runs[:LATEST]],
+        runs=[_row(run) for run in latest],
         memory=_memory(),
         process=_process(),
     )

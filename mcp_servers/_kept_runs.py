@@ -19,6 +19,7 @@ import anyio.to_thread
 
 from ryzanstein.errors import AgentInvocationError, InvalidRequest
 from ryzanstein.mcp_servers._shared import shared
+from ryzanstein.memory.records import RunTaken
 
 if TYPE_CHECKING:
     from ryzanstein.memory.records import Run
@@ -217,7 +218,10 @@ def stop(run_id: str) -> bool:
     """
     kept = found(run_id)
     if kept.status == "interrupted":
-        shared().runs.update(run_id, status="cancelled")
+        try:
+            shared().runs.update(run_id, status="cancelled", owner=kept.owner)
+        except RunTaken:  # another process goes on with it since it was looked at
+            return stop(run_id)
     return kept.status == "running" and shared().runs.ask_to_stop(run_id)
 
 

@@ -11,7 +11,7 @@ from mcp_types import Resource
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema as Aside
 
-from ryzanstein.errors import ModelNotFound
+from ryzanstein.errors import InvalidRequest, ModelNotFound
 from ryzanstein.mcp_servers._factory import (
     ADDS,
     CHANGES,
@@ -317,6 +317,10 @@ async def convert_model(
 
     source = shared().catalogue.resolve(name)
     chosen = out.strip(".") or f"{source.stem if source.is_file() else source.name}-{to}"
+    if chosen in {one.entry.name for one in shared().catalogue.entries()}:
+        raise InvalidRequest(
+            f"{chosen} is a model of the catalogue.", hint="Give another name as out."
+        )
     target = shared().settings.models_path / chosen / f"{chosen}.gguf"
     tick = Ticker(context)
 

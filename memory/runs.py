@@ -15,10 +15,11 @@ from __future__ import annotations
 import builtins
 import json
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from ryzanstein.errors import InvalidRequest
 from ryzanstein.memory.checks import checked_limit, checked_name, checked_text, cleaned
@@ -29,6 +30,8 @@ from ryzanstein.memory.schema import RunRow
 __all__ = ["STATUSES", "RunStore"]
 
 STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
+_COUNTED = ("verified", "tokens", "seconds", "error")
+_MOST_COUNTED = 100_000
 
 
 class RunStore:
@@ -208,6 +211,27 @@ class RunStore:
         with self._database.read() as connection:
             rows = connection.execute(query.limit(checked_limit(limit))).all()
         return [_run(row) for row in rows]
+
+    def since(self, moment: datetime) -> builtins.list[Run]:
+        """Returns the runs from a moment on, newest first, to be counted: at most 100,000.
+
+        Of what came of them there is only what `_COUNTED` names; the rest holds whole answers.
+        """
+        columns = {name: getattr(RunRow, name) for name in Run.__slots__}
+        if self._database.is_sqlite:  # which picks them out ten times as fast as json.loads
+            paths = (f"$.{name}" for name in _COUNTED)
+            columns["result"] = func.json_extract(RunRow.result, *paths).label("result")
+        query = select(*columns.values()).where(RunRow.created >= moment)
+        query = query.order_by(RunRow.created.desc(), RunRow.id).limit(_MOST_COUNTED)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [replace(run, result=_counted(run.result)) for run in map(_run, rows)]
+
+
+def _counted(result: dict[str, Any] | builtins.list[Any]) -> dict[str, Any]:
+    if isinstance(result, builtins.list):
+        return dict(zip(_COUNTED, result, strict=True))
+    return {name: result.get(name) for name in _COUNTED}
 
 
 def _columns() -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,17 @@ async def test_runs_are_exported_as_traces(call: Call, server: Callable[[str], A
     assert keys["ryzanstein.run.verified"] == {"boolValue": True}
     again = await call("analytics", "export_traces")
     assert again.structured_content == told
+
+
+def test_what_was_just_written_stays_although_the_clock_went_back(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    for number in range(_traces.MOST_FILES):
+        later = folder / f"{number}.json"
+        later.write_text("{}", encoding="utf-8")
+        os.utime(later, (4e9, 4e9))
+    assert _traces.keep(folder, _traces.trace([])).is_file()
+    assert len(list(folder.iterdir())) == _traces.MOST_FILES
 
 
 async def test_only_the_latest_traces_are_kept(answer: Answer) -> None:

@@ -106,6 +106,7 @@ async def test_a_model_is_converted_beside_the_others_and_runs(
         ({"to": "q1"}, "convert_model: to: Input should be 'f16', 'q8_0'"),
         ({"out": "../up"}, "convert_model: out: String should match pattern"),
         ({"to": "tq1_0"}, "No matrix of tiny.gguf can become tq1_0"),
+        ({"out": "smollm2-135m"}, "smollm2-135m is a model of the catalogue."),
     ):
         assert (await fault("model", "convert_model", **{**given, **wrong}))["message"].startswith(
             message

@@ -29,6 +29,23 @@ def test_runs_are_listed_newest_first(store: MemoryStore) -> None:
     assert [run.id for run in store.runs.list(status="failed")] == ids[:1]
 
 
+def test_runs_since_a_moment_are_counted_without_their_answers(url: str) -> None:
+    error = {"code": "TIMEOUT", "message": "\ud800"}
+    with MemoryStore(url) as store:
+        store.runs.save("old", id="run_0")
+        first = store.runs.save("one", id="run_1")
+        store.runs.update("run_1", result={"verified": True, "tokens": 3, "answer": "x" * 9000})
+        store.runs.save(
+            "two", id="run_2", result={"verified": None, "seconds": 1.5, "error": error}
+        )
+        found = store.runs.since(first.created)
+        assert [run.id for run in found] == ["run_2", "run_1"]
+        none = dict.fromkeys(("verified", "tokens", "seconds", "error"))
+        assert found[0].result == {**none, "seconds": 1.5, "error": error}
+        assert found[1].result == {**none, "verified": True, "tokens": 3}
+        assert found[1].result["verified"] is True
+
+
 def test_wrong_runs_are_refused(store: MemoryStore) -> None:
     store.runs.save("task", id="run_1")
     with pytest.raises(InvalidRequest, match="already"):
