@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import anyio
 
 from ryzanstein.agents.external.connection import Connection, Loop
 from ryzanstein.agents.external.definitions import Definition, Pins, clean, own_name
-from ryzanstein.errors import InvalidRequest, RyzansteinError, ToolError
+from ryzanstein.errors import InvalidRequest, RyzansteinError, StorageError, ToolError
 from ryzanstein.nearest import did_you_mean
 from ryzanstein.tools import Output, Tool, ToolContext
 
@@ -31,6 +32,7 @@ __all__ = ["External", "ToolState"]
 log = logging.getLogger("ryzanstein.agents")
 _RETRY_SECONDS = 60.0
 _PATIENCE = 10.0
+_LOCK_SECONDS = 5.0
 _MOST_TEXT = 200_000
 _MOST_DATA = 200_000
 _PLACEHOLDERS = {
@@ -97,15 +99,32 @@ class _Joined:
         if self.pins is None or stamp != self.stamp:
             self.pins, self.stamp = Pins.load(self.path) or self.pins, stamp
 
-    def save(self) -> None:
-        """Keeps what was approved and what waits.
+    @contextlib.contextmanager
+    def changing(self, found: Sequence[Definition]) -> Iterator[Pins]:
+        """Takes what was approved, for a change that is kept: no other process's comes between.
+
+        Args:
+            found: What the server says now; a server that was never met has all of it approved.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: The file is damaged, cannot be written, or another process holds it.
         """
-        assert self.pins is not None
-        self.pins.save(self.path)
-        self.stamp = _stamp(self.path)
+        import filelock
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(f"{self.path}.lock", timeout=_LOCK_SECONDS):
+                first = Pins({one.name: one for one in found})
+                self.pins = Pins.load(self.path) or self.pins or first
+                self.pins.compare(found)
+                yield self.pins
+                self.pins.save(self.path)
+                self.stamp = _stamp(self.path)
+        except (OSError, filelock.Timeout) as error:
+            raise StorageError(
+                f"{self.path} cannot be changed now: {error}.",
+                hint="Another program of Ryzanstein may be at it; try again.",
+            ) from error
 
 
 class External:
@@ -218,15 +237,14 @@ class External:
             known = ", ".join(self._servers) or "none"
             hint = did_you_mean(name, self._servers) or f"External servers: {known}."
             raise InvalidRequest(f"No external server is called {name[:80]!r}.", hint=hint)
-        found = [one.name for one in await self._refresh(server)]
+        definitions = await self._refresh(server)
+        found = [one.name for one in definitions]
         plain = [one.removeprefix(f"{name}.") for one in tools]
         for one in plain:
             if one not in found:
                 raise InvalidRequest(f"{name} has no tool {one!r}.", hint=did_you_mean(one, found))
-        assert server.pins is not None
-        taken = server.pins.approve(plain or list(server.pins.waiting))
-        server.save()
-        return taken
+        with server.changing(definitions) as pins:
+            return pins.approve(plain or list(pins.waiting))
 
     async def _refresh(self, server: _Joined) -> list[Definition]:
         found = await server.connection.list_tools()
@@ -234,12 +252,8 @@ class External:
         return found
 
     def _take(self, server: _Joined, found: list[Definition]) -> None:
-        server.load()
-        if server.pins is None:
-            server.pins = Pins({one.name: one for one in found})
-        server.pins.compare(found)
-        server.present = frozenset(one.name for one in found)
-        server.save()
+        with server.changing(found):
+            server.present = frozenset(one.name for one in found)
 
     def _state(self, server: _Joined, one: Definition) -> ToolState:
         assert server.pins is not None

@@ -20,11 +20,12 @@ from mcp.server.mcpserver import MCPServer
 from ryzanstein.agents.bench import hostile_server
 from ryzanstein.agents.clients.services import Services, ToolOutcome
 from ryzanstein.agents.external import hub
+from ryzanstein.agents.external.connection import Connection, Loop
 from ryzanstein.agents.external.definitions import Definition, Pins, own_name
 from ryzanstein.agents.trust import Caller
 from ryzanstein.errors import InvalidRequest, StorageError
 from ryzanstein.mcp_servers._shared import shared
-from ryzanstein.registry import check_registry
+from ryzanstein.registry import Resilience, ServerSpec, check_registry
 from ryzanstein.resilience import PARTIES
 
 SERVER = Path(hostile_server.__file__)
@@ -422,3 +423,30 @@ def test_a_built_in_server_has_no_tools_of_others() -> None:
 
     assert not ServerSpec(name="tools", transport="memory").is_external
     assert ServerSpec(name="clock", transport="http", url="http://127.0.0.1:1/mcp").is_external
+
+
+def test_what_two_processes_approve_at_once_is_all_kept(tmp_path: Path) -> None:
+    found = [Definition(name, "says", {"type": "object"}) for name in ("first", "one", "other")]
+    spec = ServerSpec(name="plain", transport="stdio", command="none")
+    loop = Loop()
+    mine, theirs = (
+        hub._Joined(Connection(spec, loop, Resilience(), tmp_path / "log"), tmp_path / "plain.json")
+        for _ in range(2)
+    )
+    with mine.changing(found[:1]):
+        pass
+
+    def approve() -> None:
+        with theirs.changing(found) as pins:
+            pins.approve(["other"])
+
+    with mine.changing(found) as pins:
+        waiting = threading.Thread(target=approve)
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        pins.approve(["one"])
+    waiting.join()
+    loop.close()
+    kept = Pins.load(mine.path)
+    assert kept is not None and set(kept.approved) == {"first", "one", "other"}
