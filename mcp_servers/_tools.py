@@ -18,7 +18,7 @@ from mcp_types import Tool as WireTool
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema as Aside
 
-from ryzanstein.errors import ApprovalRequired, InvalidRequest
+from ryzanstein.errors import ApprovalRequired, InvalidRequest, RyzansteinError
 from ryzanstein.mcp_servers._calling import (
     Approved,
     Roots,
@@ -30,6 +30,7 @@ from ryzanstein.mcp_servers._calling import (
     run_state,
 )
 from ryzanstein.mcp_servers._factory import READS, WORKS, Reply, Server, make_server, page
+from ryzanstein.mcp_servers._shared import shared
 
 if TYPE_CHECKING:
     from ryzanstein.tools import Tool
@@ -109,7 +110,7 @@ class ToolsServer(Server):
             return {}
         from ryzanstein.tools import all_tools
 
-        return {tool.name: tool for tool in all_tools() if tool.family in self.families}
+        return {tool.name: tool for tool in _callable(all_tools()) if tool.family in self.families}
 
     async def list_tools(self) -> list[WireTool]:
         """Lists the three tools, then those shown directly, by name."""
@@ -154,7 +155,7 @@ async def search_tools(
     cursor: Annotated[str, Field(max_length=20)] = "",
 ) -> ToolPage:
     """Find tools that can do something on this machine. Start here."""
-    tools = await every_tool()
+    tools = _callable(await every_tool())
     ranked = await anyio.to_thread.run_sync(_ranked, query, tools)
     found, following = page(ranked, limit, cursor)
     return ToolPage(tools=[ToolBrief(**_brief(tool)) for tool in found], next_cursor=following)
@@ -184,13 +185,18 @@ async def call_tool(
 ) -> ToolOutcome:
     """Run a tool found with search_tools; it may change files or run code in the sandbox."""
     from ryzanstein.tools import call_tool as call
+    from ryzanstein.tools.toolbox import record_refusal
 
     async def approve(missing: ApprovalRequired) -> bool:
         return is_approved(approved)
 
     permitted = dataclasses.replace(context_of(ctx, roots), approve=approve)
-    tool = await find_tool(name)
-    require_profile(permitted, tool)
+    try:
+        tool = await find_tool(name)
+        require_profile(permitted, tool)
+    except RyzansteinError as error:
+        await record_refusal(permitted, name, arguments, error)
+        raise
     try:
         result = await call(permitted, tool, arguments)
     finally:
@@ -213,6 +219,13 @@ def _brief(tool: Tool) -> dict[str, Any]:
         "description": tool.summary,
         "read_only": tool.read_only,
     }
+
+
+def _callable(tools: Sequence[Tool]) -> tuple[Tool, ...]:
+    """Those that the settings let be called: with `--read-only`, what changes something is not."""
+    from ryzanstein.tools.permission import refusal
+
+    return tuple(tool for tool in tools if not refusal(shared().tool_context, tool))
 
 
 def _ranked(query: str, tools: Sequence[Tool]) -> Sequence[Tool]:

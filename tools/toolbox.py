@@ -44,6 +44,7 @@ __all__ = [
     "get_tool",
     "missing_approval",
     "permitted",
+    "record_refusal",
     "tool",
 ]
 
@@ -281,7 +282,7 @@ async def call_tool(
             what can be done about it.
         ServerUnavailable: What it needs, such as the sandbox, is not installed.
     """
-    item = get_tool(name) if isinstance(name, str) else name
+    item = await _known(ctx, name, args) if isinstance(name, str) else name
     given = {item.main_argument: args} if isinstance(args, str) else dict(args)
     began = time.monotonic()
     failure: RyzansteinError | None = None
@@ -301,6 +302,36 @@ async def call_tool(
     ctx.offered.update(output.offered[: max(0, _MOST_OFFERED - len(ctx.offered))])
     text, left_out = _shortened(output.text, ctx.output_chars)
     return ToolResult(text, output.data, output.ok, seconds, item.untrusted, left_out)
+
+
+async def _known(ctx: ToolContext, name: str, args: Mapping[str, Any] | str) -> Tool:
+    """The tool of that name; that there is none is kept like any other call."""
+    try:
+        return get_tool(name)
+    except ToolNotFound as error:
+        await record_refusal(ctx, name, {"": args} if isinstance(args, str) else args, error)
+        raise
+
+
+async def record_refusal(
+    ctx: ToolContext, name: str, args: Mapping[str, Any], failure: RyzansteinError
+) -> None:
+    """Keeps a call that was refused before any tool was asked, such as one of no tool's name."""
+    if ctx.on_call is None:
+        return
+    record = CallRecord(
+        tool=str(_audited(name)),
+        arguments={str(_audited(key)): _audited(value) for key, value in args.items()},
+        ok=False,
+        code=failure.code,
+        message=str(failure),
+        seconds=0.0,
+        changes=False,
+        agent=ctx.agent,
+        run_id=ctx.run_id,
+    )
+    with anyio.CancelScope(shield=True):
+        await ctx.on_call(record)
 
 
 async def _run(ctx: ToolContext, item: Tool, given: Mapping[str, Any]) -> Output:

@@ -8,6 +8,7 @@ import pytest
 from mcp import Client
 
 from ryzanstein.errors import InvalidRequest
+from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.mcp_servers._tools import make
 
 Answer = Callable[..., Awaitable[dict[str, Any]]]
@@ -57,6 +58,28 @@ async def test_an_unknown_tool_gets_the_nearest_names(
     error = await fault("tools", "call_tool", name="read_fil", arguments={})
     assert error["code"] == "TOOL_NOT_FOUND"
     assert "read_file" in error["hint"]
+
+
+async def test_a_call_of_no_tool_is_kept_like_any_other(
+    fault: Callable[..., Awaitable[dict[str, str]]],
+) -> None:
+    await fault("tools", "call_tool", name="delete_all", arguments={"path": "x" * 500})
+    (kept,) = shared().audit.read()
+    assert (kept["tool"], kept["ok"], kept["code"]) == ("delete_all", False, "TOOL_NOT_FOUND")
+    assert len(kept["arguments"]["path"]) < 300
+
+
+async def test_where_only_reading_is_allowed_only_what_reads_is_shown(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RYZANSTEIN_READ_ONLY", "true")
+    shared().reset()
+    found = await answer("tools", "search_tools", query="write a file", limit=50)
+    names = {tool["name"] for tool in found["tools"]}
+    assert "write_file" not in names and {"read_file", "query_sqlite"} <= names
+    async with Client(make(("files",))) as client:
+        direct = {tool.name for tool in (await client.list_tools()).tools}
+    assert "read_file" in direct and "write_file" not in direct
 
 
 async def test_a_toolset_is_shown_directly_beside_the_three() -> None:
