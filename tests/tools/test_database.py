@@ -137,6 +137,21 @@ async def test_a_slow_statement_is_stopped_and_undone(
     assert rows(people) == [(3,)]
     with pytest.raises(ToolError, match="too big"):
         await call("query_sqlite", "SELECT zeroblob(1000000000)")
+    for wide in ("'%.*c', 2e9, 'x'", "'%.2000000000c', 'x'", "'%.*c', '2000000000', 'x'"):
+        for name in ("printf", "format"):
+            with pytest.raises(ToolError, match="SQL error"):
+                await call("query_sqlite", f"SELECT {name}({wide})")
+
+
+async def test_texts_are_formatted_as_sqlite_does(call: Call, people: Path) -> None:
+    said = "printf('%5.2f|%*d|%s|%%', 3.14159, 6, 42, NULL), format('%,d', 1234567), printf()"
+    assert (await call("query_sqlite", f"SELECT {said}")).data["rows"] == [
+        [" 3.14|    42||%", "1,234,567", None]
+    ]
+    with contextlib.closing(sqlite3.connect(people)) as connection:
+        connection.execute("CREATE VIEW shown AS SELECT printf('%03d', id) AS id FROM people")
+        connection.commit()
+    assert (await call("query_sqlite", "SELECT id FROM shown LIMIT 1")).data["rows"] == [["001"]]
 
 
 async def test_many_large_values_do_not_fill_the_memory(call: Call, people: Path) -> None:
