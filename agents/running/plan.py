@@ -28,6 +28,7 @@ _THEN = re.compile(
 )
 _FIRST = re.compile(r"^\s*(?:first(?:ly)?|to begin with)\b[,:\s]+", re.I)
 _SENTENCE = re.compile(r".+?(?:[.?!](?=\s)|$)", re.S)
+_BREAK = re.compile(r"\n|(?<=[.?!])\s")
 _ORDERS = re.compile(
     r"^(?:please\s+)?(?:now\s+)?(?:add|analy[sz]e|append|build|calculate|change|check|compare|"
     r"compute|convert|count|create|delete|describe|determine|divide|double|draft|draw|estimate|"
@@ -48,7 +49,7 @@ def parts(task: str) -> tuple[str, ...]:
     """The parts of a task in order; the task alone where it is one thing."""
     text = task.strip()
     begins = _ITEM.match(text) is not None
-    if prompting.asks_for_code(text) and not begins:
+    if prompting.asks_for_code(text) and not begins and not _lists_code(text):
         return (text,)  # its rules are one program's
     for split in (_listed, _sequence, _questions):
         found = [part.strip() for part in split(text) if part.strip()]
@@ -65,12 +66,28 @@ def before(task: str) -> str:
 
 def _listed(text: str) -> list[str]:
     """Items of a list, without what was said before it."""
-    starts = _starts(text)
-    if not starts:
-        return []
-    ends = [one.start() for one in starts[1:]] + [len(text)]
-    items = [text[one.end() : end].strip() for one, end in zip(starts, ends, strict=True)]
+    items = _items(text)
     return items if all(map(_is_task, items)) else []
+
+
+def _items(text: str) -> list[str]:
+    starts = _starts(text)
+    ends = [one.start() for one in starts[1:]] + [len(text)]
+    return [text[one.end() : end].strip() for one, end in zip(starts, ends, strict=False)]
+
+
+def _lists_code(text: str) -> bool:
+    """Whether items of a list ask for code from their first sentence on, and nothing around does.
+
+    Rules that come before or behind what asks for a program are that program's.
+    """
+    if prompting.asks_for_code(before(text)):
+        return False
+    return all(
+        prompting.asks_for_code(_BREAK.split(item, maxsplit=1)[0])
+        for item in _items(text)
+        if prompting.asks_for_code(item)
+    )
 
 
 def _starts(text: str) -> list[re.Match[str]]:

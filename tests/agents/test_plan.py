@@ -24,6 +24,10 @@ from ryzanstein.agents.running.plan import MOST_PARTS, parts
             "Do this: 1. Add up sales.csv. 2. Which port does server.ini set?",
             ("Add up sales.csv.", "Which port does server.ini set?"),
         ),
+        (
+            "Do this: 1. What is 2 + 2? 2. Sort names.txt. 3. Write a Python function add(a, b).",
+            ("What is 2 + 2?", "Sort names.txt.", "Write a Python function add(a, b)."),
+        ),
         ("Steps: (1) count the files, (2) name one.", ("count the files,", "name one.")),
         ("What is 3 * 4? And who wrote notes.md?", ("What is 3 * 4?", "And who wrote notes.md?")),
         (
@@ -42,6 +46,9 @@ def test_what_the_user_wrote_as_several_parts_is_split(task: str, expected: tupl
         "How many lines has a.txt?",
         "Make a file todo.txt with:\n- milk\n- eggs",
         "Write a Python function that\n- checks the input\n- returns the sum",
+        "Write a Python function: 1. Read the file. 2. Sort the lines.",
+        "Rules: 1. Read the file. 2. Print the sum. Write a Python function that does it.",
+        "Rules:\n- Read the file\n- Print the sum\nWrite a Python function that follows them.",
         "It was then that she left. Why?",
         "Explain version 1. 2. is newer",
         "What is 1. 5 plus 2. 5?",
