@@ -264,7 +264,7 @@ def _fill(document: dict[str, Any], section: Section, put: Entries, removed: Seq
 
 def _name(item: Mapping[str, Any], section: Section) -> str:
     """What an entry of a list is called; a file may hold anything for a name."""
-    return str(item.get(section.by, ""))
+    return str(item.get(str(section.by), ""))
 
 
 def _json_text(plan: Plan, text: str, old: dict[str, Any], new: dict[str, Any]) -> str:
