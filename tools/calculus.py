@@ -12,7 +12,8 @@ from typing import Any
 import sympy
 
 from ryzanstein.errors import ToolError
-from ryzanstein.tools.exact import read_expression, shown
+from ryzanstein.tools.exact import read_expression
+from ryzanstein.tools.exact_shown import shown
 
 __all__ = [
     "analyze_number",

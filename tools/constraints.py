@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -26,14 +26,24 @@ import z3
 
 from ryzanstein.errors import ToolError
 from ryzanstein.nearest import did_you_mean
+from ryzanstein.tools.constraint_terms import (
+    FUNCTIONS,
+    compared,
+    floored,
+    items_of,
+    one_of,
+    power,
+    real,
+    refused,
+    remainder,
+    truth,
+)
 from ryzanstein.tools.constraint_text import as_python
 
 __all__ = ["Problem", "read_constraints", "read_formula"]
 
 _MOST_LINES = 500
 _MOST_STEPS = 200_000
-_MOST_ITEMS = 10_000
-_LARGEST_BITS = 100_000
 _DECLARATION = re.compile(
     r"(?P<names>[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*:\s*"
     r"(?P<sort>int|integer|real|float|bool|boolean)\b\s*(?:(?:in|=)\s*(?P<domain>.+))?$"
@@ -133,7 +143,7 @@ class _Reader:
 
     def formula(self, line: str) -> Any:
         """Returns one line as a truth value."""
-        return self._meant(_truth(self._parsed(line, "truth"), line), 0)
+        return self._meant(truth(self._parsed(line, "truth"), line), 0)
 
     def _taken(self, since: int) -> list[Any]:
         """What has to hold for the parts that were read since then, taken off the list."""
@@ -174,7 +184,7 @@ class _Reader:
             raise ToolError("There are too many terms.", hint="Use shorter ranges.")
         method = getattr(self, f"_{type(node).__name__.lower()}", None)
         if method is None:
-            raise _refused(node)
+            raise refused(node)
         return method(node, wanted)
 
     def _constant(self, node: ast.Constant, wanted: str) -> Any:
@@ -183,7 +193,7 @@ class _Reader:
                 return node.value
             case float():
                 return z3.RealVal(repr(node.value))
-        raise _refused(node)
+        raise refused(node)
 
     def _name(self, node: ast.Name, wanted: str) -> Any:
         if node.id in self._bound:
@@ -211,7 +221,7 @@ class _Reader:
         span = _SPAN.fullmatch(domain.strip("[]"))
         if span:
             return z3.And(made >= int(span[1]), made <= int(span[2]))
-        return _one_of(made, _items(self._parsed(domain, ""), domain))
+        return one_of(made, items_of(self._parsed(domain, ""), domain))
 
     def _subscript(self, node: ast.Subscript, wanted: str) -> Any:
         """Reads q[i] as a variable of its own; the index has to be known."""
@@ -222,18 +232,18 @@ class _Reader:
             indices += list(reversed(found)) if isinstance(found, list) else [found]
             base = base.value
         if not isinstance(base, ast.Name) or not all(type(each) is int for each in indices):
-            raise _refused(node)
+            raise refused(node)
         name = base.id + "".join(f"[{index}]" for index in reversed(indices))
         return self._variable(name, wanted)
 
     def _unaryop(self, node: ast.UnaryOp, wanted: str) -> Any:
         if isinstance(node.op, ast.Not):
-            return z3.Not(_truth(self._read(node.operand, "truth"), ast.unparse(node)))
+            return z3.Not(truth(self._read(node.operand, "truth"), ast.unparse(node)))
         value = self._read(node.operand, "number")
         return -value if isinstance(node.op, ast.USub) else value
 
     def _boolop(self, node: ast.BoolOp, wanted: str) -> Any:
-        parts = [_truth(self._read(part, "truth"), ast.unparse(part)) for part in node.values]
+        parts = [truth(self._read(part, "truth"), ast.unparse(part)) for part in node.values]
         return z3.And(*parts) if isinstance(node.op, ast.And) else z3.Or(*parts)
 
     def _binop(self, node: ast.BinOp, wanted: str) -> Any:
@@ -251,14 +261,14 @@ class _Reader:
             case ast.Div() | ast.FloorDiv() | ast.Mod() if type(right) is int and right == 0:
                 raise ToolError("This divides by zero.", hint="Correct the divisor.")
             case ast.Div():
-                return z3.Q(left, right) if known else _real(left) / _real(right)
+                return z3.Q(left, right) if known else real(left) / real(right)
             case ast.FloorDiv():
-                return left // right if known else _floored(left, right)
+                return left // right if known else floored(left, right)
             case ast.Mod():
-                return left % right if known else _remainder(left, right)
+                return left % right if known else remainder(left, right)
             case ast.Pow():
-                return _power(left, right)
-        raise _refused(node)
+                return power(left, right)
+        raise refused(node)
 
     def _compare(self, node: ast.Compare, wanted: str) -> Any:
         since = len(self._defined)
@@ -272,14 +282,14 @@ class _Reader:
             for side, value in zip(sides, values, strict=True)
         ]
         parts = [
-            _compared(operator, left, right)
+            compared(operator, left, right)
             for operator, (left, right) in zip(node.ops, pairwise(values), strict=True)
         ]
         held = parts[0] if len(parts) == 1 else z3.And(*parts)
         return self._meant(held, since)
 
     def _ifexp(self, node: ast.IfExp, wanted: str) -> Any:
-        test = _truth(self._read(node.test, "truth"), ast.unparse(node.test))
+        test = truth(self._read(node.test, "truth"), ast.unparse(node.test))
         since = len(self._defined)
         then = self._read(node.body, wanted)
         inside = [z3.Implies(test, each) for each in self._taken(since)]
@@ -306,21 +316,21 @@ class _Reader:
             return
         first, before = generators[0], dict(self._bound)
         if not isinstance(first.target, ast.Name):
-            raise _refused(first.target)
-        for item in _items(self._read(first.iter), ast.unparse(first.iter)):
+            raise refused(first.target)
+        for item in items_of(self._read(first.iter), ast.unparse(first.iter)):
             if type(item) is not int:
-                raise _refused(first.iter)
+                raise refused(first.iter)
             self._bound[first.target.id] = item
-            if all(z3.is_true(z3.simplify(_truth(self._read(test)))) for test in first.ifs):
+            if all(z3.is_true(z3.simplify(truth(self._read(test)))) for test in first.ifs):
                 yield from self._loop(generators[1:], element, wanted)
         self._bound = before
 
     def _call(self, node: ast.Call, wanted: str) -> Any:
         name = node.func.id.lower() if isinstance(node.func, ast.Name) else ""
-        if node.keywords or name not in _FUNCTIONS:
-            hint = did_you_mean(name, _FUNCTIONS) or f"Known: {', '.join(sorted(_FUNCTIONS))}."
+        if node.keywords or name not in FUNCTIONS:
+            hint = did_you_mean(name, FUNCTIONS) or f"Known: {', '.join(sorted(FUNCTIONS))}."
             raise ToolError(f"{ast.unparse(node)[:100]} is not known here.", hint=hint)
-        function, takes = _FUNCTIONS[name]
+        function, takes = FUNCTIONS[name]
         try:
             return function(*(self._read(part, takes) for part in node.args))
         except TypeError:
@@ -336,142 +346,3 @@ def _is_number(node: ast.expr) -> bool:
 
 def _is_truth(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id.lower() in {"true", "false"}
-
-
-def _truth(value: Any, shown: str = "") -> Any:
-    if isinstance(value, bool):
-        return z3.BoolVal(value)
-    if not z3.is_bool(value):
-        raise ToolError(
-            f"{repr(shown[:200]) if shown else 'A part'} is no statement that is true or false.",
-            hint="Write a comparison such as x == 3, or declare it as bool.",
-        )
-    return value
-
-
-def _real(value: Any) -> Any:
-    return z3.ToReal(value) if z3.is_int(value) else value
-
-
-def _whole(value: Any) -> Any:
-    if not isinstance(value, int) and not z3.is_int(value):
-        raise ToolError("// and % need whole numbers.", hint="Declare the variables as int.")
-    return z3.IntVal(value) if isinstance(value, int) else value
-
-
-def _floored(left: Any, right: Any) -> Any:
-    """Rounds down; z3 rounds so that the remainder is never negative."""
-    a, b = _whole(left), _whole(right)
-    if isinstance(right, int) and right > 0:
-        return a / b
-    return a / b - z3.If(z3.And(b < 0, a % b != 0), 1, 0)
-
-
-def _remainder(left: Any, right: Any) -> Any:
-    """Has the sign of the divisor."""
-    a, b = _whole(left), _whole(right)
-    if isinstance(right, int) and right > 0:
-        return a % b
-    return a % b + z3.If(z3.And(b < 0, a % b != 0), b, 0)
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    known = isinstance(base, int) and isinstance(exponent, int)
-    if known and (exponent < 0 or base.bit_length() * exponent > _LARGEST_BITS):
-        raise ToolError("The power is too large or has a negative exponent.", hint="Write it out.")
-    return base**exponent
-
-
-def _compared(operator: ast.cmpop, left: Any, right: Any) -> Any:
-    lists = isinstance(left, list | range) or isinstance(right, list | range)
-    if lists and not isinstance(operator, ast.In | ast.NotIn):
-        raise ToolError("A list is compared.", hint="Write x in [1, 2, 3], or compare its parts.")
-    match operator:
-        case ast.Eq():
-            return left == right
-        case ast.NotEq():
-            return left != right
-        case ast.Lt():
-            return left < right
-        case ast.LtE():
-            return left <= right
-        case ast.Gt():
-            return left > right
-        case ast.GtE():
-            return left >= right
-        case ast.In():
-            return _one_of(left, _items(right, "in"))
-        case ast.NotIn():
-            return z3.Not(_one_of(left, _items(right, "not in")))
-    raise ToolError("This comparison is not known here.", hint="Use == != < <= > >= or in.")
-
-
-def _one_of(value: Any, items: Iterable[Any]) -> Any:
-    return z3.Or(*[value == item for item in items])
-
-
-def _items(value: Any, shown: str) -> list[Any]:
-    if not isinstance(value, list | range) or len(value) > _MOST_ITEMS:
-        raise ToolError(
-            f"{shown[:100]!r} is no list of at most {_MOST_ITEMS:,}.",
-            hint="Write [1, 2, 3], range(10) or 1..9.",
-        )
-    return list(value)
-
-
-def _flat(items: tuple[Any, ...]) -> list[Any]:
-    return _items(items[0], "this") if len(items) == 1 else list(items)
-
-
-def _extreme(items: tuple[Any, ...], better: Callable[[Any, Any], Any]) -> Any:
-    best, *others = _flat(items)
-    for item in others:
-        best = z3.If(better(item, best), item, best)
-    return best
-
-
-def _counted(items: Any) -> list[tuple[Any, int]]:
-    return [(_truth(item), 1) for item in _items(items, "this")]
-
-
-def _range(*bounds: int) -> range:
-    if not all(type(bound) is int for bound in bounds):
-        raise ToolError("A range needs known numbers.", hint="Write range(8), not range(n).")
-    return range(*bounds)
-
-
-def _refused(node: ast.AST) -> ToolError:
-    return ToolError(
-        f"{type(node).__name__} is not understood in a constraint.",
-        hint="Use arithmetic, comparisons, and, or, not, ->, distinct(...), sum(...).",
-    )
-
-
-_FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
-    "abs": (lambda value: z3.If(value >= 0, value, -value), "number"),
-    "all": (lambda *items: z3.And(*_flat(items)), "truth"),
-    "and": (lambda *items: z3.And(*_flat(items)), "truth"),
-    "any": (lambda *items: z3.Or(*_flat(items)), "truth"),
-    "or": (lambda *items: z3.Or(*_flat(items)), "truth"),
-    "not": (lambda value: z3.Not(_truth(value)), "truth"),
-    "distinct": (lambda *items: z3.Distinct(*_flat(items)), "number"),
-    "alldifferent": (lambda *items: z3.Distinct(*_flat(items)), "number"),
-    "all_different": (lambda *items: z3.Distinct(*_flat(items)), "number"),
-    "implies": (lambda a, b: z3.Implies(_truth(a), _truth(b)), "truth"),
-    "iff": (lambda a, b: _truth(a) == _truth(b), "truth"),
-    "xor": (lambda a, b: z3.Xor(_truth(a), _truth(b)), "truth"),
-    "max": (lambda *items: _extreme(items, lambda a, b: a > b), "number"),
-    "min": (lambda *items: _extreme(items, lambda a, b: a < b), "number"),
-    "sum": (lambda *items: z3.Sum([_as_number(item) for item in _flat(items)]), "number"),
-    "range": (_range, "number"),
-    "at_most": (lambda count, items: z3.PbLe(_counted(items), count), "truth"),
-    "at_least": (lambda count, items: z3.PbGe(_counted(items), count), "truth"),
-    "exactly": (lambda count, items: z3.PbEq(_counted(items), count), "truth"),
-}
-
-
-def _as_number(value: Any) -> Any:
-    """A truth value counts as one or nothing, as in Python."""
-    if isinstance(value, bool | int):
-        return z3.IntVal(int(value))
-    return z3.If(value, 1, 0) if z3.is_bool(value) else value

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -33,18 +32,13 @@ from ryzanstein.tools.exact_names import (
     MODULES,
     local_functions,
 )
+from ryzanstein.tools.exact_shown import shown
+from ryzanstein.tools.exact_text import parsed
 
-__all__ = ["evaluate", "power", "read_expression", "shown"]
+__all__ = ["evaluate", "power", "read_expression"]
 
-_LONGEST = 20_000
 _MOST_STEPS = 200_000
 _LARGEST_BITS = 20_000_000
-_SIGNS = str.maketrans(
-    {"×": "*", "·": "*", "÷": "/", "−": "-", "π": " pi ", "∞": " oo ", "^": "**"}
-)
-_SINGLE_EQUALS = re.compile(r"(?<![<>=!:])=(?!=)")
-_JUXTAPOSED = re.compile(r"(?<![\w.])(?!0[xXbBoO])(\d+(?:\.\d+)?)(?=[A-Za-z(])(?![eE][-+]?\d)")
-_FACTORIAL = re.compile(r"(\b\w+|\([^()]*\))!(?!=)")
 
 
 def evaluate(expression: str) -> dict[str, str]:
@@ -53,7 +47,7 @@ def evaluate(expression: str) -> dict[str, str]:
     Raises:
         ToolError: It cannot be read, or uses what is not known here.
     """
-    tree, equation = _parsed(expression)
+    tree, equation = parsed(expression)
     value = _Reader().run(tree)
     if isinstance(value, sympy.Eq) and (equation or value.free_symbols):
         value = _solved(value)
@@ -66,29 +60,7 @@ def read_expression(expression: str) -> Any:
     Raises:
         ToolError: It cannot be read, or uses what is not known here.
     """
-    return _Reader().run(_parsed(expression)[0])
-
-
-def shown(value: Any) -> dict[str, str]:
-    """Returns a value as text, and its decimal value where that is another."""
-    sys.set_int_max_str_digits(_LONGEST + 1)
-    return {"result": _shown(value), "decimal": _decimal(value)}
-
-
-def _parsed(expression: str) -> tuple[ast.Module, bool]:
-    text = expression.strip().strip("`").strip().translate(_SIGNS)
-    text = _FACTORIAL.sub(r"factorial(\1)", _JUXTAPOSED.sub(r"\1*", text))
-    text = "\n".join(line.strip() for line in text.replace(";", "\n").splitlines())
-    try:
-        return ast.parse(text), False
-    except (SyntaxError, ValueError) as error:
-        try:
-            return ast.parse(_SINGLE_EQUALS.sub("==", text)), True
-        except (SyntaxError, ValueError):
-            raise ToolError(
-                f"{expression.strip()[:200]!r} is no expression: {error}.",
-                hint="Write it like 3*x**2 + sqrt(2): * for times, ** for powers, no words.",
-            ) from None
+    return _Reader().run(parsed(expression)[0])
 
 
 class _Reader:
@@ -377,29 +349,3 @@ def _unknown(name: str, known: Iterable[str]) -> ToolError:
     return ToolError(
         f"{name} is not known in an expression.", hint=did_you_mean(name, known) or listed
     )
-
-
-def _shown(value: Any) -> str:
-    try:
-        if isinstance(value, list) and value and all(isinstance(v, sympy.Eq) for v in value):
-            text = " or ".join(f"{v.lhs} = {v.rhs}" for v in value)
-        else:
-            text = sympy.sstr(value)
-    except ValueError:
-        bits = int(value).bit_length() if isinstance(value, sympy.Integer) else 0
-        text = f"a number of about {int(bits * 0.30103):,} digits" if bits else "too long to show"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
-
-
-def _decimal(value: Any) -> str:
-    """Returns 15 digits of a number, or of each number in a list; empty where it adds nothing."""
-    items = value if isinstance(value, list | tuple) else [value]
-    items = [item.rhs if isinstance(item, sympy.Eq) else item for item in items]
-    numbers = [item for item in items if isinstance(item, sympy.Expr) and item.is_number]
-    if len(numbers) != len(items) or not items or len(items) > 20:
-        return ""
-    if all(isinstance(item, sympy.Integer) for item in numbers):
-        return ""
-    shown = [sympy.sstr(sympy.N(item, 15), full_prec=False) for item in numbers]
-    text = ", ".join(shown) if isinstance(value, list | tuple) else shown[0]
-    return "" if text == _shown(value) else text

@@ -14,6 +14,20 @@ from ryzanstein.tools.context import Output, ToolContext
 from ryzanstein.tools.families.mathematics import in_worker
 from ryzanstein.tools.toolbox import tool
 
+_Distribution = Literal[
+    "normal",
+    "exponential",
+    "uniform",
+    "student_t",
+    "chi_squared",
+    "f",
+    "beta",
+    "gamma",
+    "binomial",
+    "geometric",
+    "hypergeometric",
+    "poisson",
+]
 _Unit = Annotated[str, Field(min_length=1, max_length=60)]
 
 
@@ -89,20 +103,7 @@ async def convert_units(
 async def compute_distribution(
     ctx: ToolContext,
     distribution: Annotated[
-        Literal[
-            "normal",
-            "exponential",
-            "uniform",
-            "student_t",
-            "chi_squared",
-            "f",
-            "beta",
-            "gamma",
-            "binomial",
-            "geometric",
-            "hypergeometric",
-            "poisson",
-        ],
+        _Distribution,
         Field(description="which one"),
     ],
     parameters: Annotated[
