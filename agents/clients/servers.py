@@ -142,17 +142,7 @@ class Servers:
                 party.failed(error)
                 raise
             sent = True
-            try:
-                async with party.watch(seconds or self.policy.call_seconds) as watch:
-                    found = await use(client, watch)
-            except TimedOut as error:
-                self.connections.drop(server, client)
-                party.failed(error)
-                raise
-            except transport_errors() as error:
-                raise self._lost(server, what, client, error) from error
-            party.worked()
-            return found
+            return await self._used_once(server, what, client, use, seconds)
 
         async def told(error: Exception) -> None:
             await on_failure(f"{party.name}: {error} It is called again.")
@@ -170,6 +160,23 @@ class Servers:
                     hint="Look at what it did before you ask for it again.",
                 ) from error
             raise
+
+    async def _used_once(
+        self, server: str, what: str, client: Client, use: _Use, seconds: float | None
+    ) -> Any:
+        """Uses a client, and tells the server's party how that went."""
+        party = self.parties.get(f"server:{server}", self.policy)
+        try:
+            async with party.watch(seconds or self.policy.call_seconds) as watch:
+                found = await use(client, watch)
+        except TimedOut as error:
+            self.connections.drop(server, client)
+            party.failed(error)
+            raise
+        except transport_errors() as error:
+            raise self._lost(server, what, client, error) from error
+        party.worked()
+        return found
 
     def _lost(self, server: str, what: str, client: Client, error: Exception) -> RyzansteinError:
         """What an error of a connection means; a connection that is lost is dropped."""
