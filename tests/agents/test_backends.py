@@ -192,10 +192,10 @@ async def test_a_form_that_makes_no_sense_is_the_callers_fault(options: dict[str
 
 
 def test_a_regex_that_explodes_takes_half_a_second() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(Misfit):
         Form(regex="(a|a|b?)*c").read("ab" * 5000)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_json_nested_without_end_is_no_answer() -> None:

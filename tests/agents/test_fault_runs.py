@@ -103,7 +103,7 @@ async def test_a_run_ends_at_its_limit_though_its_backend_hangs(declared: Regist
         started = time.monotonic()
         with pytest.raises(TimedOut, match="longer than its 1 seconds"):
             await ran(with_backends(declared, spec(server.url, seconds=60)), seconds=1.0)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30, "the backend is given 60"
 
 
 async def test_a_run_without_any_backend_that_answers_says_what_each_said(

@@ -104,5 +104,5 @@ def test_a_backend_that_never_answers_holds_no_look_up(
         looking = health(declared, spec(url))
         started = time.monotonic()
         looking.look()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30, "it is silent for ever"
         assert "did not answer within" in looking.seen()[0].detail

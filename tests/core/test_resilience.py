@@ -89,9 +89,9 @@ async def test_silence_has_an_end_and_life_puts_it_off() -> None:
         async with party.watch(0.2):
             await anyio.sleep(10)
     assert party.slow
-    async with party.watch(0.2) as watch:
-        for _ in range(5):
-            await anyio.sleep(0.06)
+    async with party.watch(0.6) as watch:
+        for _ in range(7):
+            await anyio.sleep(0.1)
             watch.alive()
 
 

@@ -167,8 +167,8 @@ def test_a_large_vocabulary_is_chosen_from_quickly() -> None:
     sampler.choose(values)
     best = np.inf
     for _ in range(20):
-        started = time.perf_counter()
+        started = time.thread_time()
         sampler.choose(values)
-        best = min(best, time.perf_counter() - started)
-    # A millisecond is what it takes; four leave room for a busy machine.
+        best = min(best, time.thread_time() - started)
+    # A millisecond is what it takes; four leave room for a slow processor.
     assert best < 4e-3

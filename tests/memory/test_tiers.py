@@ -280,8 +280,8 @@ def test_settling_makes_up_for_what_other_hands_left(store: MemoryStore) -> None
     with store._database.write() as (connection, _):
         connection.execute(update(MemoryRow).values(tier="short_term", retention=MemoryRow.row))
     assert store.settle(0) == 510 - 10
-    assert store.settle() == 1_110
-    assert store.settle() == 0
+    assert store.settle(60) == 1_110
+    assert store.settle(60) == 0
     assert store.stats().by_tier == {"long_term": 1_610, "short_term": 90}
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(InvalidRequest):

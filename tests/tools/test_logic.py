@@ -177,9 +177,11 @@ async def test_z3_opens_no_file(call: Call, tmp_path: Path) -> None:
 async def test_what_cannot_be_decided_ends_and_is_said(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logic, "_SECONDS", 1.0)
-    found = await call("solve_constraints", PIGEONS)
+    with monkeypatch.context() as patched:
+        patched.setattr(logic, "_SHARE", 0.03)
+        found = await call("solve_constraints", PIGEONS)
     assert found.data["status"] == "unknown" and "took too long" in found.text
+    monkeypatch.setattr(logic, "_SECONDS", 1.0)
     for tool, args in (
         ("check_satisfiable", "a, b, c: int in 1..99999\na**3 + b**3 == c**3"),
         ("prove_formula", {"formula": "a**3 + b**3 != c**3", "assumptions": "a > 0; b > 0; c > 0"}),
