@@ -15,13 +15,14 @@ from __future__ import annotations
 import builtins
 import json
 import secrets
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 
-from ryzanstein.errors import InvalidRequest
+from ryzanstein.errors import InvalidRequest, StorageError
 from ryzanstein.memory.checks import checked_limit, checked_name, checked_text, cleaned
 from ryzanstein.memory.database import Database
 from ryzanstein.memory.records import Run, RunTaken
@@ -220,18 +221,34 @@ class RunStore:
         columns = {name: getattr(RunRow, name) for name in Run.__slots__}
         if self._database.is_sqlite:  # which picks them out ten times as fast as json.loads
             paths = (f"$.{name}" for name in _COUNTED)
-            columns["result"] = func.json_extract(RunRow.result, *paths).label("result")
+            picked = func.json_extract(RunRow.result, *paths)
+            columns["result"] = case((func.json_valid(RunRow.result) == 1, picked)).label("result")
         query = select(*columns.values()).where(RunRow.created >= moment)
         query = query.order_by(RunRow.created.desc(), RunRow.id).limit(_MOST_COUNTED)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [replace(run, result=_counted(run.result)) for run in map(_run, rows)]
+        return [_run(row, _counted) for row in rows]
 
 
-def _counted(result: dict[str, Any] | builtins.list[Any]) -> dict[str, Any]:
-    if isinstance(result, builtins.list):
-        return dict(zip(_COUNTED, result, strict=True))
-    return {name: result.get(name) for name in _COUNTED}
+def _counted(text: str | None) -> dict[str, Any]:
+    """What `since` counts, of a whole result or of what was picked out of it."""
+    with suppress(ValueError, TypeError):
+        found = json.loads(text or "")
+        if isinstance(found, list) and len(found) == len(_COUNTED):
+            return dict(zip(_COUNTED, found, strict=True))
+    return {name: _result(text).get(name) for name in _COUNTED}
+
+
+def _result(text: str | None) -> dict[str, Any]:
+    """What came of a run; one that is damaged is no ground to show no run at all."""
+    try:
+        found = json.loads(text or "")
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    message = "What came of this run is damaged."
+    return {"error": {"code": StorageError.code, "message": message, "hint": ""}}
 
 
 def _columns() -> tuple[Any, ...]:
@@ -267,9 +284,9 @@ def _changed(connection: Connection, id: str, **values: Any) -> Run:
     return _required(connection, id)
 
 
-def _run(row: Any) -> Run:
+def _run(row: Any, read: Callable[[str | None], dict[str, Any]] = _result) -> Run:
     fields = dict(row._mapping)
-    return Run(**{**fields, "result": json.loads(fields["result"])})
+    return Run(**{**fields, "result": read(fields["result"])})
 
 
 def _as_json(result: dict[str, Any]) -> str:

@@ -46,6 +46,19 @@ def test_runs_since_a_moment_are_counted_without_their_answers(url: str) -> None
         assert found[1].result["verified"] is True
 
 
+@pytest.mark.parametrize("text", ["no json", "[]", "null", ""])
+def test_a_run_whose_result_is_damaged_is_listed_with_the_others(url: str, text: str) -> None:
+    with MemoryStore(url) as store:
+        run = store.runs.save("one", id="run_1")
+        with store._database.write() as (connection, _):
+            connection.execute(update(RunRow).values(result=text))
+        store.runs.save("two", id="run_2")
+        kept = store.runs.list()[1]
+        assert kept.result["error"]["message"] == "What came of this run is damaged."
+        assert [one.id for one in store.runs.since(run.created)] == ["run_2", "run_1"]
+        assert store.runs.update("run_1", result={"answer": "x"}).result["answer"] == "x"
+
+
 def test_wrong_runs_are_refused(store: MemoryStore) -> None:
     store.runs.save("task", id="run_1")
     with pytest.raises(InvalidRequest, match="already"):
