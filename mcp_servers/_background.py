@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import anyio
 
 from ryzanstein.mcp_servers._shared import shared
 
-__all__ = ["begin", "cancel", "end", "end_all"]
+__all__ = ["begin", "cancel", "end", "end_all", "hand_back"]
 
 log = logging.getLogger("ryzanstein.mcp_servers")
 
@@ -60,6 +61,13 @@ async def end_all() -> None:
     """Cancels what is under way in this event loop, and waits until it has ended."""
     loop = asyncio.get_running_loop()
     await end(*(work for work in _UNDER_WAY if work.get_loop() is loop))
+
+
+async def hand_back() -> None:
+    """Leaves every run of this process where another one can go on with it."""
+    running = sys.modules.get("ryzanstein.mcp_servers._running")
+    if running is not None:  # what was never loaded runs nothing, and takes a second to load
+        await running.hand_back()
 
 
 def _ended(task: asyncio.Task[Any]) -> None:

@@ -103,9 +103,15 @@ def run_stdio(server: MCPServer[Any], era: Era = "auto", wire: Wire | None = Non
 
 async def serve_stdio(server: MCPServer[Any], era: Era = "auto", wire: Wire | None = None) -> None:
     """Serves until stdin ends; see `run_stdio`."""
+    from ryzanstein.mcp_servers._background import hand_back
+
     wire = wire or take_wire()
     connection = _Connection(server._lowlevel_server, wire)
-    await connection.serve(era)
+    try:
+        await connection.serve(era)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await hand_back()
 
 
 @dataclass

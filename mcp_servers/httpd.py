@@ -22,7 +22,6 @@ would hide the standard library's.
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
@@ -41,6 +40,7 @@ from starlette.types import Lifespan
 
 from ryzanstein import __version__
 from ryzanstein.mcp_servers._auth import Auth, Authenticated, is_admin
+from ryzanstein.mcp_servers._background import hand_back
 from ryzanstein.mcp_servers._factory import Server
 from ryzanstein.mcp_servers._frames import FrameGuard
 from ryzanstein.mcp_servers._guard import LOCAL, Guard, machine_names
@@ -143,13 +143,6 @@ async def _end_streams(ending: anyio.Event, servers: Collection[MCPServer[Any]])
     for server in servers:
         if isinstance(server, Server):
             server.end_streams()
-
-
-async def hand_back() -> None:
-    """Leaves every run of this process where another one can go on with it."""
-    running = sys.modules.get("ryzanstein.mcp_servers._running")
-    if running is not None:  # what was never loaded runs nothing, and takes a second to load
-        await running.hand_back()
 
 
 async def _health(request: Request) -> Response:

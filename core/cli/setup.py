@@ -202,8 +202,8 @@ def _show(client: Client, wish: Wish, changes: Sequence[Change], *, dry_run: boo
             print(f"Left as they are, since they are yours: {', '.join(one.kept)}")
     if dry_run:
         return
-    if any(one.differs for one in changes) and client.restart:
-        print(client.restart)
+    if any(one.differs for one in changes):
+        print(client.restart if wish.servers else f"{client.title} sees it when it starts again.")
     if wish.url is not None and wish.servers:
         print("Start `ryzanstein serve`; `ryzanstein token show` prints the token it asks for.")
     elif client.title == "Continue" and wish.servers:

@@ -28,12 +28,19 @@ HANDSHAKE: list[dict[str, Any]] = [
 ]
 
 
-def talk(command: list[str], folder: Path, answers: int = 2) -> tuple[list[str], str, float]:
-    """Sends the handshake, reads its answers, ends the input; returns stdout, stderr, seconds."""
+def talk(
+    command: list[str],
+    folder: Path,
+    answers: int = 2,
+    messages: list[dict[str, Any]] = HANDSHAKE,
+    environment: dict[str, str] | None = None,
+) -> tuple[list[str], str, float]:
+    """Sends messages, reads their answers, ends the input; returns stdout, stderr, seconds."""
     started = perf_counter()
     with subprocess.Popen(
         command,
         cwd=folder,
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -41,7 +48,7 @@ def talk(command: list[str], folder: Path, answers: int = 2) -> tuple[list[str],
         encoding="utf-8",
     ) as process:
         assert process.stdin and process.stdout and process.stderr
-        process.stdin.write("".join(json.dumps(message) + "\n" for message in HANDSHAKE))
+        process.stdin.write("".join(json.dumps(message) + "\n" for message in messages))
         process.stdin.flush()
         lines = [process.stdout.readline() for _ in range(answers)]
         seconds = perf_counter() - started
@@ -79,6 +86,27 @@ def test_mcp_run_serves_the_file_from_any_directory(server_name: str, tmp_path: 
     answers = [json.loads(line) for line in lines]
     assert answers[0]["result"]["serverInfo"]["name"] == f"ryzanstein-{server_name}"
     assert answers[1]["result"]["tools"]
+
+
+def test_a_run_whose_client_leaves_while_it_is_asked_is_left_in_order(tmp_path: Path) -> None:
+    first = tmp_path / "client first.yaml"
+    first.write_text("backends:\n  - {name: local, kind: local, order: 95}\n", encoding="utf-8")
+    of_2026 = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": HELLO["clientInfo"],
+        "io.modelcontextprotocol/clientCapabilities": {"sampling": {}},
+    }
+    arguments = {"codename": "SCRIBE", "task": "Name a colour.", "tools": False}
+    params = {"name": "run_agent", "arguments": arguments, "_meta": of_2026}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    command = [sys.executable, "-m", "ryzanstein.cli", "mcp", "orchestrator"]
+    environment = {**os.environ, "RYZANSTEIN_REGISTRY_FILE": str(first)}
+    lines, errors, _ = talk(command, tmp_path, 1, [call], environment)
+    assert json.loads(lines[0])["result"]["resultType"] == "input_required"
+    assert errors == ""
+    listed = [sys.executable, "-m", "ryzanstein.cli", "runs", "list", "--json"]
+    runs = json.loads(subprocess.run(listed, check=True, capture_output=True, text=True).stdout)
+    assert [one["status"] for one in runs] == ["interrupted"]
 
 
 def test_a_toolset_is_shown_over_stdio(tmp_path: Path) -> None:
