@@ -9,6 +9,7 @@ roots narrow what its calls may touch.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -137,9 +138,12 @@ def _narrowed(
 
     Roots that share nothing allow nothing; folders that are not on this machine do not count.
     Over HTTP the client may be another machine, and whoever has a folder of its own stays there:
-    their roots only narrow.
+    their roots only narrow. What else is on this machine they are not even told by what is refused.
     """
-    wanted = [path for root in (roots.roots if roots else ()) if (path := _path(str(root.uri)))]
+    named = [path for root in (roots.roots if roots else ()) if (path := _path(str(root.uri)))]
+    if current().key:
+        named = [path for path in named if any(path.is_relative_to(one) for one in allowed)]
+    wanted = [path for path in named if path.is_dir()]
     if not wanted:
         return allowed
     local = context is not None and context.headers is None and not current().key
@@ -161,8 +165,8 @@ def _path(uri: str) -> Path | None:
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
         return None
-    path = Path(url2pathname(unquote(parts.path)))
-    return path if path.is_absolute() and path.is_dir() else None
+    path = Path(os.path.normpath(url2pathname(unquote(parts.path))))
+    return path if path.is_absolute() and "\0" not in str(path) else None
 
 
 def _client_roots(ctx: Context[Any, Any]) -> ListRoots | ListRootsResult:

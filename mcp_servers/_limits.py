@@ -2,7 +2,7 @@
 
     too many in a time     429 with Retry-After; the owner is not limited
     too many at once       429 with Retry-After, the owner too
-    a body too large       413
+    a body too large       413, for whoever has no token any
     a body that drags on   408
 
 Whose token is wrong has not come this far: `_auth` counts those.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import anyio
 from mcp.server.transport_security import RequestBodyLimitMiddleware
 from starlette.authentication import UnauthenticatedUser
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -74,6 +75,10 @@ class Limited:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
+        if isinstance(scope.get("user"), UnauthenticatedUser) and _has_body(scope):
+            # Slow ones would keep those out who ask whether the server is well.
+            await JSONResponse({"error": "content_too_large"}, 413)(scope, receive, send)
+            return
         user = user_of(scope)
         key = _key(scope)
         wait = await self._rate.hit(key) if self._rate and user and user.subject else None
@@ -114,6 +119,11 @@ def _in_time(receive: Receive, seconds: float) -> Receive:
         return message
 
     return received
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _key(scope: Scope) -> str:

@@ -130,6 +130,9 @@ async def test_another_token_opens_all_but_what_concerns_everybody(
 async def test_health_is_open_and_says_nothing_more(url: str, tokens: Tokens) -> None:
     for token in (None, "wrong", tokens.add("ann")):
         assert (await get(f"{url}/health", token)).json() == {"status": "ok"}
+    async with httpx2.AsyncClient() as client:  # whose body would be waited for
+        refused = await client.request("GET", f"{url}/health", content=b"x")
+    assert refused.status_code == 413
 
 
 async def test_a_revoked_token_is_worthless_with_the_next_request(url: str, tokens: Tokens) -> None:

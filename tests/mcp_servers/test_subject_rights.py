@@ -6,10 +6,11 @@ import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import MCPError
-from mcp_types import CallToolResult, ResourceTemplateReference
+from mcp_types import CallToolResult, ListRootsResult, ResourceTemplateReference, Root
 
 from ryzanstein.mcp_servers import _subject
 from ryzanstein.mcp_servers._shared import shared
@@ -55,6 +56,30 @@ async def test_tools_touch_the_files_of_whoever_calls_them(
             assert refused.is_error
             assert SECRET not in str(refused.content)
     assert "the owner's" in str((await read("", "owners.txt")).content)
+
+
+async def test_by_its_roots_nobody_finds_out_which_folders_there_are(
+    people: People, tmp_path: Path
+) -> None:
+    own = shared().settings.data_dir / "subjects" / people.subject("ada").key / "files"
+
+    async def seen(*folders: Path) -> str:
+        async def roots(_: Any) -> ListRootsResult:
+            return ListRootsResult(roots=[Root(uri=one.as_uri()) for one in folders])  # type: ignore[arg-type]
+
+        options: dict[str, Any] = {"mode": "legacy", "list_roots_callback": roots}
+        async with people.client("ada", "tools", **options) as client:
+            found = await client.call_tool("call_tool", {"name": "list_files", "arguments": {}})
+        return str(found.content)
+
+    await seen()  # makes her folder
+    (own / "part").mkdir()
+    (own / "part" / "note.txt").touch()
+    everything = await seen()
+    assert "note.txt" in everything and "part" in everything
+    for folder in (tmp_path, tmp_path / "nowhere", own / ".." / ".."):
+        assert await seen(folder) == everything
+    assert await seen(own / "part") != everything
 
 
 async def test_the_memory_tools_of_the_tools_server_keep_to_the_caller(people: People) -> None:
