@@ -327,7 +327,7 @@ class Registry(_Frozen):
             near = did_you_mean(wanted, [one.codename for one in self.agents])
             raise AgentNotFound(
                 f"No agent is called '{_short(name)}'.",
-                hint=f"{near} `ryzanstein agents list` shows all.".strip(),
+                hint=f"{near} search_agents or `ryzanstein agents list` shows all.".strip(),
             )
         return found
 

@@ -215,7 +215,7 @@ async def benchmark_model(
 
     if shared().catalogue.find(name) is None:
         raise ModelNotFound(f"The model {name} is not here.", hint=f"Call pull_model with {name}.")
-    await context.report_progress(0, 1, f"measuring {name}")
+    tick = Ticker(context)
     measures = await in_thread(
         lambda stop: bench_inference(
             name,
@@ -225,6 +225,7 @@ async def benchmark_model(
             prompt_tokens=prompt_tokens,
             new_tokens=new_tokens,
             cancel=stop,
+            report=lambda done, total: tick(done, total, f"measures {name}"),
         )
     )
     return Benchmarked(

@@ -130,11 +130,14 @@ def run_rounds(
     probe: Callable[[], float],
     repeats: int,
     patience: float | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Lets the engines run in turns; fills their samples."""
+    """Lets the engines run in turns; fills their samples, and reports rounds done and all."""
     for entrant in entrants:
         entrant.warm_up(patience)
-    for _ in range(repeats):
+    for done in range(repeats):
+        if report is not None:
+            report(done + 1, repeats + 1)  # the first was to warm up
         before = probe()
         for entrant in entrants:
             taken, after = entrant.measure(), probe()

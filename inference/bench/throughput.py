@@ -16,7 +16,7 @@ Both engines get the same token ids in turns (`rounds.py`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +48,9 @@ def bench_inference(
     repeats: int = 3,
     precision: str = "auto",
     cancel: threading.Event | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Measures a model's speed, beside that of a peer where one is named.
+    """Measures a model's speed, beside that of a peer; `report` hears of each round.
 
     Raises:
         ValidationError: the prompt does not fit the model, or the peer is unknown or not installed.
@@ -76,7 +77,8 @@ def bench_inference(
 
         own = enter("ryzanstein", precision)
         other = enter(peer) if peer else None
-        run_rounds([own, other] if other else [own], lambda: probing.ask("probe"), repeats)
+        entrants = [own, other] if other else [own]
+        run_rounds(entrants, lambda: probing.ask("probe"), repeats, report=report)
     result = _own_figures(subject, own)
     return result | _peer_figures(own, other) if other else result
 

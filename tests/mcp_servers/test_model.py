@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client
 
 from ryzanstein.inference import packed_cache
 from ryzanstein.registry import load_registry
@@ -45,10 +46,19 @@ async def test_an_unknown_model_gets_the_nearest_names(
     assert "smollm2-135m" in error["hint"]
 
 
-async def test_a_model_is_measured(answer: Answer, smollm2: Path) -> None:
-    found = await answer(
-        "model", "benchmark_model", name="smollm2-135m", prompt_tokens=16, new_tokens=4, threads=1
-    )
+async def test_a_model_is_measured_and_each_round_is_told(
+    server: Callable[[str], Any], smollm2: Path
+) -> None:
+    told: list[tuple[float, float | None]] = []
+
+    async def hear(done: float, total: float | None, message: str | None) -> None:
+        told.append((done, total))
+
+    asked = {"name": "smollm2-135m", "prompt_tokens": 16, "new_tokens": 4, "threads": 1}
+    async with Client(server("model")) as client:
+        result = await client.call_tool("benchmark_model", asked, progress_callback=hear)
+    found = result.structured_content or {}
+    assert {(1, 4), (2, 4), (3, 4)} <= set(told)
     assert found["prefill_tok_s"] > 0 and found["decode_tok_s"] > 0
 
 
