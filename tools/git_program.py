@@ -160,7 +160,35 @@ async def _checked_repository(git: str, directory: Path, ctx: ToolContext) -> tu
                 f"The repository reaches outside the allowed directories ({line}).",
                 hint="Allow its directory too.",
             )
-    return Path(lines[0]).resolve(), Path(lines[2]).resolve()
+    own = Path(lines[2]).resolve()
+    _require_own_objects(own / "objects", roots, set())
+    return Path(lines[0]).resolve(), own
+
+
+def _require_own_objects(objects: Path, roots: Roots, seen: set[Path]) -> None:
+    """Refuses a repository that takes commits from another one outside, however far along.
+
+    A few letters of a hash are enough for git to show what lies there.
+
+    Raises:
+        ToolError: It does.
+    """
+    seen.add(objects)
+    try:
+        named = (objects / "info" / "alternates").read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ToolError("The repository's info/alternates cannot be read.") from error
+    for line in named:
+        other = (objects / os.fsdecode(line.strip())).resolve()
+        if line.startswith(b'"') or not roots.holds(other):
+            raise ToolError(
+                "The repository takes objects from outside the allowed directories.",
+                hint="Remove them from its objects/info/alternates.",
+            )
+        if other not in seen:
+            _require_own_objects(other, roots, seen)
 
 
 async def _filters(git: str, directory: Path, top: Path, ctx: ToolContext) -> list[str]:

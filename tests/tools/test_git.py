@@ -193,6 +193,28 @@ async def test_a_repository_that_reaches_outside_is_refused(call: Call, root: Pa
         await call("git_inspect", {"command": "status", "path": "other"})
 
 
+async def test_objects_elsewhere_are_not_shown(
+    call: Call, repository: Path, root: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    git(secret, "init", "-q")
+    (secret / "key").write_text("secret line\n")
+    git(secret, "add", ".")
+    git(secret, "commit", "-qm", "secret")
+    between = root / "between"
+    between.mkdir()
+    git(between, "init", "-q")
+    for objects, other in ((between, secret), (repository, between)):
+        info = objects / ".git" / "objects" / "info"
+        info.mkdir(exist_ok=True)
+        (info / "alternates").write_text(f"{other}/.git/objects\n")
+        with pytest.raises(ToolError, match="objects from outside the allowed directories"):
+            await call("git_inspect", {"command": "tag", "path": str(objects.relative_to(root))})
+    (between / ".git" / "objects" / "info" / "alternates").unlink()
+    await call("git_inspect", "log -n 5")
+
+
 async def test_a_file_elsewhere_does_not_show_in_a_message(call: Call, repository: Path) -> None:
     (repository.parent / "key").write_text("secret line\n")
     git(repository, "config", "blame.ignoreRevsFile", "../key")
