@@ -319,7 +319,7 @@ class Shared:
                 on_call=keep,
             )
 
-        return self.own(f"tool_context {admin}", make)
+        return self.own("tool_context" if admin else "tool_context for all", make)
 
     @property
     def router(self) -> Router:
