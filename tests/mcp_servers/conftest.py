@@ -15,7 +15,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from ryzanstein.errors import ERROR_META
-from ryzanstein.mcp_servers import httpd
+from ryzanstein.mcp_servers import _metrics, httpd
 from ryzanstein.mcp_servers._auth import Auth, OwnTokens
 from ryzanstein.mcp_servers._shared import shared
 from ryzanstein.tokens import Tokens
@@ -26,7 +26,10 @@ SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics",
 
 
 @pytest.fixture(autouse=True)
-def fresh_process(isolated_home: Path) -> Iterator[None]:
+def fresh_process(isolated_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    counted = _metrics.Metrics()
+    for module in (_metrics, httpd):
+        monkeypatch.setattr(module, "METRICS", counted)
     shared().reset()
     yield
     shared().reset()
