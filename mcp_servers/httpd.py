@@ -45,7 +45,7 @@ from ryzanstein.mcp_servers._factory import Server
 from ryzanstein.mcp_servers._frames import FrameGuard
 from ryzanstein.mcp_servers._guard import LOCAL, Guard, machine_names
 from ryzanstein.mcp_servers._limits import Limited, Limits
-from ryzanstein.mcp_servers._metrics import METRICS
+from ryzanstein.mcp_servers._metrics import shown
 from ryzanstein.mcp_servers._openai import routes as openai_routes
 from ryzanstein.mcp_servers._sessions import Sessions
 from ryzanstein.mcp_servers._shared import shared
@@ -162,4 +162,4 @@ async def _health(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    return PlainTextResponse(METRICS.prometheus(), media_type="text/plain; version=0.0.4")
+    return PlainTextResponse(shown().prometheus(), media_type="text/plain; version=0.0.4")

@@ -13,17 +13,14 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.messages import INITIALIZE, INITIALIZED
+
 FACT = "The harbour closes at nine."
 STORY = "Tell a long story about a harbour. "
-HELLO = {
-    "protocolVersion": "2025-11-25",
-    "capabilities": {},
-    "clientInfo": {"name": "test", "version": "1"},
-}
 FOREVER = {"name": "run_python", "arguments": {"code": "while True: pass"}}
 REQUESTS: list[dict[str, Any]] = [
-    {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO},
-    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    INITIALIZE,
+    INITIALIZED,
     {
         "jsonrpc": "2.0",
         "id": 2,

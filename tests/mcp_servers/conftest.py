@@ -27,9 +27,7 @@ SERVERS = ("orchestrator", "inference", "memory", "model", "cache", "analytics",
 
 @pytest.fixture(autouse=True)
 def fresh_process(isolated_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    counted = _metrics.Metrics()
-    for module in (_metrics, httpd):
-        monkeypatch.setattr(module, "METRICS", counted)
+    monkeypatch.setattr(_metrics, "METRICS", _metrics.Metrics())
     shared().reset()
     yield
     shared().reset()

@@ -18,18 +18,9 @@ from mcp.server.mcpserver import Context
 from ryzanstein.mcp_servers._auth import Auth, OwnTokens, user_of
 from ryzanstein.mcp_servers._factory import make_server
 from ryzanstein.tokens import Tokens
+from tests.messages import INITIALIZE
 
 Serve = Callable[..., Awaitable[str]]
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 def plain() -> Any:

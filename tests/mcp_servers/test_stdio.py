@@ -13,17 +13,14 @@ from typing import Any
 
 import pytest
 
+from tests.messages import HELLO, INITIALIZE, INITIALIZED
+
 ROOT = Path(__file__).parent.parent.parent
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 START_SECONDS = 2.0
-HELLO = {
-    "protocolVersion": "2025-11-25",
-    "capabilities": {},
-    "clientInfo": {"name": "test", "version": "1"},
-}
 HANDSHAKE: list[dict[str, Any]] = [
-    {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO},
-    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    INITIALIZE,
+    INITIALIZED,
     {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
 ]
 

@@ -23,6 +23,7 @@ from ryzanstein.mcp_servers._subject import Own, subject_of
 from ryzanstein.subject import OWNER, Subject, acting, current
 from ryzanstein.tokens import Tokens
 from tests.mcp_servers.people import People, token
+from tests.messages import INITIALIZE
 
 SECRET = "Ada's safe opens with the number 5318."
 NO_RUN = "run-0000000000000000"
@@ -174,16 +175,6 @@ async def test_many_at_once_each_find_their_own(people: People) -> None:
 async def test_a_session_is_of_no_use_to_another_subject(people: People) -> None:
     url = f"{people.url}/mcp/memory"
     accepts = {"accept": "application/json, text/event-stream"}
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": "test", "version": "1"},
-        },
-    }
     async with httpx2.AsyncClient(headers=accepts, verify=False) as http:
 
         async def post(name: str, body: dict[str, Any], session: str) -> httpx2.Response:
@@ -191,7 +182,7 @@ async def test_a_session_is_of_no_use_to_another_subject(people: People) -> None
             headers |= {"mcp-session-id": session} if session else {}
             return await http.post(url, json=body, headers=headers)
 
-        session = (await post("ada", hello, "")).headers["mcp-session-id"]
+        session = (await post("ada", INITIALIZE, "")).headers["mcp-session-id"]
         listing = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
         for name in ("bob", ""):
             foreign = await post(name, listing, session)
